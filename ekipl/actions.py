@@ -1,0 +1,125 @@
+"""The vocabulary: what travels between the rooms, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from PIL import Image
+
+POLICY = "policy"  # the source of the policy's own actions; any other source is an external model's name
+
+AnswerKind = Literal["number", "choice", "expression", "functions"]
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a data set, before a task words it as a prompt.
+
+    Attributes:
+        id: unique within its split.
+        images: RGB images in the order the question speaks of them (spatial: initial, final).
+        question: the question's own words.
+        answer: the gold answer as a string.
+        kind: how the answer is compared; stated by the data, never guessed from the gold answer at scoring time.
+        metadata: what only this data knows: ``cot`` (reasoning without tags), ``family``, ``scene``.
+    """
+
+    id: str
+    images: tuple[Image.Image, ...]
+    question: str
+    answer: str
+    kind: AnswerKind
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The paper's s = (image x, question q), worded for the policy. Images stand before the text in the chat message."""
+
+    id: str
+    task: str
+    split: str
+    images: tuple[Image.Image, ...]
+    question: str
+    prompt: str
+    answer: str
+    kind: AnswerKind
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """R(o) = R_format(o) + R_acc(o), Eq. 6. ``detail`` holds further scores that are reported, not trained on."""
+
+    format: float
+    accuracy: float
+    detail: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        return self.format + self.accuracy
+
+
+@dataclass(frozen=True)
+class Action:
+    """One answer to one problem.
+
+    Attributes:
+        source: ``policy`` or the external model's name.
+        index: which of its source's samples this is, from 0.
+        text: as received; special tokens of the policy's tokenizer are plain text here.
+        finish: ``stop`` when the source ended its turn, ``length`` when it was cut.
+        tokens: ids in the policy's vocabulary, the end-of-turn token included when finished; None until encoded.
+        logprobs: log-probability of each token under the sampling policy; None for external actions.
+        reward: None until scored.
+    """
+
+    problem_id: str
+    source: str
+    index: int
+    text: str
+    finish: Finish
+    tokens: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+    reward: Reward | None = None
+
+    def with_reward(self, reward: Reward) -> Action:
+        return replace(self, reward=reward)
+
+    @property
+    def total(self) -> float:
+        """The scalar reward; an unscored action has none."""
+        if self.reward is None:
+            raise ValueError(f"action {self.index} of {self.source} for {self.problem_id} has not been scored")
+        return self.reward.total
+
+
+@dataclass(frozen=True)
+class Group:
+    """A problem with everything that was offered for it, and which of that the policy learns from.
+
+    Attributes:
+        offered: all scored candidates, the set O of Algorithm 1.
+        kept: indices into ``offered``, the set T.
+        advantages: one for each kept action (Eq. 1).
+        refused: candidates that could not take part, counted by reason (too long, image placeholder, failed call).
+    """
+
+    problem: Problem
+    offered: tuple[Action, ...]
+    kept: tuple[int, ...]
+    advantages: tuple[float, ...]
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """The G actions kept."""
+        return tuple(self.offered[i] for i in self.kept)
+
+    @property
+    def dead(self) -> bool:
+        """Whether the policy term of the objective has no gradient here."""
+        return not any(self.advantages)
