@@ -1,0 +1,35 @@
+"""Visual counting: one image, one question about how many objects there are (CLEVR-Math, Super-CLEVR)."""
+
+from __future__ import annotations
+
+from ekipl.actions import Problem, Reward, Row
+from ekipl.reward import check_scoring, grade
+
+PROMPT = (
+    "{question} Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags."
+)
+
+
+class Counting:
+    """How many? The answer is a number."""
+
+    name = "counting"
+    splits = ("id", "ood")
+
+    def __init__(self, scoring: str = "strict") -> None:
+        """``scoring`` is a name in ``ekipl.reward.SCORINGS``; raises UsageError for another."""
+        self.scoring = check_scoring(scoring, self.name, ("number",))
+
+    def prompt(self, row: Row) -> str:
+        """The question and the form of the answer."""
+        return PROMPT.format(question=row.question)
+
+    def score(self, problem: Problem, text: str) -> Reward:
+        """Format and accuracy, each in [0, 1]. Raises GraderError."""
+        return grade(text, problem.answer, problem.kind, self.scoring)
+
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
+        """Row ``index`` of the built-in split: a drawn scene."""
+        from ekipl.data import synthetic_counting
+
+        return synthetic_counting.generate(split, index, seed, image_size)

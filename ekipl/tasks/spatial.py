@@ -1,0 +1,47 @@
+"""Spatial transformation: two images of a scene, the functions that turn the first into the second (TRANCE)."""
+
+from __future__ import annotations
+
+from ekipl.actions import Problem, Reward, Row
+from ekipl.reward import check_scoring, grade
+
+RULES = (
+    "Find the transformation that turns the first image (initial state) into the second image (final state). "
+    "Each object is given as (object_id, shape, size, color, material). "
+    "Answer with 1 to 4 functions separated by commas: "
+    "change_size(object_id, small|medium|large), "
+    "change_color(object_id, yellow|gray|cyan|blue|brown|green|red|purple), "
+    "change_material(object_id, glass|metal|rubber), "
+    "change_shape(object_id, cube|sphere|cylinder), "
+    "change_position(object_id, front|behind|left|right|front_left|front_right|behind_left|behind_right). "
+    "A position is relative to the initial place of the object."
+)
+PROMPT = (
+    "{rules} {question} Output the thinking process in <think> </think> "
+    "and final answer in <answer> </answer> tags."
+)
+
+
+class Spatial:
+    """What has changed? The answer is a set of functions; in the OOD splits the camera has moved, too."""
+
+    name = "spatial"
+    splits = ("id", "ood_left", "ood_right")
+
+    def __init__(self, scoring: str = "strict") -> None:
+        """``scoring`` is a name in ``ekipl.reward.SCORINGS``; raises UsageError for another."""
+        self.scoring = check_scoring(scoring, self.name, ("functions",))
+
+    def prompt(self, row: Row) -> str:
+        """The rules, the attributes of the initial objects and the form of the answer."""
+        return PROMPT.format(rules=RULES, question=row.question)
+
+    def score(self, problem: Problem, text: str) -> Reward:
+        """Format and accuracy, each in [0, 1] (in [-0.5, 1] with penalty). Raises GraderError."""
+        return grade(text, problem.answer, problem.kind, self.scoring)
+
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
+        """Row ``index`` of the built-in split: two views of a drawn scene."""
+        from ekipl.data import synthetic_spatial
+
+        return synthetic_spatial.generate(split, index, seed, image_size)

@@ -1,0 +1,40 @@
+"""Structure perception: one diagram, one question in geometry (GeoMath, Geometry3K)."""
+
+from __future__ import annotations
+
+from ekipl.actions import Problem, Reward, Row
+from ekipl.reward import check_scoring, grade
+
+CHOICE_PROMPT = (
+    "{question} Please select the correct answer by writing the letter (A, B, C or D) that precedes your choice.\n"
+    "Output the thinking process in <think> </think> and final answer (chosen letter) in <answer> </answer> tags."
+)
+NUMBER_PROMPT = (
+    "{question} Output the thinking process in <think> </think> "
+    "and final answer (float number or int number) in <answer> </answer> tags."
+)
+
+
+class Structure:
+    """What does the diagram say? The answer is a letter, a number or an expression."""
+
+    name = "structure"
+    splits = ("id", "ood")
+
+    def __init__(self, scoring: str = "strict") -> None:
+        """``scoring`` is a name in ``ekipl.reward.SCORINGS``; raises UsageError for another."""
+        self.scoring = check_scoring(scoring, self.name, ("choice", "number", "expression"))
+
+    def prompt(self, row: Row) -> str:
+        """The question and the form of the answer."""
+        return (CHOICE_PROMPT if row.kind == "choice" else NUMBER_PROMPT).format(question=row.question)
+
+    def score(self, problem: Problem, text: str) -> Reward:
+        """Format and accuracy, each in [0, 1]. Raises GraderError."""
+        return grade(text, problem.answer, problem.kind, self.scoring)
+
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
+        """Row ``index`` of the built-in split: a drawn diagram."""
+        from ekipl.data import synthetic_structure
+
+        return synthetic_structure.generate(split, index, seed, image_size)
