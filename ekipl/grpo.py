@@ -1,0 +1,141 @@
+"""The GRPO objective on tensors: ratio, clip, KL, aggregation (Eqs. 2 and 3). Pure: no model, no config, no distribution.
+
+Shapes: A actions, T tokens of the longest; rows are padded on the right and ``mask`` is 1 on an action's own tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+LOG_RATIO_LIMIT = 20.0  # exp(20) is far outside any clip range and still finite in float32
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is maximised.
+
+    Attributes:
+        eps: clip range of the ratio, in (0, 1).
+        beta: weight of KL(pi_theta || pi_ref), >= 0; 0 needs no reference.
+        ratio: ``token``; ``sequence`` = geometric mean over the action's tokens (GSPO); ``sequence_product`` = as printed
+            in Eq. 2, the ratio of the whole action's probabilities.
+        external_ratio: of an external action: ``policy`` = pi_theta / pi_old, both the policy's (the paper);
+            ``shaped`` = p / (p + gamma), unclipped (LUFFY, arXiv 2504.14945); ``unit`` = advantage-weighted likelihood.
+        gamma: of ``shaped``.
+        aggregation: ``action_mean`` = mean over an action's tokens, then over actions; ``token_mean`` = over all tokens of
+            the batch; ``constant`` = sum over tokens / (actions x max_tokens).
+        max_tokens: completion limit, the constant of ``constant``.
+    """
+
+    eps: float = 0.2
+    beta: float = 0.04
+    ratio: Literal["token", "sequence", "sequence_product"] = "token"
+    external_ratio: Literal["policy", "shaped", "unit"] = "policy"
+    gamma: float = 0.1
+    aggregation: Literal["action_mean", "token_mean", "constant"] = "action_mean"
+    max_tokens: int = 256
+
+    def token_weights(self, mask: Tensor, actions: float, tokens: float) -> Tensor:
+        """Weight of each token so that the sum over all micro-batches is the aggregate over the batch.
+
+        Args:
+            mask: (A, T).
+            actions: number of actions in the whole batch (all ranks, all micro-batches).
+            tokens: number of completion tokens in the whole batch.
+
+        Returns:
+            (A, T), zero on padding.
+        """
+        if self.aggregation == "token_mean":
+            return mask / tokens  # (A, T)
+        if self.aggregation == "constant":
+            return mask / (actions * self.max_tokens)  # (A, T)
+        return mask / mask.sum(-1, keepdim=True).clamp(min=1) / actions  # (A, T)
+
+
+class Loss(NamedTuple):
+    """The scalar to minimise and sums over tokens for the metrics (divide by ``tokens`` of the same kind of source)."""
+
+    value: Tensor  # ()
+    policy: Tensor  # () policy part of value
+    kl: Tensor  # () sum over tokens of the k3 estimate
+    clipped: Tensor  # () tokens where the clip is active
+    surprise: Tensor  # () sum over the policy's own tokens of -log p: a Monte Carlo estimate of its entropy
+    external_probability: Tensor  # () sum over external tokens of p
+
+
+def loss(
+    objective: Objective,
+    logp: Tensor,
+    old: Tensor,
+    ref: Tensor | None,
+    advantages: Tensor,
+    external: Tensor,
+    mask: Tensor,
+    weights: Tensor,
+) -> Loss:
+    """Minus the objective of Eqs. 2 and 3 on (part of) a batch.
+
+    Args:
+        objective: the settings.
+        logp: (A, T) log pi_theta of each token, with gradient.
+        old: (A, T) log pi_old.
+        ref: (A, T) log pi_ref, or None when beta is 0.
+        advantages: (A,).
+        external: (A,) True where the action came from an external model.
+        mask: (A, T) float.
+        weights: (A, T) from ``token_weights``.
+    """
+    log_ratio = _log_ratio(objective.ratio, logp, old, mask)  # (A, T)
+    ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()  # (A, T)
+    advantage = advantages[:, None]  # (A, 1)
+    clipped_ratio = ratio.clamp(1 - objective.eps, 1 + objective.eps)  # (A, T)
+    surrogate = torch.minimum(ratio * advantage, clipped_ratio * advantage)  # (A, T)
+    is_clipped = clipped_ratio * advantage < ratio * advantage  # (A, T)
+    if objective.external_ratio != "policy":
+        unclipped = _external_weight(objective, logp) * advantage  # (A, T)
+        surrogate = torch.where(external[:, None], unclipped, surrogate)
+        is_clipped = is_clipped & ~external[:, None]
+
+    policy = -(surrogate * weights).sum()
+    divergence = _k3(logp, ref) if ref is not None else torch.zeros_like(logp)  # (A, T)
+    value = policy + objective.beta * (divergence * weights).sum()
+    with torch.no_grad():
+        own = mask * ~external[:, None]  # (A, T)
+        return Loss(
+            value=value,
+            policy=policy.detach(),
+            kl=(divergence * mask).sum(),
+            clipped=(is_clipped * mask).sum(),
+            surprise=-(logp * own).sum(),
+            external_probability=(logp.exp() * (mask - own)).sum(),
+        )
+
+
+def _log_ratio(kind: str, logp: Tensor, old: Tensor, mask: Tensor) -> Tensor:
+    """log pi_theta / pi_old, per token (A, T), or one value per action spread over its tokens."""
+    difference = (logp - old) * mask  # (A, T)
+    if kind == "token":
+        return difference
+    whole = difference.sum(-1, keepdim=True)  # (A, 1)
+    if kind == "sequence":
+        whole = whole / mask.sum(-1, keepdim=True).clamp(min=1)
+    return whole.expand_as(logp)
+
+
+def _external_weight(objective: Objective, logp: Tensor) -> Tensor:
+    """What multiplies the advantage of an external token instead of the ratio. (A, T)."""
+    if objective.external_ratio == "shaped":
+        p = logp.exp()
+        return p / (p + objective.gamma)
+    return (logp - logp.detach()).exp()  # value 1, gradient that of log p
+
+
+def _k3(logp: Tensor, ref: Tensor) -> Tensor:
+    """Per-token estimate exp(d) - d - 1 >= 0 of KL(pi_theta || pi_ref), with d = log pi_ref - log pi_theta. (A, T)."""
+    difference = (ref - logp).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return difference.exp() - difference - 1

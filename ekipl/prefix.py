@@ -1,0 +1,156 @@
+"""Shared prefix: the vision tower and the prompt run once per problem, for all its actions, in sampling and in learning.
+
+The prompt's keys and values are computed once, with gradient where asked, and repeated over the problem's actions.
+Exact: no approximation is made, and the gradient flows through the shared keys and values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
+
+from ekipl.models import Prompts
+
+CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB in float32
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """P encoded prompts.
+
+    Attributes:
+        cache: keys and values, batch dimension P.
+        mask: (P, L), 1 on prompt tokens (padding on the left).
+        next_position: (P,) rotary position of the first completion token.
+        last_hidden: (P, H) hidden state of the last prompt token, which predicts the first completion token.
+    """
+
+    cache: DynamicCache
+    mask: Tensor
+    next_position: Tensor
+    last_hidden: Tensor
+
+    def repeat(self, rows: Tensor) -> Prefix:
+        """One entry per action; ``rows`` (A,) names each action's prompt. The gradient sums over the repeats."""
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(_layers(self.cache)):
+            cache.update(keys.index_select(0, rows), values.index_select(0, rows), layer)
+        return Prefix(cache, self.mask[rows], self.next_position[rows], self.last_hidden[rows])
+
+
+def _layers(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def encode_prefix(model: Any, prompts: Prompts) -> Prefix:
+    """Run vision tower and prompt once. Works with and without gradient."""
+    backbone = model.model
+    positions = _positions(backbone, prompts)  # (3, P, L)
+    inputs: dict[str, Any] = {"input_ids": prompts.input_ids, "mm_token_type_ids": prompts.token_types}
+    if prompts.pixel_values is not None:
+        inputs |= {"pixel_values": prompts.pixel_values, "image_grid_thw": prompts.image_grid}
+    output = backbone(
+        **inputs, attention_mask=prompts.attention_mask, position_ids=positions, use_cache=True,
+        past_key_values=DynamicCache(),
+    )  # fmt: skip
+    next_position = positions.amax(dim=(0, 2)) + 1  # (P,)
+    return Prefix(output.past_key_values, prompts.attention_mask, next_position, output.last_hidden_state[:, -1])
+
+
+def _positions(backbone: Any, prompts: Prompts) -> Tensor:
+    """Multimodal rotary positions (3, P, L)."""
+    if prompts.image_grid is None:
+        text = (prompts.attention_mask.cumsum(-1) - 1).clamp(min=0)  # (P, L)
+        return text.expand(3, -1, -1)
+    positions: Tensor = backbone.get_rope_index(
+        prompts.input_ids,
+        mm_token_type_ids=prompts.token_types,
+        image_grid_thw=prompts.image_grid,
+        attention_mask=prompts.attention_mask,
+    )[0]
+    return positions
+
+
+def continue_from(model: Any, prefix: Prefix, tokens: Tensor, mask: Tensor, done: int = 0) -> Tensor:
+    """Hidden states after ``tokens``, appended to the prefix (whose cache grows).
+
+    Args:
+        model: the language model with its head.
+        prefix: one entry per action.
+        tokens: (A, t) completion tokens.
+        mask: (A, done + t), 1 on real tokens, of everything after the prompt.
+        done: completion tokens already in the cache.
+
+    Returns:
+        (A, t, H).
+    """
+    steps = torch.arange(done, done + tokens.shape[1], device=tokens.device)
+    positions = (prefix.next_position[:, None] + steps).expand(3, -1, -1)  # (3, A, t)
+    hidden: Tensor = model.model(
+        input_ids=tokens,
+        attention_mask=torch.cat([prefix.mask, mask], dim=1),
+        position_ids=positions,
+        past_key_values=prefix.cache,
+        use_cache=True,
+    ).last_hidden_state
+    return hidden
+
+
+class ActionScorer(nn.Module):
+    """log pi(o | s) of each token of each action, as one module so that sharding engines see one forward pass.
+
+    Attributes:
+        temperature: logits are divided by it, as they were when sampling.
+        suppressed: ids that sampling excludes, and so does the distribution here.
+    """
+
+    def __init__(self, model: nn.Module, temperature: float, suppressed: tuple[int, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        self.suppressed = suppressed
+
+    def forward(self, prompts: Prompts, rows: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Log-probabilities (A, T), 0 on padding.
+
+        Args:
+            prompts: P prompts.
+            rows: (A,) the prompt of each action.
+            tokens: (A, T), padded on the right.
+            mask: (A, T).
+        """
+        prefix = encode_prefix(self.model, prompts).repeat(rows)
+        hidden = prefix.last_hidden[:, None]  # (A, 1, H)
+        if tokens.shape[1] > 1:
+            later = continue_from(self.model, prefix, tokens[:, :-1], mask[:, :-1].long())  # (A, T-1, H)
+            hidden = torch.cat([hidden, later], dim=1)  # (A, T, H)
+        real = mask.bool()
+        logp = self._chosen(hidden[real], tokens[real])  # (tokens,)
+        return torch.zeros_like(mask).masked_scatter(real, logp)
+
+    def _chosen(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probability of each token, in chunks: logits of all positions never exist at once. (n, H), (n,) -> (n,)."""
+        vocabulary = self.model.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
+        size = max(1, CHUNK_ELEMENTS // vocabulary)
+        if len(tokens) <= size:
+            return self._chunk(hidden, tokens)
+        pieces = zip(hidden.split(size), tokens.split(size), strict=True)
+        return torch.cat([checkpoint(self._chunk, h, t, use_reentrant=False) for h, t in pieces])
+
+    def _chunk(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        logits = self.model.lm_head(hidden).float()  # (n, V)  # type: ignore[operator]
+        return log_probabilities(logits, self.temperature, self.suppressed).gather(-1, tokens[:, None])[:, 0]
+
+
+def log_probabilities(logits: Tensor, temperature: float, suppressed: tuple[int, ...]) -> Tensor:
+    """The policy's distribution: tempered, without the suppressed tokens. (n, V) -> (n, V), float32."""
+    logits = logits.float() / (temperature or 1.0)
+    if suppressed:
+        index = torch.tensor(suppressed, device=logits.device)
+        logits = logits.index_fill(-1, index, float("-inf"))
+    return logits.log_softmax(-1)

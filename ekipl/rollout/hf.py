@@ -1,0 +1,157 @@
+"""Policy sampling with transformers: each prompt and its images are encoded once for its n samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ekipl.actions import POLICY, Action, Problem
+from ekipl.interfaces import Decoding, Engine
+from ekipl.models import VLM, encode_prompts, encode_text
+from ekipl.prefix import continue_from, encode_prefix, log_probabilities
+
+
+class HFSampler:
+    """Samples from a transformers model, on CPU or GPU.
+
+    A sample depends on (seed, problem id, sample index) alone, not on what else is in its batch.
+    """
+
+    def __init__(self, vlm: VLM, decoding: Decoding, batch_size: int = 128) -> None:
+        """``batch_size`` is the number of actions decoded at once."""
+        self.vlm = vlm
+        self.decoding = decoding
+        self.batch_size = batch_size
+
+    def sample(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
+        """n actions a problem, in the order of the problems."""
+        actions: list[Action] = []
+        for chunk in _chunks(problems, n, self.batch_size):
+            actions += self._decode(chunk, seed)
+        by_problem: dict[int, list[Action]] = {}
+        places = (place for place in range(len(problems)) for _ in range(n))
+        for place, action in zip(places, actions, strict=True):
+            by_problem.setdefault(place, []).append(action)
+        return [by_problem[place] for place in range(len(problems))]
+
+    def encode(self, action: Action) -> Action | str:
+        """The action with the policy's token ids, or why the policy cannot learn from it."""
+        if not action.text.strip():
+            return "empty"
+        tokens = action.tokens
+        if tokens is None:
+            end = [self.vlm.end_of_turn] if action.finish == "stop" else []
+            tokens = tuple(encode_text(self.vlm.tokenizer, action.text) + end)
+        if len(tokens) > self.decoding.max_tokens:
+            return "too_long"
+        if set(tokens) & set(self.vlm.suppressed):
+            return "placeholder_token"
+        return replace(action, tokens=tokens)
+
+    def load_weights(self, engine: Engine) -> None:
+        """Nothing to do: the engine updates the very model that is sampled from."""
+
+    @torch.no_grad()
+    def _decode(self, pairs: Sequence[tuple[Problem, int]], seed: int) -> list[Action]:
+        """One action for each (problem, sample index)."""
+        problems = list({id(problem): problem for problem, _ in pairs}.values())
+        row_of = {id(problem): row for row, problem in enumerate(problems)}
+        model, device = self.vlm.model, self.vlm.device
+        model.eval()
+        rows = torch.tensor([row_of[id(problem)] for problem, _ in pairs], device=device)  # (A,)
+        prefix = encode_prefix(model, encode_prompts(self.vlm, problems)).repeat(rows)
+        noise = _uniforms(pairs, seed, self.decoding.max_tokens).to(device)  # (A, T)
+        eos = torch.tensor(sorted(self.vlm.eos), device=device)
+
+        hidden = prefix.last_hidden  # (A, H)
+        alive = torch.ones(len(pairs), dtype=torch.bool, device=device)  # (A,)
+        tokens, logps, masks = [], [], []
+        for step in range(self.decoding.max_tokens):
+            logp = log_probabilities(model.lm_head(hidden), self.decoding.temperature, self.vlm.suppressed)  # (A, V)
+            token = choose(logp, self.decoding, noise[:, step])  # (A,)
+            tokens.append(token)
+            logps.append(logp.gather(-1, token[:, None])[:, 0])
+            masks.append(alive)
+            alive = alive & ~torch.isin(token, eos)
+            if not alive.any() or step + 1 == self.decoding.max_tokens:
+                break
+            mask = torch.stack(masks, dim=1).long()  # (A, step + 1)
+            hidden = continue_from(model, prefix, token[:, None], mask, done=step)[:, -1]  # (A, H)
+        lengths = torch.stack(masks, dim=1).sum(-1).tolist()
+        ids, logprobs = torch.stack(tokens, dim=1).tolist(), torch.stack(logps, dim=1).tolist()
+        return [
+            self._action(problem.id, index, ids[row][:length], logprobs[row][:length])
+            for row, ((problem, index), length) in enumerate(zip(pairs, lengths, strict=True))
+        ]
+
+    def _action(self, problem_id: str, index: int, tokens: list[int], logprobs: list[float]) -> Action:
+        finished = tokens[-1] in self.vlm.eos
+        shown = tokens[:-1] if finished else tokens
+        return Action(
+            problem_id=problem_id,
+            source=POLICY,
+            index=index,
+            text=self.vlm.tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+            finish="stop" if finished else "length",
+            tokens=tuple(tokens),
+            logprobs=tuple(logprobs),
+        )
+
+
+def choose(logp: Tensor, decoding: Decoding, noise: Tensor) -> Tensor:
+    """One token a row by inverse transform of the (top-k, top-p restricted) distribution.
+
+    Args:
+        logp: (A, V) log-probabilities at the sampling temperature.
+        decoding: temperature 0 takes the most probable token.
+        noise: (A,) uniform in [0, 1).
+
+    Returns:
+        (A,) token ids.
+    """
+    if decoding.temperature == 0:
+        return logp.argmax(-1)
+    if decoding.top_p >= 1 and decoding.top_k <= 0:
+        cumulative = logp.exp().cumsum(-1)  # (A, V)
+        return _invert(cumulative, noise)
+    k = decoding.top_k if decoding.top_k > 0 else logp.shape[-1]
+    best, order = logp.topk(min(k, logp.shape[-1]), dim=-1)  # (A, k), descending
+    p = best.softmax(-1)
+    before = p.cumsum(-1) - p  # mass of the more probable tokens
+    p = torch.where(before < decoding.top_p, p, torch.zeros_like(p))  # keeps the first token always
+    return order.gather(-1, _invert(p.cumsum(-1), noise)[:, None])[:, 0]
+
+
+def _invert(cumulative: Tensor, noise: Tensor) -> Tensor:
+    """First index whose cumulative mass exceeds noise x total; never one of zero mass. (A, V), (A,) -> (A,)."""
+    threshold = noise[:, None] * cumulative[:, -1:]  # (A, 1)
+    index = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+    last = (cumulative < cumulative[:, -1:]).sum(-1)  # first index that reaches the total
+    return torch.minimum(index, last)
+
+
+def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> Tensor:
+    """Uniform numbers of each action's own stream: (A, length), float32 in [0, 1)."""
+    rows = []
+    for problem, index in pairs:
+        digest = hashlib.sha256(f"{seed}\x00{problem.split}\x00{problem.id}\x00{index}".encode()).digest()
+        rows.append(np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16]))).random(length, np.float32))
+    return torch.from_numpy(np.stack(rows))
+
+
+def _chunks(problems: Sequence[Problem], n: int, size: int) -> list[list[tuple[Problem, int]]]:
+    """(problem, sample index) pairs in order, at most ``size`` together; a problem is split only when n exceeds size."""
+    pairs = [[(problem, index) for index in range(n)] for problem in problems]
+    chunks: list[list[tuple[Problem, int]]] = [[]]
+    for of_problem in pairs:
+        for start in range(0, n, size):
+            piece = of_problem[start : start + size]
+            if chunks[-1] and len(chunks[-1]) + len(piece) > size:
+                chunks.append([])
+            chunks[-1] += piece
+    return [chunk for chunk in chunks if chunk]
