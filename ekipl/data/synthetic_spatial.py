@@ -1,0 +1,150 @@
+"""Built-in spatial problems: two pictures of a few things on a 3 x 3 grid, and the functions that turn one into the other.
+
+``metadata["scene"]`` holds all that a simulation needs::
+
+    {"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...],   # initial state; id = list index
+     "final": [...the same, after the answer...],
+     "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1}}                                      # inclusive limits, whole numbers
+
+x grows to the right and y away from the centre camera, so ``behind`` is y + step; no two things may share a position.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, replace
+
+from ekipl.actions import Row
+from ekipl.data.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, render
+
+FAMILIES = ("change_color", "change_size", "change_shape", "change_position", "two_changes", "change_material")
+WEIGHTS = (0.18, 0.16, 0.16, 0.23, 0.12, 0.15)
+HELD_OUT_FAMILIES = ("change_material",)  # no training of model=tiny has seen this function in an answer
+VALUES = {"size": SIZES, "color": COLORS, "material": MATERIALS, "shape": SHAPES}
+STEPS = {
+    "front": (0, -1),
+    "behind": (0, 1),
+    "left": (-1, 0),
+    "right": (1, 0),
+    "front_left": (-1, -1),
+    "front_right": (1, -1),
+    "behind_left": (-1, 1),
+    "behind_right": (1, 1),
+}
+CELLS = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1))
+CAMERAS: dict[str, Camera] = {"train": "center", "id": "center", "ood_left": "left", "ood_right": "right"}
+QUESTION = "What is the transformation that changes the initial state to the final state?"
+
+State = tuple[Thing, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One function of the answer: ``change_{what}(id, value)``."""
+
+    id: int
+    what: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"change_{self.what}({self.id}, {self.value})"
+
+    def apply(self, state: State) -> State:
+        thing = state[self.id]
+        if self.what == "position":
+            dx, dy = STEPS[self.value]
+            moved = replace(thing, x=thing.x + dx, y=thing.y + dy)
+        else:
+            moved = replace(thing, **{self.what: self.value})
+        return (*state[: self.id], moved, *state[self.id + 1 :])
+
+
+def generate(split: str, index: int, seed: int, image_size: int) -> Row:
+    """Problem ``index`` of a split (``train``, ``id``, ``ood_left``, ``ood_right``); a pure function of its arguments.
+
+    Raises:
+        ValueError: the split is none of the four.
+    """
+    if split not in CAMERAS:
+        raise ValueError(f"split {split!r}: spatial has {', '.join(CAMERAS)}")
+    rng = random.Random(f"spatial/{split}/{seed}/{index}")
+    family = rng.choices(FAMILIES, WEIGHTS)[0]
+    initial = scene(rng)
+    changes = _changes(rng, family, initial)
+    final = initial
+    for change in changes:
+        final = change.apply(final)
+    images = (render(initial, image_size), render(final, image_size, CAMERAS[split]))
+    tuples = ", ".join(f"({i}, {t.shape}, {t.size}, {t.color}, {t.material})" for i, t in enumerate(initial))
+    metadata = {
+        "family": family,
+        "cot": _cot(initial, final),
+        "scene": {
+            "objects": _record(initial),
+            "final": _record(final),
+            "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1},
+        },
+    }
+    question = f"The attributes of the initial objects are: {tuples}. {QUESTION}"
+    return Row(f"spatial-{split}-{index}", images, question, ", ".join(map(str, changes)), "functions", metadata)
+
+
+def scene(rng: random.Random) -> State:
+    """2 or 3 things on different cells, each different from the others in more than one look."""
+    number = rng.choice((2, 3))
+    while True:
+        state = tuple(
+            Thing(rng.choice(SHAPES), rng.choice(SIZES), color, rng.choice(MATERIALS), x, y)
+            for color, (x, y) in zip(rng.sample(COLORS, number), rng.sample(CELLS, number), strict=True)
+        )
+        if len({(t.shape, t.size) for t in state}) == number:
+            return state
+
+
+def cell(thing: Thing) -> str:
+    """Where a thing stands: column a (left) to c (right), row 1 (front) to 3 (behind)."""
+    return f"{'abc'[int(thing.x) + 1]}{int(thing.y) + 2}"
+
+
+def _changes(rng: random.Random, family: str, initial: State) -> tuple[Change, ...]:
+    """One change of the family's kind, or two changes of different things or looks; moves stay on free cells."""
+    kinds = ("size", "color", "shape", "position")
+    chosen = rng.sample(kinds, 2) if family == "two_changes" else [family.removeprefix("change_")]
+    while True:
+        state, changes = initial, []
+        for what in chosen:
+            options = _options(state, rng.randrange(len(state)), what)
+            if options:
+                changes.append(rng.choice(options))
+                state = changes[-1].apply(state)
+        if len(changes) == len(chosen):
+            return tuple(sorted(changes, key=lambda c: (c.id, kinds.index(c.what) if c.what in kinds else 0)))
+
+
+def _options(state: State, index: int, what: str) -> list[Change]:
+    """Every change of one look (or place) of one thing that the rules allow."""
+    thing = state[index]
+    if what != "position":
+        taken = {t.color for t in state} if what == "color" else {getattr(thing, what)}
+        return [Change(index, what, value) for value in VALUES[what] if value not in taken]
+    free = set(CELLS) - {(t.x, t.y) for t in state}
+    return [Change(index, what, way) for way, (dx, dy) in STEPS.items() if (thing.x + dx, thing.y + dy) in free]
+
+
+def _cot(initial: State, final: State) -> str:
+    """For every thing its cell before, its cell after, and how it looks after (the material only where it changed)."""
+    lines = []
+    for i, (before, after) in enumerate(zip(initial, final, strict=True)):
+        look = f"{after.size} {after.color} {after.shape}"
+        if after.material != before.material:
+            look += f" {after.material}"
+        lines.append(f"{i} {cell(before)} {cell(after)} {look}")
+    return ", ".join(lines)
+
+
+def _record(state: State) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for i, thing in enumerate(state):
+        look = asdict(thing)
+        rows.append({"id": i, **{k: look[k] for k in ("shape", "size", "color", "material")}, "position": [thing.x, thing.y]})
+    return rows
