@@ -1,0 +1,177 @@
+"""Algorithm 1 with parts that are small enough to follow by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ekipl.actions import POLICY, Action, Group, Problem, Reward, Row
+from ekipl.advantages import Baseline
+from ekipl.algorithm import Plan, Step, data_order, train
+from ekipl.interfaces import Engine, External
+from ekipl.selection import Selection
+
+
+class Yes:
+    """A task that rewards the text "yes"; "no" is well-formed and wrong."""
+
+    name = "yes"
+    splits = ("id",)
+
+    def prompt(self, row: Row) -> str:
+        return row.question
+
+    def score(self, problem: Problem, text: str) -> Reward:
+        return Reward(format=1.0, accuracy=float(text == "yes"))
+
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
+        raise NotImplementedError
+
+
+class Policy:
+    """Answers as told and notes when its weights change."""
+
+    def __init__(self, answers: Sequence[str], log: list[str]) -> None:
+        self.answers, self.log = answers, log
+
+    def sample(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
+        self.log.append(f"sample {seed}")
+        texts = list(itertools.islice(itertools.cycle(self.answers), n))
+        return [[Action(p.id, POLICY, i, t, "stop", tokens=(i,)) for i, t in enumerate(texts)] for p in problems]
+
+    def encode(self, action: Action) -> Action | str:
+        if action.text == "long":
+            return "too_long"
+        return action if action.tokens else dataclasses.replace(action, tokens=(7, 8))
+
+    def load_weights(self, engine: Engine) -> None:
+        self.log.append("load")
+
+
+class Pool:
+    """Each model gives the same text n times."""
+
+    def __init__(self, **texts: str) -> None:
+        self.texts, self.names = texts, tuple(texts)
+
+    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+        def actions(p: Problem) -> tuple[Action, ...]:
+            return tuple(Action(p.id, m, i, t, "stop") for m, t in self.texts.items() for i in range(n))
+
+        return [External(actions(p), {"timeout": 1} if self.texts else {}) for p in problems]
+
+    def close(self) -> None: ...
+
+
+class Recorder:
+    """An engine that writes down what it is asked."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def refresh_reference(self) -> None:
+        self.log.append("reference")
+
+    def prepare(self, groups: Sequence[Group]) -> Any:
+        self.log.append("prepare")
+        return groups
+
+    def update(self, batch: Any) -> dict[str, float]:
+        self.log.append("update")
+        return {}
+
+    def save(self, directory: str) -> None: ...
+
+
+PROBLEMS = [Problem(f"p{i}", "yes", "train", (), "?", "?", "yes", "number") for i in range(5)]
+
+
+def run(plan: Plan, answers: Sequence[str], pool: Pool, first_step: int = 0) -> tuple[list[Step], list[str]]:
+    log: list[str] = []
+    steps: list[Step] = []
+    train(PROBLEMS, Yes(), Policy(answers, log), pool, Recorder(log), plan, steps.append, first_step)
+    return steps, log
+
+
+def test_order_of_calls_is_algorithm_1() -> None:
+    _, log = run(Plan(N=2, G=2, I=2, B=2, mu=2, problems_per_step=1, seed=10), ["yes", "no"], Pool())
+    step = ["prepare", "update", "update", "load"]
+    expected = ["reference", "sample 10", *step, "sample 11", *step, "reference", "sample 12", *step, "sample 13", *step]
+    assert log == expected
+
+
+def test_offered_kept_and_advantages_by_hand() -> None:
+    plan = Plan(N=2, G=3, I=1, B=1, mu=1, problems_per_step=1)
+    steps, _ = run(plan, ["yes", "no"], Pool(wise="yes", fool="no"))
+    (group,) = steps[0].groups
+    assert [a.source for a in group.offered] == [POLICY, POLICY, "wise", "wise", "fool", "fool"]
+    # rewards 2, 1, 2, 2, 1, 1: the three 2s are kept, they agree, so the group is dead
+    assert group.kept == (0, 2, 3)
+    assert group.advantages == (0, 0, 0)
+    assert group.dead
+    assert group.refused == {"timeout": 1}
+
+
+def test_pool_baseline_revives_the_same_group() -> None:
+    plan = Plan(N=2, G=3, I=1, B=1, mu=1, problems_per_step=1, baseline=Baseline(over="pool"))
+    (group,) = run(plan, ["yes", "no"], Pool(wise="yes", fool="no"))[0][0].groups
+    # pool mean 1.5, sample deviation sqrt(6 x 0.25 / 5) = 0.547723; 0.5 / 0.547823 = 0.912704
+    assert group.advantages == pytest.approx((0.912704,) * 3, abs=1e-6)
+
+
+def test_without_external_models_it_is_grpo() -> None:
+    plan = Plan(N=4, G=4, I=1, B=2, mu=1, problems_per_step=3)
+    steps, _ = run(plan, ["yes", "no", "no", "no"], Pool())
+    for group in (g for step in steps for g in step.groups):
+        assert group.kept == (0, 1, 2, 3)
+        assert {a.source for a in group.actions} == {POLICY}
+        # rewards 2, 1, 1, 1: mean 1.25, deviation 0.5; 0.75 / 0.5001 = 1.49970
+        assert group.advantages == pytest.approx((1.4997, -0.4999, -0.4999, -0.4999), abs=1e-4)
+
+
+def test_what_the_policy_cannot_learn_from_is_refused_and_counted() -> None:
+    plan = Plan(N=2, G=4, I=1, B=1, mu=1, problems_per_step=1)
+    (group,) = run(plan, ["yes", "long"], Pool(wordy="long"))[0][0].groups
+    assert [a.text for a in group.offered] == ["yes"]
+    assert group.refused == {"too_long": 3, "timeout": 1}
+
+
+def test_external_actions_below_the_baseline_can_be_dropped() -> None:
+    plan = Plan(N=1, G=4, I=1, B=1, mu=1, problems_per_step=1, drop_below_baseline=True)
+    (group,) = run(plan, ["no"], Pool(wise="yes", fool="no"))[0][0].groups
+    # rewards 1, 2, 1: the fool's action is below the mean and goes; the policy's own stays with its advantage
+    assert [a.source for a in group.actions] == [POLICY, "wise"]
+    assert group.advantages[0] < 0 < group.advantages[1]
+
+
+def test_going_on_from_a_step_equals_not_having_stopped() -> None:
+    plan = Plan(N=2, G=2, I=2, B=3, mu=1, problems_per_step=2, selection=Selection())
+    whole, log = run(plan, ["yes", "no"], Pool(wise="yes"))
+    rest, late_log = run(plan, ["yes", "no"], Pool(wise="yes"), first_step=4)
+    assert [s.groups for s in rest] == [s.groups for s in whole[4:]]
+    assert [s.number for s in rest] == [5, 6]
+    assert late_log == log[-len(late_log) :]
+
+
+@pytest.mark.parametrize(("size", "per_step"), [(5, 2), (3, 7), (10, 10), (1, 3)])
+def test_every_row_is_seen_equally_often(size: int, per_step: int) -> None:
+    epochs = 4
+    steps = size * epochs  # so that whole epochs are drawn
+    rows = [row for batch in itertools.islice(data_order(size, per_step, 0), steps) for row in batch]
+    counts = [rows.count(row) for row in range(size)]
+    assert counts == [epochs * per_step] * size
+    assert list(itertools.islice(data_order(size, per_step, 0, 3), 2)) == list(
+        itertools.islice(data_order(size, per_step, 0), 5)
+    )[3:]
+
+
+def test_the_loop_imports_no_heavy_library() -> None:
+    code = "import sys, ekipl.algorithm; print([m for m in ('torch', 'hydra', 'deepspeed', 'vllm', 'litellm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

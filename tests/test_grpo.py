@@ -1,0 +1,150 @@
+"""The objective by hand and by its properties."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import pytest
+import torch
+
+from ekipl.grpo import Loss, Objective, loss
+
+
+def compute(
+    objective: Objective,
+    logp: list[list[float]],
+    old: list[list[float]] | None = None,
+    ref: list[list[float]] | None = None,
+    advantages: list[float] | None = None,
+    external: list[bool] | None = None,
+    mask: list[list[float]] | None = None,
+) -> tuple[Loss, torch.Tensor]:
+    """The loss of one whole batch and its gradient with respect to logp."""
+    p = torch.tensor(logp, dtype=torch.float64, requires_grad=True)
+    m = torch.ones_like(p) if mask is None else torch.tensor(mask, dtype=torch.float64)
+    result = loss(
+        objective,
+        p,
+        p.detach() if old is None else torch.tensor(old, dtype=torch.float64),
+        None if ref is None else torch.tensor(ref, dtype=torch.float64),
+        torch.tensor(advantages or [1.0] * len(logp), dtype=torch.float64),
+        torch.tensor(external or [False] * len(logp)),
+        m,
+        objective.token_weights(m, len(logp), float(m.sum())),
+    )
+    result.value.backward()
+    assert p.grad is not None
+    return result, p.grad
+
+
+def test_first_update_is_policy_gradient() -> None:
+    # ratio 1 everywhere: value = -mean A = -(1 - 2) / 2 = 0.5; d/dlogp = -A x weight, weight = 1/2 tokens x 1/2 actions
+    result, gradient = compute(Objective(beta=0), [[-1.0, -2.0], [-3.0, -0.5]], advantages=[1.0, -2.0])
+    assert result.value.item() == pytest.approx(0.5)
+    assert gradient.tolist() == [[-0.25, -0.25], [0.5, 0.5]]
+    assert result.clipped.item() == 0
+
+
+def test_clip_by_hand() -> None:
+    # ratios 1.5, 0.5, 1.5, 0.5 with A = 1, 1, -1, -1 and eps 0.2:
+    # min(1.5, 1.2) = 1.2 (clipped); min(0.5, 0.8) = 0.5; min(-1.5, -1.2) = -1.5; min(-0.5, -0.8) = -0.8 (clipped)
+    logp = [[log(1.5)], [log(0.5)], [log(1.5)], [log(0.5)]]
+    result, gradient = compute(Objective(beta=0), logp, old=[[0.0]] * 4, advantages=[1, 1, -1, -1])
+    assert result.value.item() == pytest.approx(-(1.2 + 0.5 - 1.5 - 0.8) / 4)
+    assert result.clipped.item() == 2
+    # a clipped token has no gradient; the others -A x ratio / 4
+    assert gradient[:, 0].tolist() == pytest.approx([0, -0.125, 0.375, 0])
+
+
+def test_k3_by_hand_and_never_negative() -> None:
+    # d = log ref - log p = 0.5: exp(0.5) - 0.5 - 1 = 0.148721; d = -0.5: exp(-0.5) + 0.5 - 1 = 0.106531
+    result, _ = compute(Objective(beta=1.0), [[-1.0, -1.0]], ref=[[-0.5, -1.5]], advantages=[0.0])
+    assert result.kl.item() == pytest.approx(0.148721 + 0.106531, abs=1e-6)
+    assert result.value.item() == pytest.approx((0.148721 + 0.106531) / 2, abs=1e-6)  # mean over two tokens
+    result, gradient = compute(Objective(beta=1.0), [[-1.0]], ref=[[-1.0]], advantages=[0.0])
+    assert result.value.item() == 0
+    assert gradient.item() == 0
+
+
+def test_zero_advantage_and_no_kl_give_no_gradient() -> None:
+    result, gradient = compute(Objective(beta=0), [[-1.0, -2.0]], advantages=[0.0])
+    assert result.value.item() == 0
+    assert gradient.abs().sum().item() == 0
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"),
+    [
+        # lengths 1 and 3, A = 1 and 1, gradient of the short action's token
+        ("action_mean", -1 / 1 / 2),
+        ("token_mean", -1 / 4),
+        ("constant", -1 / (2 * 8)),
+    ],
+)
+def test_aggregation_by_hand(aggregation: str, expected: float) -> None:
+    objective = Objective(beta=0, aggregation=aggregation, max_tokens=8)  # type: ignore[arg-type]
+    _, gradient = compute(objective, [[-1.0, 0, 0], [-1.0, -1.0, -1.0]], mask=[[1, 0, 0], [1, 1, 1]])
+    assert gradient[0, 0].item() == pytest.approx(expected)
+    assert gradient[0, 1:].abs().sum().item() == 0  # padding
+
+
+@pytest.mark.parametrize("aggregation", ["action_mean", "token_mean", "constant"])
+@pytest.mark.parametrize("ratio", ["token", "sequence", "sequence_product"])
+def test_micro_batches_sum_to_the_batch(aggregation: str, ratio: str) -> None:
+    torch.manual_seed(0)
+    objective = Objective(beta=0.1, aggregation=aggregation, ratio=ratio, max_tokens=9)  # type: ignore[arg-type]
+    logp, old, ref = (-torch.rand(5, 7, dtype=torch.float64) for _ in range(3))
+    advantages, external = torch.randn(5, dtype=torch.float64), torch.tensor([True, False, True, False, False])
+    lengths = torch.tensor([7, 3, 1, 5, 2])
+    mask = (torch.arange(7)[None] < lengths[:, None]).double()
+    weights = objective.token_weights(mask, 5, float(mask.sum()))
+
+    def part(rows: slice) -> float:
+        columns = (logp, old, ref, advantages, external, mask, weights)
+        return loss(objective, *(c[rows] for c in columns)).value.item()
+
+    assert part(slice(0, 2)) + part(slice(2, 5)) == pytest.approx(part(slice(0, 5)))
+
+
+def test_sequence_ratio_is_the_geometric_mean() -> None:
+    # log ratios 0.3 and -0.1: mean 0.1 -> exp(0.1), sum 0.2 -> exp(0.2)
+    logp, old = [[-0.7, -1.1]], [[-1.0, -1.0]]
+    by_mean, _ = compute(Objective(beta=0, eps=0.9, ratio="sequence"), logp, old=old)
+    by_sum, _ = compute(Objective(beta=0, eps=0.9, ratio="sequence_product"), logp, old=old)
+    assert by_mean.value.item() == pytest.approx(-exp(0.1))
+    assert by_sum.value.item() == pytest.approx(-exp(0.2))
+
+
+def test_external_ratio_by_hand() -> None:
+    logp = [[log(0.1)], [log(0.1)]]
+    external = [True, False]
+    # shaped: p / (p + 0.1) = 0.5; gradient 0.1 x p / (p + 0.1)^2 = 0.25 of the token's log-probability; 1/2 an action
+    result, gradient = compute(Objective(beta=0, external_ratio="shaped"), logp, external=external)
+    assert result.value.item() == pytest.approx(-(0.5 + 1) / 2)
+    assert gradient[:, 0].tolist() == pytest.approx([-0.25 / 2, -0.5])
+    # unit: the value is A, the gradient A grad log p, however far the policy has moved; the clip never binds
+    result, gradient = compute(Objective(beta=0, external_ratio="unit"), logp, old=[[log(0.01)]] * 2, external=external)
+    assert gradient[0, 0].item() == pytest.approx(-0.5)
+    assert gradient[1, 0].item() == 0  # the policy's own action: ratio 10, clipped
+    assert result.clipped.item() == 1
+
+
+def test_finite_under_extreme_ratios() -> None:
+    result, gradient = compute(Objective(beta=0.1), [[-1.0]], old=[[-500.0]], ref=[[-800.0]], advantages=[-1.0])
+    assert result.value.isfinite()
+    assert gradient.isfinite().all()
+
+
+def test_gradient_matches_finite_differences() -> None:
+    torch.manual_seed(1)
+    objective = Objective(beta=0.3, external_ratio="shaped", ratio="token")
+    old, ref = -torch.rand(3, 4, dtype=torch.float64), -torch.rand(3, 4, dtype=torch.float64)
+    advantages = torch.tensor([0.7, -1.2, 0.4], dtype=torch.float64)
+    external, mask = torch.tensor([True, False, False]), torch.ones(3, 4, dtype=torch.float64)
+    weights = objective.token_weights(mask, 3, 12)
+
+    def value(logp: torch.Tensor) -> torch.Tensor:
+        return loss(objective, logp, old, ref, advantages, external, mask, weights).value
+
+    start = (old + 0.05 * torch.randn(3, 4, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(value, (start,))
