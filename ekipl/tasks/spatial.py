@@ -17,8 +17,7 @@ RULES = (
     "A position is relative to the initial place of the object."
 )
 PROMPT = (
-    "{rules} {question} Output the thinking process in <think> </think> "
-    "and final answer in <answer> </answer> tags."
+    "{rules} {question} Output the thinking process in <think> </think> and final answer in <answer> </answer> tags."
 )
 
 

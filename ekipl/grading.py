@@ -1,0 +1,181 @@
+"""Mathematical equivalence, decided by math-verify in a process that can be killed.
+
+math-verify's own deadline is a signal that works in the main thread only, and elsewhere turns into a silent "no". Here it
+runs in a child with no deadline of its own; the parent waits ``DEADLINE_S`` for its line and kills it. The child is started
+when it is first needed and kept for the next question. It ends with its parent: at the end of its input, or at its limit of
+CPU time if it is deep in a computation then.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from ekipl.errors import GraderError, UsageError
+
+DEADLINE_S = 2.0
+START_S = 120.0  # importing sympy on a busy machine
+LONGEST = 20_000  # characters of what is compared
+MEMORY_BYTES = 2 << 30  # address space of the child
+
+
+@lru_cache(maxsize=8192)
+def equal(answer: str, gold: str, latex: bool) -> bool:
+    r"""Whether math-verify finds ``answer`` and ``gold`` equal (decimals to six places).
+
+    With ``latex`` each string is one LaTeX expression. Without it math-verify searches both texts for numbers and formulas,
+    as in Reason-RFT: the last number of a sentence counts, and 5 stands for an undelimited ``5\sqrt{2}``.
+
+    Raises:
+        GraderError: no answer before the deadline, or the grading process failed.
+    """
+    if max(len(answer), len(gold)) > LONGEST:
+        raise GraderError(f"longer than {LONGEST} characters")
+    with _lock:
+        reply = _worker().ask({"answer": answer, "gold": gold, "latex": latex})
+    if "error" in reply:
+        raise GraderError(reply["error"])
+    return bool(reply["equal"])
+
+
+class _Worker:
+    """The parent's end of one grading process."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        package = Path(__file__).resolve().parent.parent
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ekipl.grading"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=package,  # -m imports from the working directory first: it must hold ekipl, and no stranger's files
+        )
+        ready = self._reply(START_S)
+        if "error" in ready:
+            self.close()
+            raise UsageError(f"math-verify: {ready['error']}: install it with ekipl's own requirements")
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The child's answer, or an ``error``; after an error of the process itself the child is gone."""
+        try:
+            _pipe(self.process.stdin).write(json.dumps(question).encode() + b"\n")
+            _pipe(self.process.stdin).flush()
+        except BrokenPipeError:
+            return {"error": "the grading process died"}
+        return self._reply(DEADLINE_S)
+
+    def _reply(self, seconds: float) -> dict[str, Any]:
+        pipe = _pipe(self.process.stdout).fileno()
+        poll, line, end = select.poll(), b"", time.monotonic() + seconds
+        poll.register(pipe, select.POLLIN)
+        while not line.endswith(b"\n"):
+            if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+                self.close()
+                return {"error": f"no answer within {seconds:g} s"}
+            piece = os.read(pipe, 4096)
+            if not piece:
+                self.close()
+                return {"error": "the grading process died"}
+            line += piece
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    @property
+    def usable(self) -> bool:
+        """Alive, and not inherited through a fork: two processes must not share the pipes."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def close(self) -> None:
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+            with contextlib.suppress(BrokenPipeError):  # a question that it never read
+                _pipe(self.process.stdin).close()
+            _pipe(self.process.stdout).close()
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None  # Popen was asked for it
+    return stream
+
+
+_lock = threading.Lock()
+_current: _Worker | None = None
+
+
+def _worker() -> _Worker:
+    global _current
+    if _current is None or not _current.usable:
+        _current = _Worker()
+    return _current
+
+
+@atexit.register
+def close() -> None:
+    """End the grading process; the next question starts another."""
+    global _current
+    if _current is not None:
+        _current.close()
+    _current = None
+
+
+# --- the child ---
+
+
+def _equal(answer: str, gold: str, latex: bool) -> bool:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    if latex:
+        one = [parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None) for text in (gold, answer)]
+        return bool(verify(*one, timeout_seconds=None, raise_on_error=True))
+    wide = [LatexExtractionConfig(), ExprExtractionConfig()]
+    found = [parse(text, wide, parsing_timeout=None) for text in (answer, gold)]  # Reason-RFT passes them in this order
+    return bool(verify(*found, timeout_seconds=None, raise_on_error=True))
+
+
+def _limit_cpu() -> None:
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = int(time.process_time() + DEADLINE_S) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _serve() -> None:
+    import resource
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this process ends with its input
+    with contextlib.suppress(ValueError, OSError):  # not every system limits address space
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a library prints is no reply
+    try:
+        _equal(r"\frac{1}{2}", "0.5", latex=True)
+        _equal("1/2", "0.5", latex=False)
+    except Exception as error:  # reported to the parent, which raises it
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=replies)
+        return
+    print(json.dumps({"ready": True}), file=replies)
+    for line in sys.stdin.buffer:
+        _limit_cpu()
+        try:
+            reply: dict[str, Any] = {"equal": _equal(**json.loads(line))}
+        except Exception as error:  # reported to the parent, which raises it
+            reply = {"error": f"{type(error).__name__}: {error}"[:200]}
+        print(json.dumps(reply), file=replies)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,189 @@
+r"""What a completion says: its tagged blocks, the letter, number or functions of its answer.
+
+Completions are hostile input: everything here is a pure function in time linear in the text, and evaluates nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+LONGEST = 500  # characters of a letter, a number or an expression; a longer answer is none of these
+
+_BETWEEN_BLOCKS = re.compile(r"</think>\s*<answer>")
+
+
+def well_formed(text: str) -> bool:
+    r"""Whether the whole text is a think block, optional white space and an answer block.
+
+    What Reason-RFT's full match of ``<think>.*?</think>\s*<answer>.*?</answer>`` accepts, without its quadratic time.
+    """
+    if not (text.startswith("<think>") and text.endswith("</answer>")):
+        return False
+    between = _BETWEEN_BLOCKS.search(text, len("<think>"))
+    return between is not None and between.end() <= len(text) - len("</answer>")
+
+
+def answer_block(text: str) -> str | None:
+    """The inside of the first answer block, lines and all; None without one."""
+    start = text.find("<answer>")
+    end = text.find("</answer>", start)
+    return text[start + len("<answer>") : end] if 0 <= start < end else None
+
+
+def answer_block_on_one_line(text: str) -> str | None:
+    """The inside of the first answer block without a line break: the published evaluator of functions sees no other."""
+    return next((block for line in text.split("\n") if (block := answer_block(line)) is not None), None)
+
+
+def answer_text(text: str) -> str:
+    """The first answer block; without one, what follows the thinking; nothing when the thinking never ended."""
+    block = answer_block(text)
+    if block is None:
+        thinking, closed, rest = text.rpartition("</think>")
+        block = rest if closed or "<think>" not in text else ""
+    return block.strip()
+
+
+# --- letters and numbers ---
+
+_LEAD = re.compile(
+    r"(?:(?:the|my)\s+)?(?:(?:correct|final|right|best)\s+)?(?:answer|choice|option)\b(?:\s+is\b)?\s*[:=]?\s*", re.I
+)
+_LETTER = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z])(?:[).:]|$))(.*)", re.S)
+_ANOTHER = re.compile(r"(?:^|\b(?:or|and)\b|[,/;&])\s*\(?[A-Z](?![A-Za-z])|(?<![A-Za-z])[A-Z][).:]")
+_WRAPPED = re.compile(r"\\boxed\{(.*)\}|\\\((.*)\\\)|\\\[(.*)\\\]|\*\*(.*)\*\*", re.S)
+
+
+def _bare(text: str) -> str:
+    """Without "The answer is", the full stop, and what mathematics or emphasis is wrapped in."""
+    text = text.replace("$", "").strip()
+    lead = _LEAD.match(text)
+    text = text[lead.end() if lead else 0 :].removesuffix(".").strip()
+    for _ in range(3):
+        wrapped = _WRAPPED.fullmatch(text)
+        if not wrapped:
+            break
+        text = next(group for group in wrapped.groups() if group is not None).strip()
+    return text
+
+
+def choice(answer: str) -> str | None:
+    """The letter chosen: "B", "b", "(B)", "B.", "B. 12", "The answer is B"; None when it is none, or not only one."""
+    if len(answer) > LONGEST:
+        return None
+    found = _LETTER.fullmatch(_bare(answer))
+    if not found or _ANOTHER.search(found[3].strip()):
+        return None
+    return str(found[1] or found[2]).upper()
+
+
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
+_DECIMAL = re.compile(rf"[-+]?(?:{_DIGITS})")
+_FRACTION = re.compile(
+    rf"([-+]?)(?:\\[dt]?frac\s*\{{\s*({_DIGITS})\s*\}}\s*\{{\s*({_DIGITS})\s*\}}|({_DIGITS})\s*/\s*({_DIGITS}))"
+)
+
+
+def decimal(text: str) -> Fraction | None:
+    """The value of "-3", "1,000" or "3.50", else None. Exponents are not read: they are cheap bombs."""
+    if len(text) > LONGEST or not _DECIMAL.fullmatch(text):
+        return None
+    return Fraction(text.replace(",", ""))
+
+
+def fraction(text: str) -> Fraction | None:
+    r"""The value of a decimal or of a simple fraction ("1/2", "-\frac{1}{2}"), else None."""
+    value = decimal(text)
+    if value is not None or len(text) > LONGEST:
+        return value
+    found = _FRACTION.fullmatch(text)
+    if not found:
+        return None
+    above, below = (Fraction((found[i] or found[i + 2]).replace(",", "")) for i in (2, 3))
+    return None if below == 0 else (-above if found[1] == "-" else above) / below
+
+
+_UNIT = re.compile(
+    r"(?<=[0-9.})\sπ])\s*(?:°|\^\s*\{?\s*\\circ\s*\}?|\\degree|degrees?|\\?(?:[cmdk]?m|米|inch(?:es)?|feet|ft|meters?|units?)"
+    r"(?:\s*(?:\^\s*\{?[23]\}?|[²³]))?)$",
+    re.I,
+)
+_NAMED = re.compile(r"[^=0-9]{1,40}=([^=]+)")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
+_WORD = re.compile(r"(?<![A-Za-z])(?!(?:sqrt|frac|pi|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z]))[A-Za-z]{2,}")
+_SEVERAL = re.compile(r"=|[0-9]\s+[0-9]|\\boxed|\\[(\[]")
+_SPELLINGS = (
+    (re.compile(r"√\s*([0-9]+)|(?:√|(?<!\\)sqrt)\s*\(([^()]*)\)"), lambda found: rf"\sqrt{{{found[1] or found[2]}}}"),
+    (re.compile(r"√"), lambda found: r"\sqrt"),
+    (re.compile(r"π|(?<![A-Za-z\\])pi(?![A-Za-z])"), lambda found: r"\pi "),
+    (re.compile(r"\*\*"), lambda found: "^"),
+    (re.compile(r"[*×·]"), lambda found: r"\cdot "),
+)
+
+
+@lru_cache(maxsize=4096)
+def number(answer: str) -> str:
+    r"""The number or expression alone, in LaTeX: "x = 5 cm." -> "5", "3 objects" -> "3", "10√2" -> "10\sqrt{2}".
+
+    Empty when it is not one expression: prose with several numbers ("3 or 4"), numbers in a row, an equation.
+    """
+    if len(answer) > LONGEST:
+        return ""
+    text = _bare(answer).replace("−", "-").replace(r"\%", "%")
+    named = _NAMED.fullmatch(text)
+    text = " ".join(_TEXT.sub(r" \1", named[1] if named else text).split())
+    text = _UNIT.sub("", text).strip()
+    if fraction(text) is not None:
+        return text
+    if _WORD.search(_COMMAND.sub(" ", text)):
+        numbers = re.findall(rf"(?<![\w.])[-+]?(?:{_DIGITS})(?!\w)", text)
+        return str(numbers[0]).rstrip(".") if len(numbers) == 1 else ""
+    if _SEVERAL.search(text):
+        return ""
+    for pattern, spelling in _SPELLINGS:
+        text = pattern.sub(spelling, text)
+    return text
+
+
+# --- functions ---
+
+
+class Function(NamedTuple):
+    """One step of a transformation, such as change_color(3, cyan)."""
+
+    name: str
+    object: str
+    value: str
+
+
+_PUBLISHED = re.compile(r"(?<!\w)(\w+)\((\w+),\s*'?(\w+)'?\)")  # from the start of a word only, or it is quadratic
+_CALL = re.compile(r"(?<!\w)(\w+)\s*\(([^()]*)\)")
+_LEADING_ZEROS = re.compile(r"^0+(?=[0-9])")
+
+
+def functions_as_published(text: str) -> list[Function]:
+    """Every function in Reason-RFT's spelling, in order and with repeats; other spellings are not seen."""
+    return [Function(*found) for found in _PUBLISHED.findall(text)]
+
+
+def functions(text: str) -> list[Function]:
+    """Every function, whatever its case, quotes and spaces: `Change_Position( "5", Front Left )`.
+
+    A ``change_`` call with a wrong number of arguments is kept, equal to no proper one, lest it hide beside them.
+    """
+    found = []
+    for name, inside in _CALL.findall(text.lower()):
+        target, *values = (_plain_argument(part) for part in inside.split(","))
+        if len(values) == 1:
+            found.append(Function(name, _LEADING_ZEROS.sub("", target), values[0]))
+        elif name.startswith("change_"):
+            found.append(Function(name, target, f"({inside})"))
+    return found
+
+
+def _plain_argument(text: str) -> str:
+    return re.sub(r"[\s_-]+", "_", text.strip(" \t\r\n'\"`"))
