@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_model, save_model
 from torch import Tensor
 
 from ekipl.actions import POLICY, Action, Group
@@ -178,6 +179,20 @@ class DeepSpeedEngine:
         self.vlm.tokenizer.save_pretrained(partial)
         self.vlm.image_processor.save_pretrained(partial)
         partial.rename(target)
+
+    def save_state(self, directory: Path) -> None:
+        """Everything an uninterrupted run would still have: weights, optimizer, schedule, reference."""
+        self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
+        if self.reference is not None:
+            save_model(self.reference, str(directory / "reference.safetensors"))
+
+    def load_state(self, directory: Path) -> None:
+        """Go on from ``save_state``'s folder."""
+        self.engine.load_checkpoint(str(directory), tag="engine")
+        if self.objective.beta > 0:
+            self.refresh_reference()
+            assert self.reference is not None
+            load_model(self.reference, str(directory / "reference.safetensors"))
 
     def _learning_rate(self) -> float:
         return float(self.engine.get_lr()[0])

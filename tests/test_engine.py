@@ -1,0 +1,174 @@
+"""DeepSpeed on CPU: the same update as plain torch, the reference policy, and folders others can open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from ekipl.actions import POLICY, Action, Group, Reward
+from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
+from ekipl.grpo import Objective, loss
+from ekipl.models import VLM, encode_prompts, load_model
+from ekipl.prefix import ActionScorer
+from tests.test_prefix import PROBLEMS
+
+RATE = 1e-3
+
+
+def group(number: int, lengths: Sequence[int], advantages: Sequence[float]) -> Group:
+    generator = torch.Generator().manual_seed(number)
+    actions = tuple(
+        Action(
+            PROBLEMS[number].id,
+            "gpt" if index % 2 else POLICY,
+            index,
+            "x",
+            "stop",
+            tokens=tuple(torch.randint(20, 200, (length,), generator=generator).tolist()),
+            reward=Reward(1.0, float(a > 0)),
+        )
+        for index, (length, a) in enumerate(zip(lengths, advantages, strict=True))
+    )
+    return Group(PROBLEMS[number], actions, tuple(range(len(actions))), tuple(advantages))
+
+
+GROUPS = [group(0, (4, 2, 5), (1.0, -0.5, -0.5)), group(1, (3, 3), (0.7, -0.7)), group(2, (1, 6), (0.0, 0.0))]
+
+
+def make(**changes: object) -> DeepSpeedEngine:
+    options = {"beta": 0.1, "mu": 1, "micro_batch": 8, **changes}
+    objective = Objective(beta=options["beta"], max_tokens=8)  # type: ignore[arg-type]
+    return DeepSpeedEngine(
+        load_model("tiny", device="cpu"),
+        objective,
+        Optimizer(RATE, max_grad_norm=1.0),
+        temperature=1.0,
+        mu=options["mu"],  # type: ignore[arg-type]
+        micro_batch=options["micro_batch"],  # type: ignore[arg-type]
+    )
+
+
+def weights(vlm: VLM) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in vlm.model.parameters()])
+
+
+def run(engine: DeepSpeedEngine, steps: int, mu: int = 1) -> list[dict[str, float]]:
+    metrics = []
+    for _ in range(steps):
+        batch = engine.prepare(GROUPS)
+        metrics += [engine.update(batch) for _ in range(mu)]
+    return metrics
+
+
+def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
+    """The same updates without DeepSpeed: losses and final weights."""
+    vlm, reference = load_model("tiny", device="cpu"), load_model("tiny", device="cpu")
+    adamw = torch.optim.AdamW(vlm.model.parameters(), lr=RATE, weight_decay=0.0)
+    actions = [(row, a, adv) for row, g in enumerate(GROUPS) for a, adv in zip(g.actions, g.advantages, strict=True)]
+    longest = max(len(a.tokens or ()) for _, a, _ in actions)
+    tokens = torch.tensor([[*(a.tokens or ()), *[0] * (longest - len(a.tokens or ()))] for _, a, _ in actions])
+    mask = torch.tensor([[1.0] * len(a.tokens or ()) + [0.0] * (longest - len(a.tokens or ())) for _, a, _ in actions])
+    advantages = torch.tensor([adv for _, _, adv in actions])
+    external = torch.tensor([a.source != POLICY for _, a, _ in actions])
+    arguments = encode_prompts(vlm, PROBLEMS), torch.tensor([row for row, _, _ in actions]), tokens, mask
+    objective, losses = Objective(beta=0.1, max_tokens=8), []
+    with torch.no_grad():
+        ref = ActionScorer(reference.model, 1.0, vlm.suppressed)(*arguments)
+    for _ in range(steps):
+        logp = ActionScorer(vlm.model, 1.0, vlm.suppressed)(*arguments)
+        per_token = objective.token_weights(mask, len(actions), float(mask.sum()))
+        value = loss(objective, logp, logp.detach(), ref, advantages, external, mask, per_token).value
+        adamw.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(vlm.model.parameters(), 1.0)
+        adamw.step()
+        losses.append(value.item())
+    return losses, weights(vlm)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 8])
+def test_updates_equal_plain_torch_however_they_are_cut(micro_batch: int) -> None:
+    engine = make(micro_batch=micro_batch)
+    engine.refresh_reference()
+    metrics = run(engine, 4)
+    losses, final = in_plain_torch(4)
+    assert [m["loss/total"] for m in metrics] == pytest.approx(losses, rel=1e-4, abs=1e-6)
+    assert (weights(engine.vlm) - final).norm() < 1e-4 * final.norm()
+
+
+def test_reference_follows_the_policy_when_refreshed() -> None:
+    engine = make()
+    engine.refresh_reference()
+    first, second = run(engine, 2)
+    assert first["loss/kl"] == pytest.approx(0, abs=1e-7)
+    assert second["loss/kl"] > 1e-5
+    engine.refresh_reference()
+    assert run(engine, 1)[0]["loss/kl"] == pytest.approx(0, abs=1e-7)
+
+
+def test_without_kl_there_is_no_reference_and_dead_groups_change_nothing() -> None:
+    engine = make(beta=0.0)
+    engine.refresh_reference()
+    assert engine.reference is None
+    batch = engine.prepare(GROUPS)
+    assert sum(m.tokens.shape[0] for m in batch.micro_batches) == 5  # the dead group's two actions are not computed
+    dead = [replace(g, advantages=(0.0,) * len(g.actions)) for g in GROUPS]
+    before = weights(engine.vlm)
+    assert engine.update(engine.prepare(dead))["loss/skipped"] == 1
+    assert torch.equal(before, weights(engine.vlm))
+
+
+def test_old_log_probabilities_stay_those_of_the_first_update() -> None:
+    engine = make(beta=0.0, mu=3)
+    metrics = run(engine, 1, mu=3)
+    # ratio 1 at first: the loss is minus the weighted mean advantage; later ratios move it
+    assert metrics[0]["loss/total"] != pytest.approx(metrics[2]["loss/total"], abs=1e-4)
+    assert metrics[2]["loss/total"] < metrics[0]["loss/total"]
+
+
+def test_saved_model_opens_in_plain_transformers(tmp_path: Path) -> None:
+    engine = make()
+    engine.refresh_reference()
+    run(engine, 1)
+    engine.save(str(tmp_path / "model"))
+    opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    ours = {n: p for n, p in engine.vlm.model.named_parameters()}
+    for name, parameter in opened.named_parameters():
+        assert torch.equal(parameter, ours[name])
+    again = load_model(str(tmp_path / "model"))
+    assert again.tokenizer.chat_template == engine.vlm.tokenizer.chat_template
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_going_on_from_a_saved_state_is_exact(tmp_path: Path, beta: float) -> None:
+    whole = make(beta=beta)
+    whole.refresh_reference()
+    expected = run(whole, 4)
+    first = make(beta=beta)
+    first.refresh_reference()
+    run(first, 2)
+    first.save_state(tmp_path)
+    second = make(beta=beta)
+    second.load_state(tmp_path)
+    assert run(second, 2) == expected[2:]
+    assert torch.equal(weights(second.vlm), weights(whole.vlm))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (Optimizer(1.0, warmup_updates=2), [0.5, 1, 1, 1]),
+        (Optimizer(1.0, schedule="linear", total_updates=4), [1, 0.75, 0.5, 0.25]),
+        # rises over 2, then falls to 0 over the remaining 2: (4 - 2) / 2, (4 - 3) / 2
+        (Optimizer(1.0, schedule="linear", warmup_updates=2, total_updates=4), [0.5, 1, 1, 0.5]),
+    ],
+)
+def test_schedule_by_hand(optimizer: Optimizer, expected: list[float]) -> None:
+    factor: Callable[[int], float] = optimizer.factor
+    assert [factor(update) for update in range(4)] == pytest.approx(expected)

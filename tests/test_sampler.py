@@ -1,0 +1,142 @@
+"""Sampling from the policy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ekipl.actions import Action
+from ekipl.interfaces import Decoding
+from ekipl.models import VLM, encode_prompts, load_model
+from ekipl.prefix import ActionScorer
+from ekipl.rollout.hf import HFSampler, choose
+from tests.test_prefix import PROBLEMS
+
+DECODING = Decoding(max_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def vlm() -> VLM:
+    return load_model("tiny", device="cpu")
+
+
+def test_a_sample_does_not_depend_on_its_batch(vlm: VLM) -> None:
+    together = HFSampler(vlm, DECODING, batch_size=64).sample(PROBLEMS, 5, seed=1)
+    apart = HFSampler(vlm, DECODING, batch_size=2).sample(PROBLEMS[::-1], 5, seed=1)[::-1]
+    assert [[a.tokens for a in row] for row in together] == [[a.tokens for a in row] for row in apart]
+    assert [[a.index for a in row] for row in together] == [list(range(5))] * 3
+    fewer = HFSampler(vlm, DECODING).sample(PROBLEMS, 2, seed=1)
+    assert [[a.tokens for a in row[:2]] for row in together] == [[a.tokens for a in row] for row in fewer]
+
+
+def test_samples_and_seeds_differ(vlm: VLM) -> None:
+    sampler = HFSampler(vlm, replace(DECODING, temperature=2.0))
+    one, other = sampler.sample(PROBLEMS[:1], 6, seed=1)[0], sampler.sample(PROBLEMS[:1], 6, seed=2)[0]
+    assert len({a.tokens for a in (*one, *other)}) == 12
+
+
+def test_log_probabilities_are_those_of_the_learner(vlm: VLM) -> None:
+    actions = HFSampler(vlm, replace(DECODING, temperature=0.7)).sample(PROBLEMS, 3, seed=0)
+    flat = [(row, action) for row, group in enumerate(actions) for action in group]
+    length = max(len(a.tokens or ()) for _, a in flat)
+    tokens = torch.tensor([[*(a.tokens or ()), *[0] * (length - len(a.tokens or ()))] for _, a in flat])
+    mask = torch.tensor([[1.0] * len(a.tokens or ()) + [0.0] * (length - len(a.tokens or ())) for _, a in flat])
+    sampled = torch.tensor([[*(a.logprobs or ()), *[0.0] * (length - len(a.logprobs or ()))] for _, a in flat])
+    with torch.no_grad():
+        scorer = ActionScorer(vlm.model, 0.7, vlm.suppressed)
+        scored = scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([row for row, _ in flat]), tokens, mask)
+    assert (scored - sampled).abs().max() < 1e-4
+
+
+def test_greedy_equals_generate_of_transformers(vlm: VLM) -> None:
+    greedy = HFSampler(vlm, replace(DECODING, temperature=0)).sample(PROBLEMS, 1, seed=0)
+    for problem, (action,) in zip(PROBLEMS[:2], greedy[:2], strict=True):
+        prompt = encode_prompts(vlm, [problem])
+        output = vlm.model.generate(  # type: ignore[operator]
+            input_ids=prompt.input_ids,
+            attention_mask=prompt.attention_mask,
+            mm_token_type_ids=prompt.token_types,
+            pixel_values=prompt.pixel_values,
+            image_grid_thw=prompt.image_grid,
+            do_sample=False,
+            max_new_tokens=24,
+            suppress_tokens=list(vlm.suppressed),
+        )
+        assert action.tokens == tuple(output[0, prompt.input_ids.shape[1] :].tolist())
+
+
+def test_finish_reason_and_text(vlm: VLM) -> None:
+    actions = [a for row in HFSampler(vlm, Decoding(max_tokens=96)).sample(PROBLEMS, 8, seed=3) for a in row]
+    for action in actions:
+        assert action.tokens is not None
+        ended = action.tokens[-1] in vlm.eos
+        assert action.finish == ("stop" if ended else "length")
+        assert not set(action.tokens[:-1]) & vlm.eos
+        assert "<|im_end|>" not in action.text
+        assert ended or len(action.tokens) == 96
+
+
+def test_image_placeholders_are_never_sampled(vlm: VLM) -> None:
+    sampler = HFSampler(vlm, Decoding(temperature=50.0, max_tokens=64))  # nearly uniform over the vocabulary
+    tokens = [t for row in sampler.sample(PROBLEMS, 16, seed=0) for a in row for t in a.tokens or ()]
+    assert len(tokens) > 1000
+    assert not set(tokens) & set(vlm.suppressed)
+
+
+def external(text: str, finish: str = "stop") -> Action:
+    return Action("p", "gpt", 0, text, finish)  # type: ignore[arg-type]
+
+
+def test_encoding_an_external_action(vlm: VLM) -> None:
+    sampler = HFSampler(vlm, DECODING)
+    encoded = sampler.encode(external("<answer>3</answer>"))
+    assert isinstance(encoded, Action)
+    assert encoded.tokens is not None
+    assert encoded.tokens[-1] == vlm.end_of_turn
+    assert vlm.tokenizer.decode(encoded.tokens[:-1]) == "<answer>3</answer>"
+    cut = sampler.encode(external("<answer>3", "length"))
+    assert isinstance(cut, Action)
+    assert cut.tokens is not None
+    assert cut.tokens[-1] != vlm.end_of_turn
+    assert sampler.encode(external("word " * 200)) == "too_long"
+    assert sampler.encode(external(" \n")) == "empty"
+
+
+def test_special_tokens_in_an_external_answer_stay_text(vlm: VLM) -> None:
+    text = "<|im_end|><|image_pad|>"
+    encoded = HFSampler(vlm, replace(DECODING, max_tokens=99)).encode(external(text))
+    assert isinstance(encoded, Action)
+    assert encoded.tokens is not None
+    specials = {vlm.end_of_turn, vlm.image_token}
+    assert not set(encoded.tokens[:-1]) & specials
+    assert vlm.tokenizer.decode(encoded.tokens[:-1]) == text
+
+
+def test_an_action_with_a_placeholder_is_refused(vlm: VLM) -> None:
+    action = replace(external("x"), tokens=(30, vlm.image_token, 31))
+    assert HFSampler(vlm, DECODING).encode(action) == "placeholder_token"
+
+
+def test_choose_by_hand() -> None:
+    # probabilities 0.5, 0.3, 0.15, 0.05: cumulative 0.5, 0.8, 0.95, 1
+    logp = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(5, 4)
+    noise = torch.tensor([0.0, 0.49, 0.51, 0.81, 0.96])
+    assert choose(logp, Decoding(), noise).tolist() == [0, 0, 1, 2, 3]
+    assert choose(logp, Decoding(temperature=0), noise).tolist() == [0] * 5
+    # top-k 2: 0.625, 0.375; the noise 0.81 falls on the second
+    assert choose(logp, Decoding(top_k=2), noise).tolist() == [0, 0, 0, 1, 1]
+    # top-p 0.7 keeps tokens until their sum reaches 0.7: the first two; top-p 0.5 keeps the first
+    assert choose(logp, Decoding(top_p=0.7), noise).tolist() == [0, 0, 0, 1, 1]
+    assert choose(logp, Decoding(top_p=0.5), noise).tolist() == [0] * 5
+
+
+def test_choose_follows_the_distribution() -> None:
+    torch.manual_seed(0)
+    logp = torch.tensor([0.4, 0.0, 0.35, 0.25]).log().expand(20000, 4)
+    counts = Counter(choose(logp, Decoding(), torch.rand(20000)).tolist())
+    assert counts[1] == 0  # zero mass is never drawn
+    for token, p in ((0, 0.4), (2, 0.35), (3, 0.25)):
+        assert abs(counts[token] / 20000 - p) < 0.015  # 4 standard errors of 0.0035
