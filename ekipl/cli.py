@@ -1,7 +1,157 @@
-"""The command line: one word picks a command, Hydra does the rest."""
+"""The command line: the first word picks a command, Hydra does the rest."""
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ekipl import __version__
+from ekipl.errors import UsageError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+COMMANDS = {
+    "rollout": "sample actions from the policy",
+    "external-sample": "sample actions from the external models",
+    "train": "Algorithm 1 of Vision-EKIPL, or one of the baselines",
+    "eval": "accuracy on the in-distribution and out-of-distribution splits",
+    "passk": "pass@k curves with intervals",
+}
+# Spellings of overrides, where a bare override reads badly. They end up in .hydra/overrides.yaml like any other.
+FLAGS = {"passk": {"--k": "passk.k=[{}]"}}
+
+HELP = """\
+usage: ekipl COMMAND [group=option ...] [key=value ...] [--multirun]
+
+{commands}
+
+ekipl COMMAND --help          what it does and which groups it has
+ekipl COMMAND --cfg job       every setting with its value, without running
+ekipl --version
+eval "$(ekipl -sc install=bash)"   completion in bash"""
+
 
 def main() -> None:
-    """Run the ``ekipl`` command."""
+    """Run the ``ekipl`` command; exits with 2 when the user's input is refused."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["-sc"]:
+        _complete(arguments)
+    elif not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(HELP.format(commands="\n".join(f"  {name:16} {what}" for name, what in COMMANDS.items())))
+    elif arguments[0] == "--version":
+        print(f"ekipl {__version__}")
+    elif arguments[0] not in COMMANDS:
+        _refuse(f"ekipl: {arguments[0]}: no such command; the commands are {', '.join(COMMANDS)}")
+    elif "RANK" in os.environ:
+        _refuse(
+            f"RANK: {os.environ['RANK']}: a launcher started this, and every rank would make its own run directory; "
+            f"start ekipl {arguments[0]} once, without launcher: it starts engine.num_processes ranks itself"
+        )
+    else:
+        _compose_and_run(arguments[0], ordered(spelled_out(arguments[0], arguments[1:])))
+
+
+def conf_dir() -> Path:
+    """The config tree: inside the installed package, else at the top of the checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def spelled_out(command: str, arguments: list[str]) -> list[str]:
+    """The arguments with the command's own flags as overrides: ``--k 1,8`` is ``passk.k=[1,8]``."""
+    parser = argparse.ArgumentParser(f"ekipl {command}", add_help=False, allow_abbrev=False)
+    flags = FLAGS.get(command, {})
+    for flag in flags:
+        parser.add_argument(flag, dest=flag)
+    known, rest = parser.parse_known_args(arguments)
+    return rest + [flags[flag].format(value) for flag, value in vars(known).items() if value is not None]
+
+
+def ordered(arguments: list[str]) -> list[str]:
+    """Overrides behind flags, each in their order: Hydra 1.3 takes no flag between two overrides (hydra#3053)."""
+    return sorted(arguments, key=lambda word: word.startswith("~") or ("=" in word and not word.startswith("-")))
+
+
+def _compose_and_run(command: str, arguments: list[str]) -> None:
+    """Hand over to Hydra. What it refuses ends in one message and exit code 2; what fails in a job keeps its trace."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    name = command.replace("-", "_")
+
+    def job(cfg: DictConfig) -> None:
+        _run(name, cfg)
+
+    sys.argv = [sys.argv[0], *arguments]
+    wants_trace = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print and turn into exit code 1
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
+    except UsageError:
+        sys.exit(2)  # from a job of a sweep, which has told why
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
+        if wants_trace or _is_of_job(error):
+            raise
+        _refuse(f"ekipl {command}: {_reason(error)}")
+
+
+def _run(name: str, cfg: DictConfig) -> None:
+    """One job. A refusal ends a single run at once; a sweep goes on with its other jobs."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    try:
+        importlib.import_module(f"ekipl.commands.{name}").run(cfg)
+    except UsageError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            print(error, file=sys.stderr)
+            raise
+        _refuse(str(error))
+
+
+def _is_of_job(error: BaseException) -> bool:
+    """Whether Hydra passes on what a job raised: it does so where the result of the job is read."""
+    return any(frame.name == "return_value" for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _reason(error: BaseException) -> str:
+    """Hydra's refusal in one line: what, why, and the way out."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+    from ekipl.config import no_such_setting
+
+    message = " ".join(str(error).partition("Config search path")[0].split())
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option}: no such option; known are {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {message.partition(' See http')[0]}; write key=value, special characters in quotes"
+    if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)):
+        return no_such_setting(str(error.__cause__.full_key))
+    return message
+
+
+def _refuse(text: str) -> NoReturn:
+    print(text, file=sys.stderr)
+    sys.exit(2)
+
+
+def _complete(arguments: list[str]) -> None:
+    """Completion by Hydra, which knows one app a program: name the commands, then hide the command's word from it."""
+    words = os.environ.get("COMP_LINE", "").split(" ")
+    if "COMP_LINE" in os.environ and len(words) <= 2:
+        print(" ".join(COMMANDS))
+        return
+    command = words[1] if len(words) > 2 else "train"  # to install completion, any command will do
+    if command in COMMANDS:
+        os.environ["COMP_LINE"] = " ".join(words[:1] + words[2:])
+        _compose_and_run(command, arguments)

@@ -1,0 +1,6 @@
+"""Settings: what the YAML under ``conf/`` may say, typed and checked as a whole before anything is loaded."""
+
+from ekipl.config.checking import check, no_such_setting
+from ekipl.config.settings import Command, Settings
+
+__all__ = ["Command", "Settings", "check", "no_such_setting"]

@@ -1,0 +1,113 @@
+"""From a composed config to typed settings, or to one UsageError that names every problem."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from ekipl.config.rules import Values, broken_rules, shown
+from ekipl.config.settings import OWN_KEYS, Command, Settings
+from ekipl.errors import UsageError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from pydantic_core import ErrorDetails
+
+# pydantic's error type -> our words, from the bounds it names.
+REASONS = {
+    "bool_type": "neither true nor false",
+    "dict_type": "not a mapping; write {{key: value}}",
+    "finite_number": "not a finite number",
+    "float_type": "not a number",
+    "greater_than": "too small; must be above {gt}",
+    "greater_than_equal": "too small; must be {ge} or more",
+    "int_from_float": "not a whole number",
+    "int_type": "not a whole number",
+    "less_than": "too large; must be below {lt}",
+    "less_than_equal": "too large; must be {le} or less",
+    "literal_error": "unknown; known are {expected}",
+    "model_type": "not a section; its keys are set one by one",
+    "string_too_short": "empty",
+    "string_type": "not text; quote it to make it text",
+    "too_short": "empty; at least {min_length} needed",
+    "tuple_type": "not a list; write [a, b]",
+}
+
+
+def check(cfg: DictConfig, command: Command) -> Settings:
+    """The settings of ``command``, typed.
+
+    Args:
+        cfg: what Hydra composed, with or without its own ``hydra`` section.
+        command: whose settings these are.
+
+    Raises:
+        UsageError: with one line for each problem: key, value, reason, way out.
+    """
+    values = _plain(cfg)
+    own = OWN_KEYS[command]
+    strangers = sorted(key for keys in OWN_KEYS.values() for key in keys - own if key in values)
+    problems = {key: f"{key}: not a setting of {command}; leave it out" for key in strangers}
+    problems |= {key: f"{key}: missing" for key in sorted(own - values.keys())}
+    if values.get("command") != command:
+        problems["command"] = f"command: {shown(values.get('command'))}: this is {command}; leave it as it is"
+    settings = None
+    try:
+        # By way of JSON: strict about types, yet a list may become a tuple.
+        settings = Settings.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            problems.setdefault(_key(details), _told(details))
+    lines = [*problems.values(), *broken_rules(Values(values, frozenset(problems)), command)]
+    if settings is None or lines:
+        raise UsageError("\n".join(lines))
+    return settings
+
+
+def no_such_setting(key: str) -> str:
+    """The line for an unknown key, with the known key most like it."""
+    close = get_close_matches(key, _known_keys(Settings), n=1)
+    return f"{key}: no such setting; " + (
+        f"did you mean {close[0]}?" if close else "docs/configuration.md has them all"
+    )
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    keys = [str(key) for key in cfg if key != "hydra"]
+    try:
+        values = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys), resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _key(details: ErrorDetails) -> str:
+    return ".".join(str(part) for part in details["loc"])
+
+
+def _told(details: ErrorDetails) -> str:
+    key = _key(details)
+    if details["type"] == "missing":
+        return f"{key}: missing"
+    if details["type"] == "extra_forbidden":
+        return no_such_setting(key)
+    bounds: Mapping[str, Any] = details.get("ctx", {})
+    reason = REASONS.get(details["type"], details["msg"])
+    reason = reason.format(**bounds).replace("'", "")
+    return f"{key}: {shown(details['input'])}: {reason}"
+
+
+def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _known_keys(part, f"{prefix}{name}.")

@@ -1,0 +1,209 @@
+"""Rules between settings: what no single value can tell. Each yields one line for each problem it finds."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ekipl.actions import POLICY
+from ekipl.reward import SCORINGS
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class Unsound(Exception):
+    """A rule asked for a value that is itself refused; the rule has nothing to add."""
+
+
+class Values:
+    """The plain values by dotted key, without those that are refused already."""
+
+    def __init__(self, values: Mapping[str, Any], refused: frozenset[str]) -> None:
+        self._values = values
+        self._refused = refused
+
+    def __getitem__(self, key: str) -> Any:
+        """The value at ``key``. Raises Unsound when it, a part of it or what it is part of is refused or missing."""
+        if any(f"{bad}.".startswith(f"{key}.") or f"{key}.".startswith(f"{bad}.") for bad in self._refused):
+            raise Unsound
+        value: Any = self._values
+        for part in key.split("."):
+            if part not in value:
+                raise Unsound
+            value = value[part]
+        return value
+
+
+Rule = Callable[[Values], Iterator[str]]
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value) or "''"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _scoring(v: Values) -> Iterator[str]:
+    if v["scoring"] not in SCORINGS:
+        yield f"scoring: {v['scoring']}: unknown; known are {', '.join(SCORINGS)}"
+
+
+def _task(v: Values) -> Iterator[str]:
+    if "_target_" not in v["task"]:
+        yield "task._target_: missing; name the task's class, as in conf/task/counting.yaml"
+
+
+def _data(v: Values) -> Iterator[str]:
+    root = v["data.root"]
+    if v["data.kind"] == "synthetic":
+        for key in ("data.image_size", "data.train_size", "data.test_size"):
+            if v[key] is None:
+                yield f"{key}: null: synthetic data need it; set a number"
+    elif root is None and v["data.hub"] is None:
+        yield "data.root: null: reason_rft needs a place; set data.root=FOLDER or data.hub=ORGANISATION/NAME"
+    elif root is not None and not Path(root).expanduser().is_dir():
+        yield f"data.root: {root}: no such folder; set the folder that holds the published files, or data.root=null"
+
+
+def _train_rows(v: Values) -> Iterator[str]:
+    size = v["data.train_size"]
+    if v["data.kind"] == "synthetic" and size is not None and v["data.train_start"] >= size:
+        yield f"data.train_start: {v['data.train_start']}: leaves none of {size} problems; set it below data.train_size"
+
+
+def _pixels(v: Values) -> Iterator[str]:
+    if v["model.min_pixels"] > v["model.max_pixels"]:
+        yield f"model.min_pixels: {v['model.min_pixels']}: above model.max_pixels={v['model.max_pixels']}; lower it"
+
+
+def _policy(v: Values) -> Iterator[str]:
+    yield from _model("model.path", v["model.path"])
+
+
+def _compared_models(v: Values) -> Iterator[str]:
+    for number, path in enumerate(v["models"]):
+        yield from _model(f"models.{number}", path)
+
+
+def _model(key: str, path: str) -> Iterator[str]:
+    """Nothing when ``path`` is the built-in model, a model folder, or may be a name on the hub."""
+    if path == "tiny":
+        return
+    folder = Path(path).expanduser()
+    if (folder / "config.json").is_file():
+        return
+    if (folder / "model" / "config.json").is_file():
+        yield f"{key}: {path}: a run folder; its model is {folder / 'model'}"
+    elif folder.exists():
+        yield f"{key}: {path}: no model, for it holds no config.json; name a folder of save_pretrained"
+    elif not HUB_NAME.fullmatch(path) or path[0] in ".~":
+        yield f"{key}: {path}: no such folder; name a folder of save_pretrained, ORGANISATION/NAME on the hub, or tiny"
+
+
+def _external_count(v: Values) -> Iterator[str]:
+    wanted, names = v["M"], [model["name"] for model in v["external.models"]]
+    if v["external.kind"] == "none":
+        if wanted:
+            yield f"M: {wanted}: external.kind is none; set M=0, or choose external models, such as external=simulated"
+    elif wanted > len(names):
+        yield (
+            f"M: {wanted}: only {len(names)} external models are configured ({', '.join(names)}); "
+            f"set M={len(names)} or less, or add to external.models"
+        )
+
+
+def _external_names(v: Values) -> Iterator[str]:
+    for what in ("models", "experts"):
+        names = [entry["name"] for entry in v[f"external.{what}"]]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                yield f"external.{what}.{number}.name: {name}: used twice; give each its own"
+            elif what == "models" and name == POLICY:
+                yield f"external.models.{number}.name: {name}: means the policy's own actions; choose another"
+
+
+def _external_models(v: Values) -> Iterator[str]:
+    if v["external.kind"] != "litellm":
+        return
+    experts = [expert["name"] for expert in v["external.experts"]]
+    for number, model in enumerate(v["external.models"][: v["M"]]):
+        key = f"external.models.{number}"
+        provider, _, name = (model["model"] or "").partition("/")
+        if model["model"] is None:
+            yield f"{key}.model: null: LiteLLM needs a name; set one such as openai/gpt-4o"
+        elif provider == "simulated" and name not in experts:
+            yield f"{key}.model: {model['model']}: no such expert; known are {', '.join(experts) or 'none'}"
+        variable = model["api_key_env"]
+        if variable is not None and not os.environ.get(variable):
+            yield f"{key}.api_key_env: {variable}: not set in the environment; export it, or external=simulated"
+        if "api_key" in model["params"]:
+            yield f"{key}.params.api_key: settings are written to disk; use {key}.api_key_env instead"
+
+
+def _recording(v: Values) -> Iterator[str]:
+    path = v["external.path"]
+    if v["external.kind"] != "recorded" or v["M"] == 0:
+        return
+    if path is None:
+        yield "external.path: null: a replay needs its recording; set it to what ekipl external-sample wrote"
+    elif not Path(path).expanduser().exists():
+        yield f"external.path: {path}: no such file or folder; set it to what ekipl external-sample wrote"
+
+
+def _some_external(v: Values) -> Iterator[str]:
+    if v["M"] == 0:
+        yield "M: 0: no external model to sample; set M=1 or more, with external models such as external=simulated"
+
+
+def _selection(v: Values) -> Iterator[str]:
+    if v["selection.rule"] == "contrast" and v["selection.contrast"] >= v["G"]:
+        yield f"selection.contrast: {v['selection.contrast']}: must be below G={v['G']}, or none of the best are kept"
+    if v["selection.rule"] == "external_only" and v["M"] == 0:
+        yield "selection.rule: external_only: M=0 offers no external action; set M=1 or more, or selection=top_g"
+
+
+def _temperature(v: Values) -> Iterator[str]:
+    if v["rollout.temperature"] == 0:
+        yield "rollout.temperature: 0: training divides by it, and greedy actions are all alike; set it above 0"
+
+
+def _processes(v: Values) -> Iterator[str]:
+    problems, ranks = v["problems_per_step"], v["engine.num_processes"]
+    if problems % ranks:
+        yield (
+            f"problems_per_step: {problems}: not a multiple of engine.num_processes={ranks}; "
+            f"set {problems + ranks - problems % ranks}, so that every process has as many"
+        )
+
+
+def _passk_samples(v: Values) -> Iterator[str]:
+    samples = v["passk.samples"]
+    if samples is None or v["records"]:
+        return
+    for k in v["passk.k"]:
+        if k > samples:
+            yield f"passk.k: {k}: pass@k is undefined with {samples} samples; set passk.samples={k} or leave out {k}"
+
+
+COMMON: tuple[Rule, ...] = (_scoring, _task, _data, _pixels)
+EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
+RULES: dict[str, tuple[Rule, ...]] = {
+    "train": (*COMMON, _policy, *EXTERNAL, _train_rows, _selection, _temperature, _processes),
+    "rollout": (*COMMON, _policy),
+    "external_sample": (*COMMON, *EXTERNAL, _some_external),
+    "eval": (*COMMON, _policy, _compared_models),
+    "passk": (*COMMON, _policy, _compared_models, _passk_samples),
+}
+
+
+def broken_rules(values: Values, command: str) -> list[str]:
+    """One line for each rule of ``command`` that these values break."""
+    lines: list[str] = []
+    for rule in RULES[command]:
+        with suppress(Unsound):
+            lines += rule(values)
+    return lines
