@@ -1,0 +1,1 @@
+"""External models as sources of actions (Eq. 5)."""

@@ -1,0 +1,127 @@
+"""Experts of stated accuracy and style, for runs without network and keys.
+
+They answer through LiteLLM like any other model (provider ``simulated``, registered in ``client.py``), so the same
+code asks them, limits them and counts their failures. What an expert says is a pure function of its own settings, the
+problem and the number of the sample.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+from ekipl.actions import Problem
+
+PREFIX = "simulated/"
+LETTERS = "ABCD"
+VALUES = {  # of the spatial functions
+    "size": ("small", "medium", "large"),
+    "color": ("yellow", "gray", "cyan", "blue", "brown", "green", "red", "purple"),
+    "material": ("glass", "metal", "rubber"),
+    "shape": ("cube", "sphere", "cylinder"),
+    "position": (
+        "front", "behind", "left", "right", "front_left", "front_right", "behind_left", "behind_right",
+    ),
+}  # fmt: skip
+FUNCTION = re.compile(r"change_(size|color|material|shape|position)\(\s*(\d+)\s*,\s*(\w+)\s*\)")
+GENERIC = "I looked at the picture and worked out the answer."
+OPENING = "Let me look at the picture and go through it step by step. "
+
+
+@dataclass(frozen=True)
+class Expert:
+    """A simulated external model.
+
+    Attributes:
+        name: what stands behind ``simulated/``; experts of different names make different mistakes.
+        accuracy: probability that the answer is the gold answer.
+        format_rate: probability that the reasoning stands in its tags, independent of ``accuracy`` (the answer always
+            stands in its own).
+        style: ``verbose`` puts a sentence in front of the reasoning.
+        seed: of the draws.
+    """
+
+    name: str
+    accuracy: float = 0.7
+    format_rate: float = 0.95
+    style: Literal["concise", "verbose"] = "concise"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no expert can be."""
+        for key, value in (("accuracy", self.accuracy), ("format_rate", self.format_rate)):
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ValueError(f"{key}: {value}: no probability; give a number from 0 to 1")
+        if self.style not in ("concise", "verbose"):
+            raise ValueError(f"style: {self.style}: no such style; use concise or verbose")
+
+
+SETTINGS = tuple(field.name for field in fields(Expert) if field.name != "name")
+
+
+def known(problem: Problem, sample: int) -> dict[str, Any]:
+    """What an expert knows, the gold answer included: only for ``simulated/`` models, never for a real one."""
+    return {
+        "problem_id": problem.id,
+        "answer": problem.answer,
+        "kind": problem.kind,
+        "cot": problem.metadata.get("cot"),
+        "sample": sample,
+    }
+
+
+def reply(expert: Expert, known: Mapping[str, Any]) -> str:
+    """One completion, from what ``known`` returned."""
+    rng = random.Random(f"{expert.seed}/{expert.name}/{known['problem_id']}/{known['sample']}")
+    is_correct, is_formed = rng.random() < expert.accuracy, rng.random() < expert.format_rate
+    answer, thinking = str(known["answer"]), known["cot"] or GENERIC
+    if not is_correct:
+        answer, said, instead = mistake(answer, known["kind"], rng)
+        thinking = misled(thinking, said, instead)
+    if expert.style == "verbose":
+        thinking = OPENING + thinking
+    if is_formed:
+        thinking = f"<think>{thinking}</think>"
+    return f"{thinking}\n<answer>{answer}</answer>"
+
+
+def mistake(gold: str, kind: str, rng: random.Random) -> tuple[str, str, str]:
+    """A plausible answer that is not equivalent to ``gold``, the words of ``gold`` it replaced, and by what."""
+    if kind == "choice":
+        letter = rng.choice([letter for letter in LETTERS if letter != gold.strip().upper()])
+        return letter, gold, letter
+    if kind == "functions" and (calls := list(FUNCTION.finditer(gold))):
+        call = rng.choice(calls)
+        what, value = call[1], call[3]
+        other = rng.choice([v for v in VALUES[what] if v != value])
+        return gold[: call.start(3)] + other + gold[call.end(3) :], value, other
+    number = _near(gold, rng) if kind == "number" else None
+    wrong = f"{gold} + 1" if number is None else number  # not equal, whatever number or formula it is
+    return wrong, gold, wrong
+
+
+def misled(thinking: str, said: str, instead: str) -> str:
+    """The reasoning with ``instead`` wherever ``said`` is a word of it, or without its last clause if it is none."""
+    word = rf"(?<![\w.]){re.escape(said)}(?!\w|\.\d)"
+    changed = re.sub(word, lambda _: instead, thinking)
+    if changed != thinking:
+        return changed
+    head = re.sub(r"[.,;]\s+[^.,;]+[.,;]?\s*$", "", thinking)
+    return head if head != thinking else GENERIC
+
+
+def _near(gold: str, rng: random.Random) -> str | None:
+    """Another number one or two fifths away (at least 1 or 2), not negative unless ``gold`` is; None if it is none."""
+    try:
+        value = Decimal(gold.strip())
+    except InvalidOperation:
+        return None
+    if not value.is_finite() or abs(value) > 10**12:
+        return None
+    step = max(Decimal(1), (abs(value) / 5).to_integral_value())
+    others = [value + times * step for times in (-2, -1, 1, 2)]
+    return str(rng.choice([other for other in others if other >= 0 or value < 0]))

@@ -1,0 +1,158 @@
+"""A real HTTP server on loopback that speaks OpenAI's chat completions, images included.
+
+In a test: ``with OpenAIServer(script) as server: ... server.url``. As a process: ``python tests/openai_server.py``
+prints its URL and answers every question with a made-up digit until it is stopped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PNG = "data:image/png;base64,"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it arrived; ``number`` counts all requests from 0."""
+
+    number: int
+    time: float
+    path: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        return self.body["messages"][-1]["content"]
+
+    @property
+    def images(self) -> list[bytes]:
+        urls = [part["image_url"]["url"] for part in self.parts if part["type"] == "image_url"]
+        return [base64.b64decode(url.removeprefix(PNG), validate=True) for url in urls]
+
+    @property
+    def prompt(self) -> str:
+        return "".join(part["text"] for part in self.parts if part["type"] == "text")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to answer: a completion with ``text``, an OpenAI error for another status, or exactly ``body``."""
+
+    text: str | None = None
+    status: int = 200
+    finish: str | None = "stop"
+    message: Mapping[str, Any] = field(default_factory=dict)  # further fields of the assistant's message
+    error: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    delay_s: float = 0.0  # before the answer
+    drip_s: float = 0.0  # between the bytes of the answer
+
+    def content(self, request: Request) -> bytes:
+        if self.body is not None:
+            return self.body
+        if self.status != 200:
+            return json.dumps({"error": {"message": "no", "type": "error", "param": None, **self.error}}).encode()
+        prompt, completion = len(request.prompt.split()), len((self.text or "").split())
+        message = {"role": "assistant", "content": self.text, **self.message}
+        return json.dumps(
+            {
+                "id": f"chatcmpl-{request.number}",
+                "object": "chat.completion",
+                "created": int(request.time),
+                "model": request.body["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": self.finish}],
+                "usage": {
+                    "prompt_tokens": prompt,
+                    "completion_tokens": completion,
+                    "total_tokens": prompt + completion,
+                },
+            }
+        ).encode()
+
+
+def digits(request: Request) -> Reply:
+    """Another digit for every request."""
+    seen = f"{len(request.images)} images"
+    return Reply(f"<think>request {request.number} with {seen}</think>\n<answer>{request.number % 10}</answer>")
+
+
+class OpenAIServer:
+    """Serves on a free port from ``with`` to the end of the block; keeps every request, and the most it had at once."""
+
+    def __init__(self, script: Callable[[Request], Reply] = digits, port: int = 0) -> None:
+        self.script = script
+        self.requests: list[Request] = []
+        self.most_in_flight = 0
+        self._in_flight = 0
+        self._lock = threading.Lock()
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+
+    def __enter__(self) -> OpenAIServer:
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def serve(self) -> None:
+        self._http.serve_forever()
+
+    def _answer(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Reply, bytes]:
+        with self._lock:
+            request = Request(len(self.requests), time.time(), path, headers, json.loads(body))
+            self.requests.append(request)
+            self._in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            reply = self.script(request)
+            time.sleep(reply.delay_s)
+            return reply, reply.content(request)
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                headers = {key.lower(): value for key, value in self.headers.items()}
+                reply, content = server._answer(self.path, headers, body)
+                try:
+                    self.send_response(reply.status)
+                    for key, value in {"content-type": "application/json", **reply.headers}.items():
+                        self.send_header(key, value)
+                    self.send_header("content-length", str(len(content)))
+                    self.end_headers()
+                    if reply.drip_s:
+                        for byte in content:
+                            self.wfile.write(bytes([byte]))
+                            time.sleep(reply.drip_s)
+                    self.wfile.write(b"" if reply.drip_s else content)
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True  # the client gave up waiting
+
+            def log_message(self, *_: object) -> None: ...
+
+        return Handler
+
+
+if __name__ == "__main__":
+    process = OpenAIServer(port=int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    print(process.url, flush=True)
+    process.serve()
