@@ -15,8 +15,8 @@ class Baseline:
     """How rewards become advantages.
 
     Attributes:
-        over: mean and standard deviation of the ``selected`` actions (the paper), or of the whole ``pool``, which keeps a
-            gradient when the selected are all correct and the pool is not.
+        over: mean and standard deviation of the ``selected`` actions (the paper), or of the whole ``pool``, which keeps
+            a gradient when the selected are all correct and the pool is not.
         std: ``sample`` divides by n - 1 (Reason-RFT, TRL), ``population`` by n.
     """
 
@@ -24,7 +24,7 @@ class Baseline:
     std: Literal["sample", "population"] = "sample"
 
     def advantages(self, selected: Sequence[float], pool: Sequence[float]) -> tuple[float, ...]:
-        """A_i = (R_i - mean) / (std + 1e-4) for each selected reward; exactly 0 where the baseline's rewards are all equal.
+        """A_i = (R_i - mean) / (std + 1e-4) for each selected reward; exactly 0 where the baseline's rewards are equal.
 
         Args:
             selected: rewards of the kept actions.

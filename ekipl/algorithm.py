@@ -13,6 +13,8 @@ from ekipl.interfaces import Engine, External, ExternalPool, Sampler, Task
 from ekipl.selection import Selection
 from ekipl.timing import Clock
 
+SEED_STRIDE = 1_000_003  # so that no two (seed, step) of ordinary runs sample alike
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -92,7 +94,7 @@ def choose(
 ) -> Iterator[Group]:
     """For each problem: sample O (Eqs. 4, 5), score it (Eq. 6), keep the G best, and give them advantages (Eq. 1)."""
     with clock("policy"):
-        own = policy.sample(problems, plan.N, seed=plan.seed + step)
+        own = policy.sample(problems, plan.N, seed=plan.seed * SEED_STRIDE + step)
     with clock("external"):
         others = external.sample(problems, plan.N)
     with clock("score"):
@@ -117,9 +119,7 @@ def candidates(
     return offered, refused
 
 
-def group(
-    problem: Problem, offered: Sequence[Action], refused: Counter[str], plan: Plan, rng: random.Random
-) -> Group:
+def group(problem: Problem, offered: Sequence[Action], refused: Counter[str], plan: Plan, rng: random.Random) -> Group:
     """Keep G of the offered actions and give them advantages."""
     rewards = [action.total for action in offered]
     sources = [action.source for action in offered]
@@ -132,7 +132,7 @@ def group(
 
 
 def data_order(size: int, per_step: int, seed: int, first_step: int = 0) -> Iterator[list[int]]:
-    """Endless batches of row numbers: every epoch is a new seeded permutation, and no row is left out between epochs."""
+    """Endless batches of row numbers: every epoch is a new seeded permutation, and no row is left out between two."""
 
     def rows() -> Iterator[int]:
         epoch, start = divmod(first_step * per_step, size)

@@ -4,7 +4,7 @@
 class UsageError(Exception):
     """Bad input of the user's: the commands print its text without a traceback and exit with 2.
 
-    The text names the key or file, the value, the reason and the way out. Several problems are one error with one line each.
+    The text names the key or file, the value, the reason and the way out. Several problems are one error, a line each.
     """
 
 

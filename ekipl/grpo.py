@@ -1,4 +1,4 @@
-"""The GRPO objective on tensors: ratio, clip, KL, aggregation (Eqs. 2 and 3). Pure: no model, no config, no distribution.
+"""The GRPO objective on tensors: ratio, clip, KL, aggregation (Eqs. 2 and 3). Pure: no model, no config.
 
 Shapes: A actions, T tokens of the longest; rows are padded on the right and ``mask`` is 1 on an action's own tokens.
 """
@@ -21,13 +21,13 @@ class Objective:
     Attributes:
         eps: clip range of the ratio, in (0, 1).
         beta: weight of KL(pi_theta || pi_ref), >= 0; 0 needs no reference.
-        ratio: ``token``; ``sequence`` = geometric mean over the action's tokens (GSPO); ``sequence_product`` = as printed
-            in Eq. 2, the ratio of the whole action's probabilities.
+        ratio: ``token``; ``sequence`` = geometric mean over the action's tokens (GSPO); ``sequence_product`` = as
+            printed in Eq. 2, the ratio of the whole action's probabilities.
         external_ratio: of an external action: ``policy`` = pi_theta / pi_old, both the policy's (the paper);
             ``shaped`` = p / (p + gamma), unclipped (LUFFY, arXiv 2504.14945); ``unit`` = advantage-weighted likelihood.
         gamma: of ``shaped``.
-        aggregation: ``action_mean`` = mean over an action's tokens, then over actions; ``token_mean`` = over all tokens of
-            the batch; ``constant`` = sum over tokens / (actions x max_tokens).
+        aggregation: ``action_mean`` = mean over an action's tokens, then over actions; ``token_mean`` = over all
+            tokens of the batch; ``constant`` = sum over tokens / (actions x max_tokens).
         max_tokens: completion limit, the constant of ``constant``.
     """
 

@@ -34,7 +34,7 @@ class Task(Protocol):
         ...
 
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
-        """Row ``index`` of the built-in synthetic split (``train`` or one of ``splits``); a pure function of its arguments."""
+        """Row ``index`` of the built-in synthetic split (``train`` or one of ``splits``); a pure function."""
         ...
 
 
@@ -42,7 +42,7 @@ class Data(Protocol):
     """Where problems come from."""
 
     def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
-        """The first ``limit`` problems of a split (``train`` or one of the task's), images opened when an item is read."""
+        """The first ``limit`` problems of a split (``train`` or one of the task's); images are opened when read."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Start the training processes on a config that was composed and checked once; ranks read the file, they never compose."""
+"""Start the training processes on a config composed and checked once; ranks read the file, they never compose."""
 
 from __future__ import annotations
 

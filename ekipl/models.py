@@ -1,7 +1,7 @@
 """Load a vision-language model with its tokenizer and image processor; problems -> tensors.
 
-The processor class of Qwen2-VL needs torchvision for its video part; images alone do not. So the three pieces that matter
-here (image processor, tokenizer, chat template) are used as they are.
+The processor class of Qwen2-VL needs torchvision for its video part; images alone do not. So the three pieces that
+matter here (image processor, tokenizer, chat template) are used as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from ekipl.actions import Problem
@@ -34,7 +34,7 @@ class VLM:
         suppressed: ids the policy must never emit: a sampled image placeholder would have no image features.
     """
 
-    model: nn.Module
+    model: Any  # a transformers model with ``model`` (backbone) and ``lm_head``
     tokenizer: Any
     image_processor: Any
     path: str
@@ -45,7 +45,8 @@ class VLM:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def resolve_path(path: str) -> str:
             )
         return str(folder)
     if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
-        raise UsageError(f"model.path: {path}: no such folder; give a model folder or a hub name such as Qwen/Qwen2-VL-2B")
+        raise UsageError(
+            f"model.path: {path}: no such folder; give a model folder or a hub name such as Qwen/Qwen2-VL-2B"
+        )
     return path
 
 
@@ -217,4 +220,5 @@ def _prompt_ids(vlm: VLM, problem: Problem, features: Sequence[int]) -> list[int
     for token in vlm.tokenizer(head, add_special_tokens=False)["input_ids"]:
         ids += [token] * (remaining.pop(0) if token == vlm.image_token else 1)
     ids += encode_text(vlm.tokenizer, problem.prompt)
-    return ids + vlm.tokenizer(tail, add_special_tokens=False)["input_ids"]
+    ids += vlm.tokenizer(tail, add_special_tokens=False)["input_ids"]
+    return ids

@@ -1,4 +1,4 @@
-"""Shared prefix: the vision tower and the prompt run once per problem, for all its actions, in sampling and in learning.
+"""Shared prefix: vision tower and prompt run once per problem, for all its actions, in sampling and in learning.
 
 The prompt's keys and values are computed once, with gradient where asked, and repeated over the problem's actions.
 Exact: no approximation is made, and the gradient flows through the shared keys and values.
@@ -109,6 +109,8 @@ class ActionScorer(nn.Module):
         suppressed: ids that sampling excludes, and so does the distribution here.
     """
 
+    model: Any
+
     def __init__(self, model: nn.Module, temperature: float, suppressed: tuple[int, ...]) -> None:
         super().__init__()
         self.model = model
@@ -134,16 +136,16 @@ class ActionScorer(nn.Module):
         return torch.zeros_like(mask).masked_scatter(real, logp)
 
     def _chosen(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probability of each token, in chunks: logits of all positions never exist at once. (n, H), (n,) -> (n,)."""
-        vocabulary = self.model.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
+        """Log-probability of each token, in chunks, so that not all logits exist at once. (n, H), (n,) -> (n,)."""
+        vocabulary = self.model.config.get_text_config().vocab_size
         size = max(1, CHUNK_ELEMENTS // vocabulary)
         if len(tokens) <= size:
             return self._chunk(hidden, tokens)
-        pieces = zip(hidden.split(size), tokens.split(size), strict=True)
+        pieces = zip(torch.split(hidden, size), torch.split(tokens, size), strict=True)
         return torch.cat([checkpoint(self._chunk, h, t, use_reentrant=False) for h, t in pieces])
 
     def _chunk(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        logits = self.model.lm_head(hidden).float()  # (n, V)  # type: ignore[operator]
+        logits = self.model.lm_head(hidden).float()  # (n, V)
         return log_probabilities(logits, self.temperature, self.suppressed).gather(-1, tokens[:, None])[:, 0]
 
 

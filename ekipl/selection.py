@@ -18,8 +18,8 @@ class Selection:
     """A selection rule.
 
     Attributes:
-        rule: ``top_g`` keeps the G highest rewards (the paper). ``contrast`` keeps the top G - c and the c lowest that lie
-            below the best, so no group is dead while its candidates disagree. ``random_g`` ignores rewards;
+        rule: ``top_g`` keeps the G highest rewards (the paper). ``contrast`` keeps the top G - c and the c lowest that
+            lie below the best, so no group is dead while its candidates disagree. ``random_g`` ignores rewards;
             ``policy_only`` and ``external_only`` are ``top_g`` among one kind of source.
         contrast: c, at least 1 and less than G; used by ``contrast`` alone.
         ties: who goes first among equal rewards. Rewards take two or three values, so ties decide the provenance.

@@ -100,10 +100,10 @@ def run(plan: Plan, answers: Sequence[str], pool: Pool, first_step: int = 0) -> 
 
 
 def test_order_of_calls_is_algorithm_1() -> None:
-    _, log = run(Plan(N=2, G=2, I=2, B=2, mu=2, problems_per_step=1, seed=10), ["yes", "no"], Pool())
+    _, log = run(Plan(N=2, G=2, I=2, B=2, mu=2, problems_per_step=1), ["yes", "no"], Pool())
     step = ["prepare", "update", "update", "load"]
-    expected = ["reference", "sample 10", *step, "sample 11", *step, "reference", "sample 12", *step, "sample 13", *step]
-    assert log == expected
+    first = ["reference", "sample 0", *step, "sample 1", *step]
+    assert log == first + ["reference", "sample 2", *step, "sample 3", *step]
 
 
 def test_offered_kept_and_advantages_by_hand() -> None:
@@ -166,12 +166,14 @@ def test_every_row_is_seen_equally_often(size: int, per_step: int) -> None:
     rows = [row for batch in itertools.islice(data_order(size, per_step, 0), steps) for row in batch]
     counts = [rows.count(row) for row in range(size)]
     assert counts == [epochs * per_step] * size
-    assert list(itertools.islice(data_order(size, per_step, 0, 3), 2)) == list(
-        itertools.islice(data_order(size, per_step, 0), 5)
-    )[3:]
+    assert (
+        list(itertools.islice(data_order(size, per_step, 0, 3), 2))
+        == list(itertools.islice(data_order(size, per_step, 0), 5))[3:]
+    )
 
 
 def test_the_loop_imports_no_heavy_library() -> None:
-    code = "import sys, ekipl.algorithm; print([m for m in ('torch', 'hydra', 'deepspeed', 'vllm', 'litellm') if m in sys.modules])"
+    heavy = ("torch", "hydra", "deepspeed", "vllm", "litellm")
+    code = f"import sys, ekipl.algorithm; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -39,7 +39,7 @@ def problem(number: int, images: tuple[Image.Image, ...], text: str) -> Problem:
 
 PROBLEMS = [
     problem(0, (picture(96, 96),), "How many red cubes are there?"),
-    problem(1, (picture(128, 64), picture(64, 96)), "Two images of different sizes, and a longer question than the others."),
+    problem(1, (picture(128, 64), picture(64, 96)), "Two images of different sizes, and a longer question."),
     problem(2, (), "No image at all."),
 ]
 

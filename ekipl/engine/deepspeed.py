@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor
+from torch._C._distributed_c10d import HashStore
 
 from ekipl.actions import POLICY, Action, Group
 from ekipl.grpo import Objective, loss
@@ -237,7 +238,7 @@ def _join_processes(deepspeed: Any) -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if "RANK" not in os.environ and not torch.distributed.is_initialized():
-        store = torch.distributed.HashStore()
+        store = HashStore()
         torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
         os.environ.setdefault("LOCAL_RANK", "0")
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)

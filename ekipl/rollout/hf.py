@@ -145,7 +145,7 @@ def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> T
 
 
 def _chunks(problems: Sequence[Problem], n: int, size: int) -> list[list[tuple[Problem, int]]]:
-    """(problem, sample index) pairs in order, at most ``size`` together; a problem is split only when n exceeds size."""
+    """(problem, sample index) pairs in order, at most ``size`` together; only n > size splits a problem."""
     pairs = [[(problem, index) for index in range(n)] for problem in problems]
     chunks: list[list[tuple[Problem, int]]] = [[]]
     for of_problem in pairs:

@@ -1,0 +1,44 @@
+"""``ekipl train``: Algorithm 1, or one of the baselines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run(cfg: DictConfig) -> None:
+    """Check the settings, write them into the run directory, and train in processes of their own."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from ekipl.config import check
+    from ekipl.launch import launch
+    from ekipl.records import write_text
+
+    settings = check(cfg, "train")
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    config = directory / "config.yaml"
+    resolved = OmegaConf.to_yaml(cfg, resolve=True)
+    _refuse_another_run(config, resolved)
+    write_text(config, resolved)
+    status = launch(config, settings.engine.num_processes)
+    if status:
+        sys.exit(status if status > 0 else 128 - status)
+
+
+def _refuse_another_run(config: Path, resolved: str) -> None:
+    """A directory belongs to one run: with the same settings it is gone on with, with others it is left alone."""
+    from ekipl.errors import UsageError
+
+    if not config.exists() or config.read_text() == resolved:
+        return
+    before, now = config.read_text().splitlines(), resolved.splitlines()
+    changed = [line.strip() for line in now if line not in before][:5]
+    raise UsageError(
+        f"hydra.run.dir: {config.parent}: holds a run with other settings (now: {', '.join(changed) or 'fewer keys'}); "
+        "give the same settings to go on with it, or another directory"
+    )
