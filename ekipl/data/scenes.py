@@ -58,6 +58,14 @@ class Thing:
     yaw: float = 0.35
 
 
+def record(things: Sequence[Thing]) -> list[dict[str, object]]:
+    """A scene as plain data, as it stands in the metadata of a row; ``id`` is the place in the list."""
+    return [
+        {"id": i, **{key: getattr(t, key) for key in ("shape", "size", "color", "material")}, "position": [t.x, t.y]}
+        for i, t in enumerate(things)
+    ]
+
+
 def render(things: Sequence[Thing], image_size: int, camera: Camera = "center") -> Image.Image:
     """The RGB picture of a scene, ``image_size`` pixels square. Pure: same arguments, same pixels."""
     side = image_size * SUPERSAMPLE
@@ -146,7 +154,7 @@ def _shade(thing: Thing, normals: Floats, camera: Camera) -> NDArray[np.int64]:
 
 @cache
 def _mesh(shape: str) -> tuple[Floats, Floats]:
-    """Faces (F, 4, 3), counter-clockwise from outside, and unit normals (F, 3) of a solid of radius about 1 on z = 0."""
+    """Faces (F, 4, 3), counter-clockwise from outside, and unit normals (F, 3): a solid of radius about 1 on z = 0."""
     faces = np.array(_FACES[shape](), dtype=float)
     normals = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
     flat = np.linalg.norm(normals, axis=1) < 1e-9  # a triangle whose first two corners are one: use the other pair

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ekipl.actions import Row
-from ekipl.data.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, render
+from ekipl.data.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, record, render
 
 FAMILIES = ("count", "subtract", "subtract_two", "add", "add_dozen")
 WEIGHTS = (0.3, 0.25, 0.1, 0.2, 0.15)
@@ -28,10 +28,12 @@ class Kind:
     shape: str | None = None
 
     def words(self, number: int = 2) -> str:
+        """``red cubes``, or ``red cube`` for one."""
         noun = self.shape or "object"
         return f"{self.color + ' ' if self.color else ''}{noun}{'' if number == 1 else 's'}"
 
     def holds(self, thing: Thing) -> bool:
+        """Whether ``thing`` is of this kind."""
         return self.color in (None, thing.color) and self.shape in (None, thing.shape)
 
 
@@ -58,18 +60,18 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
     things = _scene(rng, shapes)
     query = _query(rng, family, things, shapes)
     answer = query.plus + sum(map(query.counts, things))
-    metadata = {"family": family, "cot": cot(things, query.counts, query.plus), "scene": _record(things)}
+    metadata = {"family": family, "cot": cot(things, query.counts, query.plus), "scene": {"objects": record(things)}}
     image = render(things, image_size)
     return Row(f"counting-{split}-{index}", (image,), query.text, str(answer), "number", metadata)
 
 
 def cot(things: list[Thing], counts: Callable[[Thing], bool], plus: int) -> str:
-    """Every thing from left to right with the count so far, then the total: ``red cube 1, gray cube 1. Total 1``."""
+    """Every thing from left to right, the count so far, and the total: ``Seen: red cube 1, red ring 1. Total 1``."""
     seen, total = [], 0
     for thing in things:
         total += counts(thing)
         seen.append(f"{thing.color} {thing.shape} {total}")
-    return f"{', '.join(seen)}. Total {total}" + (f" + {plus} = {total + plus}" if plus else "")
+    return f"Seen: {', '.join(seen)}. Total {total}" + (f" + {plus} = {total + plus}" if plus else "")
 
 
 def _scene(rng: random.Random, shapes: tuple[str, ...]) -> list[Thing]:
@@ -114,12 +116,3 @@ def _kind(rng: random.Random, things: list[Thing], shapes: tuple[str, ...]) -> K
     if rng.random() < 0.1:
         color, shape = rng.choice(COLORS), rng.choice(shapes)
     return rng.choice((Kind(color=color), Kind(shape=shape), Kind(color, shape)))
-
-
-def _record(things: list[Thing]) -> dict[str, object]:
-    return {
-        "objects": [
-            {"id": i, "shape": t.shape, "size": t.size, "color": t.color, "material": t.material, "position": [t.x, t.y]}
-            for i, t in enumerate(things)
-        ]
-    }

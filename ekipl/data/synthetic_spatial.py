@@ -1,10 +1,10 @@
-"""Built-in spatial problems: two pictures of a few things on a 3 x 3 grid, and the functions that turn one into the other.
+"""Built-in spatial problems: two pictures of a few things on a 3 x 3 grid, and what turns the first into the second.
 
 ``metadata["scene"]`` holds all that a simulation needs::
 
-    {"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...],   # initial state; id = list index
+    {"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...],  # initial; id = list index
      "final": [...the same, after the answer...],
-     "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1}}                                      # inclusive limits, whole numbers
+     "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1}}  # inclusive limits, whole numbers
 
 x grows to the right and y away from the centre camera, so ``behind`` is y + step; no two things may share a position.
 """
@@ -15,7 +15,7 @@ import random
 from dataclasses import asdict, dataclass, replace
 
 from ekipl.actions import Row
-from ekipl.data.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, render
+from ekipl.data.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, record, render
 
 FAMILIES = ("change_color", "change_size", "change_shape", "change_position", "two_changes", "change_material")
 WEIGHTS = (0.18, 0.16, 0.16, 0.23, 0.12, 0.15)
@@ -47,15 +47,17 @@ class Change:
     value: str
 
     def __str__(self) -> str:
+        """As it stands in an answer."""
         return f"change_{self.what}({self.id}, {self.value})"
 
     def apply(self, state: State) -> State:
+        """The state after this change."""
         thing = state[self.id]
         if self.what == "position":
             dx, dy = STEPS[self.value]
             moved = replace(thing, x=thing.x + dx, y=thing.y + dy)
         else:
-            moved = replace(thing, **{self.what: self.value})
+            moved = Thing(**(asdict(thing) | {self.what: self.value}))
         return (*state[: self.id], moved, *state[self.id + 1 :])
 
 
@@ -80,8 +82,8 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
         "family": family,
         "cot": _cot(initial, final),
         "scene": {
-            "objects": _record(initial),
-            "final": _record(final),
+            "objects": record(initial),
+            "final": record(final),
             "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1},
         },
     }
@@ -140,11 +142,3 @@ def _cot(initial: State, final: State) -> str:
             look += f" {after.material}"
         lines.append(f"{i} {cell(before)} {cell(after)} {look}")
     return ", ".join(lines)
-
-
-def _record(state: State) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for i, thing in enumerate(state):
-        look = asdict(thing)
-        rows.append({"id": i, **{k: look[k] for k in ("shape", "size", "color", "material")}, "position": [thing.x, thing.y]})
-    return rows

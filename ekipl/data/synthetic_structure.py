@@ -69,7 +69,7 @@ def _angle(rng: random.Random, low: int, high: int, step: int = 5) -> int:
     return rng.randrange(low, high + 1, step)
 
 
-def _line(direction: float, center: Point = (0.0, 0.0), half: float = 0.95) -> Segment:
+def _line(direction: float, center: Point = (0.0, 0.0), half: float = 0.95) -> Mark:
     return Segment(polar(direction, half, center), polar(direction + 180, half, center))
 
 
@@ -82,25 +82,29 @@ def _vertical(rng: random.Random) -> Exercise:
 
 def _linear_pair(rng: random.Random) -> Exercise:
     a = _angle(rng, 30, 150)
-    rays = (_line(0), Segment((0, 0), polar(a, 0.95)))
-    figure = (*rays, Angle((0, 0), polar(0), polar(a), "1"), Angle((0, 0), polar(a), polar(180), "2", wanted=True))
+    figure = (
+        _line(0),
+        Segment((0, 0), polar(a, 0.95)),
+        Angle((0, 0), polar(0), polar(a), "1"),
+        Angle((0, 0), polar(a), polar(180), "2", wanted=True),
+    )
     return Exercise(figure, (a,), 180 - a, f"straight line: 180 - {a} = {180 - a}")
 
 
 def _complementary(rng: random.Random) -> Exercise:
     a = _angle(rng, 25, 65)
     o = (-0.6, -0.6)
-    rays = tuple(Segment(o, polar(t, 1.4, o)) for t in (0, a, 90))
+    rays: tuple[Mark, ...] = tuple(Segment(o, polar(t, 1.4, o)) for t in (0, a, 90))
     first, second = (polar(t, 1, o) for t in (0, 90))
     middle = polar(a, 1, o)
     figure = (*rays, Square(o, first, second), Angle(o, first, middle, "1"), Angle(o, middle, second, "2", wanted=True))
     return Exercise(figure, (a,), 90 - a, f"right angle: 90 - {a} = {90 - a}")
 
 
-def _parallels(a: int) -> tuple[tuple[Segment, ...], Point, Point]:
+def _parallels(a: int) -> tuple[tuple[Mark, ...], Point, Point]:
     """Two marked parallels crossed at ``a`` degrees, and the upper and lower crossing."""
     low, high = polar(180 + a, 0.45 / max(0.5, abs(polar(a)[1]))), polar(a, 0.45 / max(0.5, abs(polar(a)[1])))
-    lines = tuple(Segment((-0.95, y), (0.95, y), arrows=1) for y in (low[1], high[1]))
+    lines: tuple[Mark, ...] = tuple(Segment((-0.95, y), (0.95, y), arrows=1) for y in (low[1], high[1]))
     return (*lines, _line(a)), high, low
 
 
@@ -133,7 +137,7 @@ def _triangle(a: float, b: float) -> tuple[Point, Point, Point]:
     return left, right, top
 
 
-def _sides(*corners: Point, ticks: tuple[int, ...] = (), arrows: tuple[int, ...] = ()) -> tuple[Segment, ...]:
+def _sides(*corners: Point, ticks: tuple[int, ...] = (), arrows: tuple[int, ...] = ()) -> tuple[Mark, ...]:
     pairs = zip(corners, (*corners[1:], corners[0]), strict=True)
     return tuple(Segment(p, q, int(i in ticks), int(i in arrows)) for i, (p, q) in enumerate(pairs))
 
@@ -179,7 +183,7 @@ def _isosceles_base(rng: random.Random) -> Exercise:
 def _inscribed(rng: random.Random) -> Exercise:
     a = _angle(rng, 40, 140, 10)
     p, q, apex = polar(-90 - a / 2, 0.9), polar(-90 + a / 2, 0.9), polar(90, 0.9)
-    lines = tuple(Segment(x, y) for x in ((0.0, 0.0), apex) for y in (p, q))
+    lines: tuple[Mark, ...] = tuple(Segment(x, y) for x in ((0.0, 0.0), apex) for y in (p, q))
     angles = (Angle((0, 0), p, q, "1"), Angle(apex, p, q, "2", wanted=True))
     return Exercise((Circle((0, 0), 0.9), *lines, *angles), (a,), a // 2, f"inscribed angle: {a} / 2 = {a // 2}")
 
