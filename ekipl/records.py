@@ -72,13 +72,27 @@ def records_of_group(group: Group, sampling: Mapping[str, Sampling], seed: int) 
 
 
 def write_actions(path: Path, records: Iterable[Record]) -> int:
-    """Writes records as they come and returns their number; the file takes its name only when it is complete."""
+    """Writes records as they come and returns their number; the file takes its name only when it is complete.
+
+    Until then it is ``NAME.partial``, which stays after an exception or a kill: its actions may have cost money.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
     count = 0
-    with atomic_write(path) as file:
+    with partial.open("wb") as file:
         for record in records:
             file.write(_line(record))
+            file.flush()
             count += 1
+        os.fsync(file.fileno())
+    partial.replace(path)
     return count
+
+
+def actions_file(path: str | Path) -> Path:
+    """The actions file that a setting means: itself, or ``actions.jsonl`` in a run folder."""
+    given = Path(path).expanduser()
+    return given / "actions.jsonl" if given.is_dir() else given
 
 
 def read_actions(path: Path) -> list[Record]:

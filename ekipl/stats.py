@@ -107,29 +107,35 @@ def mean_intervals(
     return tuple(estimates)
 
 
-def cluster_interval(
-    values: ArrayLike, clusters: Sequence[str], coverage: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Estimate:
-    """The mean over clusters of each cluster's mean; whole clusters are drawn, so samples of a problem stay together.
+def cluster_means(values: ArrayLike, clusters: Sequence[str]) -> dict[str, float]:
+    """Each cluster's mean, in the order in which the clusters first appear.
 
     Args:
         values: (samples,).
-        clusters: (samples,), the problem each sample belongs to; the clusters count alike whatever their size.
+        clusters: (samples,), the problem that each sample belongs to.
+    """
+    place = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
+    index = np.array([place[name] for name in clusters], dtype=np.intp)  # (S,)
+    sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64), minlength=len(place))
+    return dict(zip(place, (sums / np.bincount(index, minlength=len(place))).tolist(), strict=True))
+
+
+def cluster_interval(
+    values: ArrayLike, clusters: Sequence[str], coverage: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """The mean over clusters of each cluster's mean, with an interval that holds a problem's samples together.
+
+    Whole clusters are drawn, and count alike whatever their size.
+
+    Args:
+        values: (samples,).
+        clusters: (samples,), the problem that each sample belongs to.
         coverage: nominal.
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
-    return mean_intervals(cluster_means(values, clusters)[:, None], coverage, resamples, seed)[0]
-
-
-def cluster_means(values: ArrayLike, clusters: Sequence[str]) -> Floats:
-    """Each cluster's mean, in the order in which the clusters first appear: (samples,) -> (clusters,)."""
-    scores = np.asarray(values, dtype=np.float64)  # (S,)
-    place = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
-    index = np.array([place[name] for name in clusters], dtype=np.intp)  # (S,)
-    sizes = np.bincount(index, minlength=len(place))
-    means: Floats = np.bincount(index, weights=scores, minlength=len(place)) / sizes
-    return means
+    means = np.array(list(cluster_means(values, clusters).values()))
+    return mean_intervals(means[:, None], coverage, resamples, seed)[0]
 
 
 def paired_difference(

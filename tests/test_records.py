@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ekipl.actions import Action, Group, Problem, Reward
 from ekipl.errors import UsageError
 from ekipl.records import (
     Record,
+    actions_file,
     atomic_write,
     read_actions,
     read_jsonl,
@@ -22,6 +24,7 @@ from ekipl.records import (
     records_of_group,
     write_actions,
     write_json,
+    write_jsonl,
     write_text,
 )
 
@@ -153,7 +156,7 @@ def test_infinite_numbers_are_refused_both_ways(tmp_path: Path) -> None:
     action = Action("p1", "policy", 0, "a", "stop", reward=Reward(1.0, float("nan")))
     with pytest.raises(ValueError, match="action 0 of policy for p1"):
         write_actions(tmp_path / "a.jsonl", [Record("t", "id", action)])
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "a.jsonl").exists()
     write_actions(tmp_path / "a.jsonl", [record()])
     path = tmp_path / "a.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"accuracy":0.0', b'"accuracy":1e999'))
@@ -166,17 +169,39 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
         read_jsonl(tmp_path / "none.jsonl")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_actions_of_an_interrupted_run_stay_beside_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     write_actions(path, [record("old")])
 
-    def broken() -> object:
+    def broken() -> Iterator[Record]:
         yield record("new")
+        assert [r.action.text for r in read_actions(tmp_path / "a.jsonl.partial")] == ["new"]  # on disk already
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_actions(path, broken())
+    assert [r.action.text for r in read_actions(path)] == ["old"]
+    assert [r.action.text for r in read_actions(tmp_path / "a.jsonl.partial")] == ["new"]
+    write_actions(path, [record("newer")])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_folder_means_its_actions(tmp_path: Path) -> None:
+    assert actions_file(str(tmp_path)) == tmp_path / "actions.jsonl"
+    assert actions_file(tmp_path / "x.jsonl") == tmp_path / "x.jsonl"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, 1)
+
+    def rows() -> Iterator[dict[str, int]]:
+        yield {"new": 1}
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        write_actions(path, broken())  # type: ignore[arg-type]
-    assert [r.action.text for r in read_actions(path)] == ["old"]
+        write_jsonl(path, rows())
+    assert path.read_text() == "1\n"
     assert list(tmp_path.iterdir()) == [path]
 
 

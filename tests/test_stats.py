@@ -107,7 +107,10 @@ def test_a_perfect_score_is_not_certain() -> None:
 
 def test_cluster_means_by_hand() -> None:
     # b: (1 + 0)/2, a: (1 + 1 + 0)/3, in order of appearance
-    np.testing.assert_allclose(cluster_means([1, 1, 0, 1, 0], ["b", "a", "b", "a", "a"]), [0.5, 2 / 3])
+    got = cluster_means([1, 1, 0, 1, 0], ["b", "a", "b", "a", "a"])
+    assert list(got) == ["b", "a"]
+    assert got == pytest.approx({"b": 0.5, "a": 2 / 3})
+    assert cluster_means([], []) == {}
 
 
 def test_copies_of_a_sample_do_not_narrow_the_interval() -> None:

@@ -1,0 +1,77 @@
+"""Tables for people: drawn on a terminal, Markdown in files and pipes."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ekipl.stats import Estimate
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header, the first column left-aligned, the others right; ``notes`` stand below.
+
+    Cells may hold text of models and data sets: what would steer a terminal or break the table is made harmless.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        """A GitHub table under its title."""
+        lines = [[plain(cell).replace("|", "\\|") for cell in row] for row in (self.header, *self.rows)]
+        widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        lines.insert(1, rule)
+        table = [
+            "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in lines
+        ]
+        notes = [f"* {plain(note)}" for note in self.notes]
+        return "\n".join([f"### {plain(self.title)}", "", *table, "", *notes, *([""] if notes else [])])
+
+    def show(self) -> None:
+        """Print to standard output."""
+        if not sys.stdout.isatty():
+            print(self.markdown())
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table as Drawn
+        from rich.text import Text
+
+        drawn = Drawn(title=Text(plain(self.title), style="bold"), box=box.SIMPLE_HEAD, title_justify="left")
+        for place, name in enumerate(self.header):
+            drawn.add_column(Text(plain(name)), justify="right" if place else "left")
+        for row in self.rows:
+            drawn.add_row(*(Text(plain(cell)) for cell in row))
+        console = Console()
+        console.print(drawn)
+        for note in self.notes:
+            console.print(Text(plain(note)))
+
+
+def plain(text: str) -> str:
+    """One line without control characters, so that no text moves the cursor, changes colours or forges rows."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def show_all(tables: Iterable[Table]) -> None:
+    """Print tables one after another."""
+    for table in tables:
+        table.show()
+
+
+def percent(share: float) -> str:
+    """A share in percent, one decimal; "-" where there is none."""
+    return "-" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def percent_interval(estimate: Estimate) -> str:
+    """Mean and interval in percent: ``43.2 (40.1 to 46.3)``."""
+    mean, low, high = map(percent, estimate)
+    return mean if low == "-" else f"{mean} ({low} to {high})"
