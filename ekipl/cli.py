@@ -68,7 +68,7 @@ def spelled_out(command: str, arguments: list[str]) -> list[str]:
     parser = argparse.ArgumentParser(f"ekipl {command}", add_help=False, allow_abbrev=False)
     flags = FLAGS.get(command, {})
     for flag in flags:
-        parser.add_argument(flag, dest=flag)
+        parser.add_argument(flag, dest=flag, metavar="VALUE")
     known, rest = parser.parse_known_args(arguments)
     return rest + [flags[flag].format(value) for flag, value in vars(known).items() if value is not None]
 
@@ -129,7 +129,7 @@ def _reason(error: BaseException) -> str:
 
     from ekipl.config import no_such_setting
 
-    message = " ".join(str(error).partition("Config search path")[0].split())
+    message = " ".join(str(error).partition("Config search path")[0].replace("\\'", "'").split())
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option}: no such option; known are {', '.join(error.options)}"

@@ -23,12 +23,12 @@ REASONS = {
     "dict_type": "not a mapping; write {{key: value}}",
     "finite_number": "not a finite number",
     "float_type": "not a number",
-    "greater_than": "too small; must be above {gt}",
-    "greater_than_equal": "too small; must be {ge} or more",
+    "greater_than": "too small; must be above {gt:g}",
+    "greater_than_equal": "too small; must be {ge:g} or more",
     "int_from_float": "not a whole number",
     "int_type": "not a whole number",
-    "less_than": "too large; must be below {lt}",
-    "less_than_equal": "too large; must be {le} or less",
+    "less_than": "too large; must be below {lt:g}",
+    "less_than_equal": "too large; must be {le:g} or less",
     "literal_error": "unknown; known are {expected}",
     "model_type": "not a section; its keys are set one by one",
     "string_too_short": "empty",
@@ -60,9 +60,9 @@ def check(cfg: DictConfig, command: Command) -> Settings:
         # By way of JSON: strict about types, yet a list may become a tuple.
         settings = Settings.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        for details in error.errors(include_url=False):
+        for details in _innermost(error.errors(include_url=False)):
             problems.setdefault(_key(details), _told(details))
-    lines = [*problems.values(), *broken_rules(Values(values, frozenset(problems)), command)]
+    lines = [*problems.values(), *broken_rules(Values(values, problems.keys()), command)]
     if settings is None or lines:
         raise UsageError("\n".join(lines))
     return settings
@@ -91,6 +91,12 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 def _key(details: ErrorDetails) -> str:
     return ".".join(str(part) for part in details["loc"])
+
+
+def _innermost(errors: list[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Without what pydantic says of a list because of what it says of an item."""
+    keys = [_key(details) for details in errors]
+    return (details for details in errors if not any(key.startswith(f"{_key(details)}.") for key in keys))
 
 
 def _told(details: ErrorDetails) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,34 @@ class Unsound(Exception):
 class Values:
     """The plain values by dotted key, without those that are refused already."""
 
-    def __init__(self, values: Mapping[str, Any], refused: frozenset[str]) -> None:
+    def __init__(self, values: Mapping[str, Any], refused: Collection[str], prefix: str = "") -> None:
         self._values = values
         self._refused = refused
+        self._prefix = prefix
 
     def __getitem__(self, key: str) -> Any:
-        """The value at ``key``. Raises Unsound when it, a part of it or what it is part of is refused or missing."""
-        if any(f"{bad}.".startswith(f"{key}.") or f"{key}.".startswith(f"{bad}.") for bad in self._refused):
+        """The value at ``key``; sections are Values, lists come without their refused items.
+
+        Raises:
+            Unsound: it, or what it is part of, is refused or missing.
+        """
+        first, _, rest = key.partition(".")
+        path = self._prefix + first
+        if path in self._refused or first not in self._values:
             raise Unsound
-        value: Any = self._values
-        for part in key.split("."):
-            if part not in value:
-                raise Unsound
-            value = value[part]
+        value = self._wrapped(self._values[first], path)
+        return value[rest] if rest else value
+
+    def get(self, key: str) -> Any:
+        """The value at ``key``, or None."""
+        return self[key] if key in self._values else None
+
+    def _wrapped(self, value: Any, path: str) -> Any:
+        if isinstance(value, Mapping):
+            return Values(value, self._refused, f"{path}.")
+        if isinstance(value, list):
+            items = ((item, f"{path}.{number}") for number, item in enumerate(value))
+            return [self._wrapped(item, at) for item, at in items if at not in self._refused]
         return value
 
 
@@ -53,7 +68,7 @@ def _scoring(v: Values) -> Iterator[str]:
 
 
 def _task(v: Values) -> Iterator[str]:
-    if "_target_" not in v["task"]:
+    if not v["task"].get("_target_"):
         yield "task._target_: missing; name the task's class, as in conf/task/counting.yaml"
 
 
@@ -140,7 +155,7 @@ def _external_models(v: Values) -> Iterator[str]:
         variable = model["api_key_env"]
         if variable is not None and not os.environ.get(variable):
             yield f"{key}.api_key_env: {variable}: not set in the environment; export it, or external=simulated"
-        if "api_key" in model["params"]:
+        if model["params"].get("api_key"):
             yield f"{key}.params.api_key: settings are written to disk; use {key}.api_key_env instead"
 
 

@@ -1,0 +1,44 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check demo tiny bench wheel clean
+
+help:  ## list the targets
+	@awk -F ':.*## *' '/^[a-z]+:.*##/ {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make the environment in .venv (PYTHON=python3.12 to choose the interpreter)
+
+# torch comes first and by itself, so that pip takes the build that fits the machine for exactly this version.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+test: $(READY)  ## run all tests (make test ARGS="-m 'not slow'" for the quick ones)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)  ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: $(READY)  ## train and compare on the built-in tasks, on a CPU in minutes
+	$(BIN)/python -m ekipl.demo $(ARGS)
+
+tiny: $(READY)  ## build the checkpoint behind model=tiny again
+	$(BIN)/python -m ekipl.tiny.build $(ARGS)
+
+bench: $(READY)  ## compare speed with TRL
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks $(ARGS)
+
+wheel: $(READY)  ## build dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what builds and tools leave behind; keeps .venv and runs
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,12 @@
+"""Fixtures shared by all tests, and an environment without surprises."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: many small models, few cores
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("WANDB_MODE", "offline")
+for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "COMP_LINE", "HYDRA_FULL_ERROR"):
+    os.environ.pop(name, None)
