@@ -1,9 +1,9 @@
 """Mathematical equivalence, decided by math-verify in a process that can be killed.
 
-math-verify's own deadline is a signal that works in the main thread only, and elsewhere turns into a silent "no". Here it
-runs in a child with no deadline of its own; the parent waits ``DEADLINE_S`` for its line and kills it. The child is started
-when it is first needed and kept for the next question. It ends with its parent: at the end of its input, or at its limit of
-CPU time if it is deep in a computation then.
+math-verify's own deadline is a signal that works in the main thread only, and elsewhere turns into a silent "no". Here
+it runs in a child with no deadline of its own; the parent waits ``DEADLINE_S`` for its line and kills it. The child is
+started when it is first needed and kept for the next question. It ends with its parent: at the end of its input, or at
+its limit of CPU time if it is deep in a computation then.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LONGEST = 20_000  # characters of what is compared
 MEMORY_BYTES = 2 << 30  # address space of the child
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def equal(answer: str, gold: str, latex: bool) -> bool:
     r"""Whether math-verify finds ``answer`` and ``gold`` equal (decimals to six places).
 
-    With ``latex`` each string is one LaTeX expression. Without it math-verify searches both texts for numbers and formulas,
-    as in Reason-RFT: the last number of a sentence counts, and 5 stands for an undelimited ``5\sqrt{2}``.
+    With ``latex`` each string is one LaTeX expression. Without it math-verify searches both texts for numbers and
+    formulas, as in Reason-RFT: the last number of a sentence counts, and 5 stands for an undelimited ``5\sqrt{2}``.
 
     Raises:
         GraderError: no answer before the deadline, or the grading process failed.
@@ -137,11 +137,14 @@ def _equal(answer: str, gold: str, latex: bool) -> bool:
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     if latex:
-        one = [parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None) for text in (gold, answer)]
-        return bool(verify(*one, timeout_seconds=None, raise_on_error=True))
-    wide = [LatexExtractionConfig(), ExprExtractionConfig()]
-    found = [parse(text, wide, parsing_timeout=None) for text in (answer, gold)]  # Reason-RFT passes them in this order
-    return bool(verify(*found, timeout_seconds=None, raise_on_error=True))
+        found = [parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None) for text in (gold, answer)]
+    else:  # in Reason-RFT's order, which is not the library's
+        wide = [LatexExtractionConfig(), ExprExtractionConfig()]
+        found = [parse(text, wide, parsing_timeout=None) for text in (answer, gold)]
+    try:
+        return bool(verify(*found, timeout_seconds=None, raise_on_error=True))
+    except (TypeError, ValueError):  # one of them has no value, as 1/0
+        return False
 
 
 def _limit_cpu() -> None:

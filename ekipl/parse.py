@@ -49,19 +49,23 @@ def answer_text(text: str) -> str:
 
 # --- letters and numbers ---
 
+_STATED = re.compile(r".*\banswer is\b", re.I | re.S)
 _LEAD = re.compile(
-    r"(?:(?:the|my)\s+)?(?:(?:correct|final|right|best)\s+)?(?:answer|choice|option)\b(?:\s+is\b)?\s*[:=]?\s*", re.I
+    r"(?:(?:the|my)\s+)?(?:(?:correct|final|right|best)\s+)?(?:answer|choice|option)\b(?:\s+is\b)?", re.I
 )
 _LETTER = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z])(?:[).:]|$))(.*)", re.S)
 _ANOTHER = re.compile(r"(?:^|\b(?:or|and)\b|[,/;&])\s*\(?[A-Z](?![A-Za-z])|(?<![A-Za-z])[A-Z][).:]")
-_WRAPPED = re.compile(r"\\boxed\{(.*)\}|\\\((.*)\\\)|\\\[(.*)\\\]|\*\*(.*)\*\*", re.S)
+_WRAPPED = re.compile(r"\\(?:boxed|text)\{(.*)\}|\\\((.*)\\\)|\\\[(.*)\\\]|\*\*(.*)\*\*", re.S)
 
 
 def _bare(text: str) -> str:
-    """Without "The answer is", the full stop, and what mathematics or emphasis is wrapped in."""
+    """Without all up to "the answer is", the full stop, and what mathematics is wrapped in; "" when too long."""
     text = text.replace("$", "").strip()
-    lead = _LEAD.match(text)
-    text = text[lead.end() if lead else 0 :].removesuffix(".").strip()
+    lead = _STATED.match(text) or _LEAD.match(text)
+    text = text[lead.end() :].lstrip(" \t\n:=") if lead else text
+    if len(text) > LONGEST:
+        return ""
+    text = text.removesuffix(".").strip()
     for _ in range(3):
         wrapped = _WRAPPED.fullmatch(text)
         if not wrapped:
@@ -72,8 +76,6 @@ def _bare(text: str) -> str:
 
 def choice(answer: str) -> str | None:
     """The letter chosen: "B", "b", "(B)", "B.", "B. 12", "The answer is B"; None when it is none, or not only one."""
-    if len(answer) > LONGEST:
-        return None
     found = _LETTER.fullmatch(_bare(answer))
     if not found or _ANOTHER.search(found[3].strip()):
         return None
@@ -111,11 +113,11 @@ _UNIT = re.compile(
     r"(?:\s*(?:\^\s*\{?[23]\}?|[²³]))?)$",
     re.I,
 )
-_NAMED = re.compile(r"[^=0-9]{1,40}=([^=]+)")
+_EQUATION = re.compile(r"[^<>!]*=([^=]*)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"(?<![A-Za-z])(?!(?:sqrt|frac|pi|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z]))[A-Za-z]{2,}")
-_SEVERAL = re.compile(r"=|[0-9]\s+[0-9]|\\boxed|\\[(\[]")
+_SEVERAL = re.compile(r"[0-9]\s+[0-9]|\\boxed|\\[(\[]")
 _SPELLINGS = (
     (re.compile(r"√\s*([0-9]+)|(?:√|(?<!\\)sqrt)\s*\(([^()]*)\)"), lambda found: rf"\sqrt{{{found[1] or found[2]}}}"),
     (re.compile(r"√"), lambda found: r"\sqrt"),
@@ -125,28 +127,40 @@ _SPELLINGS = (
 )
 
 
-@lru_cache(maxsize=4096)
 def number(answer: str) -> str:
     r"""The number or expression alone, in LaTeX: "x = 5 cm." -> "5", "3 objects" -> "3", "10√2" -> "10\sqrt{2}".
 
-    Empty when it is not one expression: prose with several numbers ("3 or 4"), numbers in a row, an equation.
+    Empty when it is not one expression: prose with several numbers ("3 or 4"), numbers in a row, an open bracket.
     """
-    if len(answer) > LONGEST:
-        return ""
-    text = _bare(answer).replace("−", "-").replace(r"\%", "%")
-    named = _NAMED.fullmatch(text)
-    text = " ".join(_TEXT.sub(r" \1", named[1] if named else text).split())
+    return _expression(_bare(answer))
+
+
+@lru_cache(maxsize=4096)
+def _expression(text: str) -> str:
+    text = text.replace("−", "-").replace(r"\%", "%")
+    equation = _EQUATION.fullmatch(text)
+    text = " ".join(_TEXT.sub(r" \1", equation[1] if equation else text).split())
     text = _UNIT.sub("", text).strip()
     if fraction(text) is not None:
         return text
     if _WORD.search(_COMMAND.sub(" ", text)):
         numbers = re.findall(rf"(?<![\w.])[-+]?(?:{_DIGITS})(?!\w)", text)
         return str(numbers[0]).rstrip(".") if len(numbers) == 1 else ""
-    if _SEVERAL.search(text):
+    if _SEVERAL.search(text) or not _closed(text):
         return ""
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
     return text
+
+
+def _closed(text: str) -> bool:
+    """Whether every bracket is closed, and none lies too deep: parsers are exponential in depth."""
+    depth = 0
+    for character in text:
+        depth += (character in "({[") - (character in ")}]")
+        if not 0 <= depth <= 12:
+            return False
+    return depth == 0
 
 
 # --- functions ---

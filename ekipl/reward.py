@@ -1,7 +1,7 @@
 """R(o) = R_format(o) + R_acc(o), Eq. 6: our own strict scoring, and Reason-RFT's rewards and evaluators as published.
 
 Names of scorings:
-    strict                format after stripping outer white space; equal values, equal letters, equal sets of functions.
+    strict                format after stripping outer white space; equal values, letters, sets of functions.
     reason_rft            the published evaluators: math-verify; partial credit for functions.
     reason_rft_reward     the published training rewards: equal strings; share of functions matched, repeats punished.
     reason_rft_partial    training reward for functions with partial credit.
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import chain
 
 from ekipl import grading, parse
 from ekipl.actions import AnswerKind, Reward
@@ -103,7 +105,7 @@ def _verified(answer: str, gold: str) -> bool:
 
 
 def _tolerance(answer: str, gold: str) -> float:
-    """1 within 5 percent of the gold, 0 beyond 20, half a cosine between; text must be equal. Nothing meets a gold of 0."""
+    """1 within 5 percent of the gold, 0 beyond 20, half a cosine between; or equal text. Nothing meets a gold of 0."""
     try:
         value, target = float(answer), float(gold)
     except ValueError:
@@ -138,15 +140,17 @@ def _matches(predicted: Iterable[parse.Function], wanted: Iterable[parse.Functio
     ours, theirs = sorted(predicted), sorted(wanted)
     counts = []
     for level in _LEVELS:
+        partners = defaultdict(list)
+        for function in reversed(theirs):
+            partners[level(function)].append(function)
         left = []
         for function in ours:
-            partner = next((other for other in theirs if level(other) == level(function)), None)
-            if partner is None:
-                left.append(function)
+            if partners[level(function)]:
+                partners[level(function)].pop()
             else:
-                theirs.remove(partner)
+                left.append(function)
         counts.append(len(ours) - len(left))
-        ours = left
+        ours, theirs = left, sorted(chain.from_iterable(partners.values()))
     return counts
 
 
