@@ -75,3 +75,14 @@ def percent_interval(estimate: Estimate) -> str:
     """Mean and interval in percent: ``43.2 (40.1 to 46.3)``."""
     mean, low, high = map(percent, estimate)
     return mean if low == "-" else f"{mean} ({low} to {high})"
+
+
+def points(difference: Estimate) -> str:
+    """A difference of shares in percentage points, with signs: ``+4.2 (+1.0 to +7.5)``."""
+    mean, low, high = ("-" if math.isnan(value) else f"{100 * value:+.1f}" for value in difference)
+    return mean if low == "-" else f"{mean} ({low} to {high})"
+
+
+def number(value: float) -> str:
+    """A count or mean without decimals; "-" where there is none."""
+    return "-" if math.isnan(value) else f"{value:.0f}"
