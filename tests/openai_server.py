@@ -86,6 +86,10 @@ def digits(request: Request) -> Reply:
     return Reply(f"<think>request {request.number} with {seen}</think>\n<answer>{request.number % 10}</answer>")
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 512  # connections that come at once
+
+
 class OpenAIServer:
     """Serves on a free port from ``with`` to the end of the block; keeps every request, and the most it had at once."""
 
@@ -95,7 +99,7 @@ class OpenAIServer:
         self.most_in_flight = 0
         self._in_flight = 0
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._http = _Server(("127.0.0.1", port), self._handler())
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
 
     def __enter__(self) -> OpenAIServer:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -149,6 +150,8 @@ def _libraries() -> tuple[Any, Any]:
     litellm.suppress_debug_info = True  # no prints
     litellm.telemetry = False
     logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # one deprecation warning a call
+    # It makes the request's coroutine in another thread; a call cancelled meanwhile never comes to await it.
+    warnings.filterwarnings("ignore", r"coroutine '\w+\.a(sync_)?completion' was never awaited", RuntimeWarning)
     litellm.custom_provider_map.append(
         {"provider": simulated.PREFIX.rstrip("/"), "custom_handler": _SimulatedProvider(litellm.Usage)}
     )

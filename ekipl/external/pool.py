@@ -95,7 +95,7 @@ class LiteLLMPool:
         Raises:
             UsageError: a model cannot be called as configured, for example because its key is not in the environment.
         """
-        if wrong := [line for i, model in enumerate(models) for line in _problems(model, models[:i])]:
+        if wrong := [line for number in range(len(models)) for line in _problems(number, models)]:
             raise UsageError("\n".join(wrong))
         self.names = tuple(model.name for model in models)
         self._models = tuple(models)
@@ -162,7 +162,7 @@ class LiteLLMPool:
             async with self._slots[which]:
                 completion = await self._ask(call)
         except client.Refused as refused:
-            raise _usage_error(model, refused) from None
+            raise _usage_error(which, model, refused) from None
         except (client.Unavailable, client.Withheld) as reason:
             return str(reason)
         return Action(problem.id, model.name, index, completion.text, completion.finish)
@@ -218,14 +218,14 @@ def _key(model: ExternalModel) -> str | None:
     return "none" if model.api_base or model.is_simulated else None  # LiteLLM would send the provider's own key
 
 
-def _problems(model: ExternalModel, before: Sequence[ExternalModel]) -> Iterator[str]:
-    """What is wrong with a model, one line each."""
-    here = f"external.models.{model.name}"
-    if not model.name or model.name == POLICY or model.name in [other.name for other in before]:
-        yield f"{here}: {model.name!r}: empty, taken by another model or by the policy itself; give it another name"
-    for what, number in (("samples", model.samples), ("concurrency", model.concurrency)):
-        if number is not None and number < 1:
-            yield f"{here}.{what}: {number}: too few; give at least 1"
+def _problems(number: int, models: Sequence[ExternalModel]) -> Iterator[str]:
+    """What is wrong with model ``number``, one line each."""
+    model, here = models[number], f"external.models.{number}"
+    if not model.name or model.name in [POLICY, *(other.name for other in models[:number])]:
+        yield f"{here}.name: {model.name!r}: empty, the policy's own or taken by another model; give it another"
+    for what, count in (("samples", model.samples), ("concurrency", model.concurrency)):
+        if count is not None and count < 1:
+            yield f"{here}.{what}: {count}: too few; give at least 1"
     for parameter in sorted(RESERVED & set(model.params)):
         yield f"{here}.params.{parameter}: the pool sets this itself; leave it out"
     if model.is_simulated:
@@ -256,9 +256,9 @@ def _expert_problems(model: ExternalModel, here: str) -> Iterator[str]:
         yield f"{here}.params.{error}"
 
 
-def _usage_error(model: ExternalModel, refused: client.Refused) -> UsageError:
+def _usage_error(number: int, model: ExternalModel, refused: client.Refused) -> UsageError:
     """What the user can do about a refusal."""
-    where, way_out = f"external.models.{model.name}", "see what the provider says"
+    where, way_out = f"external.models.{number}", "see what the provider says"
     if refused.status in (401, 403):
         way_out = f"check the key in {model.api_key_env or 'the environment'} and what it is allowed to use"
     elif refused.status == 404:
@@ -268,4 +268,6 @@ def _usage_error(model: ExternalModel, refused: client.Refused) -> UsageError:
     elif refused.parameter:
         where += f".{refused.parameter}"
         way_out = f"change {refused.parameter}, or leave it out with params: {{{refused.parameter}: null}}"
-    return UsageError(f"{where}: {model.model}: refused with status {refused.status} ({refused}); {way_out}")
+    return UsageError(
+        f"{where}: {model.name} ({model.model}): refused with status {refused.status} ({refused}); {way_out}"
+    )

@@ -21,15 +21,17 @@ class RecordedPool:
     """
 
     def __init__(self, path: str | Path, names: Sequence[str]) -> None:
-        """Reads the file; ``names`` are the sources to replay, in this order.
+        """Reads the file, or ``actions.jsonl`` of a run folder; ``names`` are the sources to replay, in this order.
 
         Raises:
             UsageError: the file cannot be read, or a source has no action in it.
         """
         self.names = tuple(names)
         self._actions: dict[tuple[str, str, str, str], dict[int, Action]] = {}
+        file = Path(path).expanduser()
+        file = file / "actions.jsonl" if file.is_dir() else file
         sources = set()
-        for record in read_actions(Path(path)):
+        for record in read_actions(file):
             action = record.action
             sources.add(action.source)
             if action.source in self.names:
@@ -38,7 +40,7 @@ class RecordedPool:
                 self._actions.setdefault(key, {})[action.index] = replayed  # of two recordings the later one
         if missing := [name for name in self.names if name not in sources]:
             there = ", ".join(sorted(sources)) or "none"
-            raise UsageError(f"{path}: {', '.join(missing)}: no action of this source; the file's sources: {there}")
+            raise UsageError(f"{file}: {', '.join(missing)}: no action of this source; the file's sources: {there}")
 
     def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
         """The first n recorded actions of each source, or as many as there are; none at all count as failed."""

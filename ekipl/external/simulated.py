@@ -78,7 +78,7 @@ def reply(expert: Expert, known: Mapping[str, Any]) -> str:
     """One completion, from what ``known`` returned."""
     rng = random.Random(f"{expert.seed}/{expert.name}/{known['problem_id']}/{known['sample']}")
     is_correct, is_formed = rng.random() < expert.accuracy, rng.random() < expert.format_rate
-    answer, thinking = str(known["answer"]), known["cot"] or GENERIC
+    answer, thinking = known["answer"], known["cot"] or GENERIC
     if not is_correct:
         answer, said, instead = mistake(answer, known["kind"], rng)
         thinking = misled(thinking, said, instead)

@@ -1,0 +1,625 @@
+"""The external pool against a real HTTP server on loopback, simulated experts, recordings."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ekipl.actions import Action, Problem, Reward
+from ekipl.errors import UsageError
+from ekipl.external import client, pool, simulated
+from ekipl.external.none import NoPool
+from ekipl.external.pool import ExternalModel, LiteLLMPool, first
+from ekipl.external.recorded import RecordedPool
+from ekipl.interfaces import Decoding, External
+from ekipl.records import Record, write_actions
+from tests.openai_server import OpenAIServer, Reply, Request, digits
+
+KEY = "sk-test-4f9a8b7c6d5e"
+GOLD = "GOLD-7781"
+MakePool = Callable[..., LiteLLMPool]
+
+
+def problem(name: str = "p0", images: int = 1, **changes: Any) -> Problem:
+    rng = random.Random(name)
+    made = tuple(Image.frombytes("RGB", (9, 7), rng.randbytes(9 * 7 * 3)) for _ in range(images))
+    base = Problem(name, "counting", "train", made, "How many?", f"{name}: how many?", GOLD, "number", {"cot": GOLD})
+    return replace(base, **changes)
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setattr(pool, "FIRST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def make_pool() -> Iterator[MakePool]:
+    """A pool of models behind one server; further models by ``models``."""
+    made: list[LiteLLMPool] = []
+
+    def make(
+        server: OpenAIServer, *names: str, timeout_s: float = 10, decoding: Decoding | None = None, **changes: Any
+    ) -> LiteLLMPool:
+        settings = {"api_base": server.url, "api_key_env": "TEST_KEY", **changes}
+        models = [ExternalModel(name, **{"model": f"openai/{name}", **settings}) for name in names or ("gpt4o",)]
+        made.append(LiteLLMPool(models, decoding or Decoding(), timeout_s))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def in_turn(*replies: Reply) -> Callable[[Request], Reply]:
+    """The replies one after the other; the last one for all further requests."""
+    return lambda request: replies[min(request.number, len(replies) - 1)]
+
+
+def texts(answers: list[External]) -> list[list[str]]:
+    return [[action.text for action in answer.actions] for answer in answers]
+
+
+# What is sent, and what comes back
+
+
+def test_images_arrive_byte_for_byte_before_the_prompt_and_nothing_else_is_sent(make_pool: MakePool) -> None:
+    asked = problem(images=2)
+    with OpenAIServer() as server:
+        make_pool(server, decoding=Decoding(0.7, 0.9, 0, 99)).sample([asked], 1)
+    (request,) = server.requests
+    assert request.path == "/v1/chat/completions"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert [part["type"] for part in request.parts] == ["image_url", "image_url", "text"]
+    assert request.prompt == asked.prompt
+    for sent, image in zip(request.images, asked.images, strict=True):
+        assert sent == base64.b64decode(pool.data_url(image).split(",")[1])
+        assert Image.open(BytesIO(sent)).tobytes() == image.tobytes()
+    assert {key: value for key, value in request.body.items() if key != "messages"} == {
+        "model": "gpt4o",
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "max_tokens": 99,
+    }
+    assert [message["role"] for message in request.body["messages"]] == ["user"]
+    assert GOLD not in json.dumps([request.body, request.headers]), "a real model was told the answer"
+
+
+def test_a_model_overrides_the_decoding_of_the_pool_and_null_leaves_a_parameter_out(make_pool: MakePool) -> None:
+    with OpenAIServer() as server:
+        changes = {"temperature": 0.0, "max_tokens": 7, "params": {"top_p": None, "presence_penalty": 0.5}}
+        make_pool(server, decoding=Decoding(top_k=5), **changes).sample([problem()], 1)
+    sent = {key: value for key, value in server.requests[0].body.items() if key not in ("model", "messages")}
+    assert sent == {"temperature": 0.0, "max_tokens": 7, "presence_penalty": 0.5, "top_k": 5}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>two cubes</think>\n<answer>2</answer>",  # LiteLLM takes the first pair of tags out of these
+        "<thinking>two cubes</think>\n<answer>2</answer>",
+        "<think>a</think><think>b</think>",
+        "\n <think>two cubes</think> <answer>2</answer> \n\t",
+        "no tags, <|im_end|><|image_pad|> \u2028 \x00 ü 你好",
+    ],
+)
+def test_the_text_is_exactly_what_was_received(make_pool: MakePool, text: str) -> None:
+    with OpenAIServer(lambda _: Reply(text)) as server:
+        (answer,) = make_pool(server).sample([problem()], 1)
+    assert answer == External((Action("p0", "gpt4o", 0, text, "stop"),), {})
+
+
+def test_hidden_reasoning_is_ignored(make_pool: MakePool) -> None:
+    reply = Reply("<think>a</think> 1", message={"reasoning_content": "hidden", "reasoning": "hidden too"})
+    with OpenAIServer(lambda _: reply) as server:
+        assert texts(make_pool(server).sample([problem()], 1)) == [["<think>a</think> 1"]]
+
+
+@pytest.mark.parametrize(("finish", "expected"), [("stop", "stop"), ("length", "length"), (None, "stop")])
+def test_an_answer_that_was_cut_says_so(make_pool: MakePool, finish: str | None, expected: str) -> None:
+    with OpenAIServer(lambda _: Reply("<think>and so on and", finish=finish)) as server:
+        (answer,) = make_pool(server).sample([problem()], 1)
+    assert [action.finish for action in answer.actions] == [expected]
+
+
+def test_the_order_is_problem_model_sample_however_late_an_answer_is(make_pool: MakePool) -> None:
+    def late_first(request: Request) -> Reply:
+        return Reply(f"{request.prompt} {request.body['model']} {request.number}", delay_s=0.3 - 0.02 * request.number)
+
+    problems = [problem(f"p{i}") for i in range(2)]
+    with OpenAIServer(late_first) as server:
+        answers = make_pool(server, "b", "a").sample(problems, 3)
+    assert len(server.requests) == 12  # 2 problems x 2 models x 3 samples: one request each
+    told = [(a.problem_id, a.source, a.index) for answer in answers for a in answer.actions]
+    assert told == [(f"p{i}", name, k) for i in range(2) for name in "ba" for k in range(3)]
+    for action in (a for answer in answers for a in answer.actions):
+        assert action.text.startswith(f"{action.problem_id}: how many? {action.source} ")
+    assert len({a.text for answer in answers for a in answer.actions}) == 12
+
+
+def test_a_model_may_have_its_own_number_of_samples(make_pool: MakePool) -> None:
+    with OpenAIServer() as server:
+        (answer,) = make_pool(server, samples=1).sample([problem()], 4)
+        assert [action.index for action in answer.actions] == [0]
+        assert make_pool(server, "none").sample([problem()], 0) == [External((), {})]
+
+
+def test_a_completion_carries_the_tokens_that_the_provider_counted() -> None:
+    with OpenAIServer(lambda _: Reply("four words in it")) as server:
+        call = client.Call("openai/m", pool.question(problem()), {}, server.url, KEY, 10)
+        completion = asyncio.run(client.complete(call))
+    assert completion == client.Completion("four words in it", "stop", 3, 4)  # prompt: "p0: how many?"
+    assert KEY not in repr(call)
+
+
+def test_gemini_answers_and_failures(make_pool: MakePool) -> None:
+    """The other protocol of the paper's pair: images inline, text whole, pauses told in the body."""
+    text = "<think>two</think>\n<answer>2</answer>"
+    good = {"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP"}]}
+    busy = {"code": 429, "message": "quota", "details": [{"@type": "RetryInfo", "retryDelay": "0.4s"}]}
+    spent = {"code": 429, "message": "quota", "details": [{"violations": [{"quotaId": "RequestsPerDayPerModel"}]}]}
+    replies = [
+        Reply(status=429, body=json.dumps({"error": busy}).encode()),
+        Reply(body=json.dumps({**good, "usageMetadata": {"promptTokenCount": 1, "totalTokenCount": 1}}).encode()),
+        Reply(status=429, body=json.dumps({"error": spent}).encode()),
+    ]
+    asked = problem()
+    with OpenAIServer(in_turn(*replies)) as server:
+        gemini = make_pool(server, model="gemini/gemini-2.5-flash")
+        assert texts(gemini.sample([asked], 1)) == [[text]]
+        waited = server.requests[1].time - server.requests[0].time
+        parts = server.requests[1].body["contents"][0]["parts"]
+        assert base64.b64decode(parts[0]["inline_data"]["data"]) == base64.b64decode(
+            pool.data_url(asked.images[0]).split(",")[1]
+        )
+        assert parts[1] == {"text": asked.prompt}
+        assert waited >= 0.4
+        with pytest.raises(UsageError, match="quota is spent"):
+            gemini.sample([asked], 1)
+    assert len(server.requests) == 3
+
+
+# What fails for a while
+
+
+def test_a_rate_limit_is_waited_out_and_asked_again_once(make_pool: MakePool) -> None:
+    with OpenAIServer(in_turn(Reply(status=429, headers={"retry-after": "1"}), Reply("<think>"))) as server:
+        assert texts(make_pool(server).sample([problem()], 1)) == [["<think>"]]
+    one, two = server.requests
+    assert 1.0 <= two.time - one.time < 10
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 529, 409])
+def test_what_stays_unavailable_is_asked_a_fixed_number_of_times_and_counted(make_pool: MakePool, status: int) -> None:
+    def script(request: Request) -> Reply:
+        return Reply(status=status) if "bad" in request.prompt else digits(request)
+
+    with OpenAIServer(script) as server:
+        bad, good = make_pool(server).sample([problem("bad"), problem("good")], 2)
+    assert bad == External((), {"rate limited" if status == 429 else "server error": 2})
+    assert len(good.actions) == 2
+    assert good.failed == {}
+    assert len(server.requests) == 2 * pool.ATTEMPTS + 2  # no other layer multiplies the attempts
+
+
+def test_a_pause_that_is_too_long_loses_the_sample_at_once(make_pool: MakePool) -> None:
+    with OpenAIServer(lambda _: Reply(status=429, headers={"retry-after": "3600"})) as server:
+        assert make_pool(server).sample([problem()], 1) == [External((), {"rate limited": 1})]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("reply", [Reply("late", delay_s=9), Reply("drop by drop", drip_s=0.05)])
+def test_the_deadline_holds_for_the_whole_answer(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, reply: Reply
+) -> None:
+    monkeypatch.setattr(pool, "ATTEMPTS", 2)
+    with OpenAIServer(lambda _: reply) as server:
+        slow = make_pool(server, timeout_s=0.4)
+        start = time.monotonic()
+        assert slow.sample([problem()], 1) == [External((), {"timeout": 1})]
+        assert 0.8 <= time.monotonic() - start < 5  # 2 attempts of 0.4 s; the drops alone would take 15 s
+        assert len(server.requests) == 2
+
+
+def test_a_server_that_is_not_there_is_counted(make_pool: MakePool) -> None:
+    with OpenAIServer() as server:
+        nobody = make_pool(server)
+    assert nobody.sample([problem()], 2) == [External((), {"server error": 2})]
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply("half an ans", finish="content_filter"), "content filter"),
+        (Reply(status=400, error={"code": "content_filter", "message": "filtered"}), "content filter"),
+        (Reply(None), "empty answer"),
+        (Reply(None, message={"refusal": "I cannot"}), "empty answer"),
+        (Reply(" \n", finish="length"), "empty answer"),
+        (Reply(body=b'{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[]}'), "empty answer"),
+        (Reply(body=b"<html>busy</html>"), "server error"),
+    ],
+)
+def test_answers_with_nothing_in_them_are_counted(make_pool: MakePool, reply: Reply, reason: str) -> None:
+    with OpenAIServer(in_turn(Reply("fine"), reply)) as server:
+        (answer,) = make_pool(server, concurrency=1).sample([problem()], 3)
+    assert [action.text for action in answer.actions] == ["fine"]
+    assert answer.failed == {reason: 2}
+
+
+# What is refused for good
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # the client filters it; pytest resets filters
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Reply(status=401, error={"message": f"Incorrect API key: {KEY}"}), ["401", "TEST_KEY"]),
+        (Reply(status=403, error={"message": f"Bearer {KEY} may not"}), ["403", "TEST_KEY"]),
+        (Reply(status=404, error={"message": "no model gpt4o"}), ["404", "no model gpt4o", "api_base"]),
+        (
+            Reply(status=400, error={"message": "Unsupported value", "param": "temperature"}),
+            ["external.models.0.temperature", "400", "params: {temperature: null}"],
+        ),
+        (Reply(status=422, error={"message": "max_tokens: too large"}), ["external.models.0.max_tokens", "422"]),
+        (Reply(status=429, error={"message": "billing", "code": "insufficient_quota"}), ["429", "quota is spent"]),
+    ],
+)
+def test_a_refusal_ends_the_run_and_names_the_way_out(make_pool: MakePool, reply: Reply, told: list[str]) -> None:
+    with OpenAIServer(lambda _: reply) as server:
+        refused = make_pool(server, concurrency=2)
+        with pytest.raises(UsageError) as caught:
+            refused.sample([problem(f"p{i}") for i in range(20)], 2)
+        shown = str(caught.value)
+        assert all(words in shown for words in ["external.models.0", "gpt4o (openai/gpt4o)", *told])
+        assert KEY not in shown
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+        assert "\n" not in shown
+        assert len(server.requests) <= 8  # of 40 calls: those in flight when the first refusal came
+
+
+def test_a_parameter_that_litellm_itself_refuses_is_named_and_can_be_left_out(make_pool: MakePool) -> None:
+    with OpenAIServer() as server:
+        with pytest.raises(UsageError, match=r"external\.models\.0\.top_p: .* params: \{top_p: null\}"):
+            make_pool(server, "gpt-5").sample([problem()], 1)
+        with pytest.raises(UsageError, match=r"external\.models\.0\.temperature"):
+            make_pool(server, "gpt-5", params={"top_p": None}, temperature=0.3).sample([problem()], 1)
+        assert server.requests == []
+        assert make_pool(server, "gpt-5", params={"top_p": None}).sample([problem()], 1)[0].failed == {}
+
+
+def test_messages_are_short_printable_and_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_OTHER_API_KEY", "abcd1234wxyz")
+    shown = client.redact(f"\x1b[31m{KEY} abcd1234wxyz AIzaSyFoo Bearer zzz\nsk-ab***yz " + "x" * 999, KEY)
+    assert shown.startswith(" [31m[key] [key] [key] [key] [key] xxx")
+    assert len(shown) == 300
+
+
+# What is wrong before the first call
+
+
+def test_a_missing_key_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    models = [
+        ExternalModel("gpt4o", "openai/gpt-4o", api_key_env="MY_UNSET_KEY"),
+        ExternalModel("gpt", "openai/gpt-4o"),
+        ExternalModel("gemini", "gemini/gemini-1.5-pro-002"),
+    ]
+    with pytest.raises(UsageError) as caught:
+        LiteLLMPool(models, Decoding(), 10)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert "external.models.0.api_key_env: MY_UNSET_KEY" in lines[0]
+    assert "openai/gpt-4o" in lines[0]
+    assert "OPENAI_API_KEY is not set" in lines[1]
+    assert "GEMINI_API_KEY is not set" in lines[2]
+    assert not [thread for thread in threading.enumerate() if thread.name == "ekipl-external"]
+
+
+def test_every_mistake_in_the_models_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKEN_KEY", "two\nlines-of-secret")
+    models = [
+        ExternalModel("policy", "simulated/a"),
+        ExternalModel("a", "bogus/model"),
+        ExternalModel("a", "simulated/a", samples=0, concurrency=0),
+        ExternalModel("b", "openai/x", api_base="http://127.0.0.1:9", params={"n": 4, "api_key": "x", "seed": 1}),
+        ExternalModel("c", "openai/x", api_key_env="BROKEN_KEY"),
+        ExternalModel("d", "simulated/d", params={"accuracy": 1.5}),
+        ExternalModel("e", "simulated/e", params={"accuracy": "high"}),
+        ExternalModel("f", "simulated/f", params={"acuracy": 0.5, "style": "loud"}),
+    ]
+    with pytest.raises(UsageError) as caught:
+        LiteLLMPool(models, Decoding(), 10)
+    told = [line.split(": ")[0].removeprefix("external.models.") for line in str(caught.value).splitlines()]
+    assert told == [
+        "0.name", "1.model", "2.name", "2.samples", "2.concurrency", "3.params.api_key", "3.params.n", "3.params.seed",
+        "4.api_key_env", "5.params.accuracy", "6.params.accuracy", "7.params.acuracy", "7.params.style",
+    ]  # fmt: skip
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_of_ones_own_never_sees_the_key_of_openai(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-the-real-one-123")
+    with OpenAIServer() as server:
+        make_pool(server, api_key_env=None).sample([problem()], 1)
+    assert "sk-the-real-one-123" not in json.dumps(dict(server.requests[0].headers))
+
+
+def test_first_takes_m_models_and_no_more() -> None:
+    models = [ExternalModel("gpt4o", "openai/gpt-4o"), ExternalModel("gemini", "gemini/gemini-2.5-pro")]
+    assert [first(models, m) for m in (0, 1, 2)] == [(), (models[0],), tuple(models)]
+    message = "M: 3: only 2 external models are configured (gpt4o, gemini); add models to external.models or set M<=2"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        first(models, 3)
+    with pytest.raises(UsageError, match="M: -1"):
+        first(models, -1)
+
+
+# Threads and loops
+
+
+def test_no_more_calls_in_flight_than_the_model_allows(make_pool: MakePool) -> None:
+    with OpenAIServer(lambda _: Reply("x", delay_s=0.2)) as server:
+        make_pool(server, concurrency=3).sample([problem(f"p{i}") for i in range(6)], 2)
+    assert len(server.requests) == 12
+    assert server.most_in_flight == 3
+
+
+def test_one_pool_serves_many_calls_and_threads(make_pool: MakePool) -> None:
+    with OpenAIServer() as server:
+        shared = make_pool(server, concurrency=2)
+        got: list[list[External]] = []
+        threads = [threading.Thread(target=lambda: got.append(shared.sample([problem()], 3))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        got.append(shared.sample([problem()], 3))
+        assert [len(answers[0].actions) for answers in got] == [3, 3, 3, 3]
+
+        async def inside_a_loop() -> list[External]:
+            return shared.sample([problem()], 1)
+
+        assert len(asyncio.run(inside_a_loop())[0].actions) == 1
+    assert server.most_in_flight <= 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_close_leaves_no_thread_and_the_next_pool_works(make_pool: MakePool) -> None:
+    def ours() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "ekipl-external"]
+
+    with OpenAIServer() as server:
+        for _ in range(3):
+            one = make_pool(server)
+            assert len(one.sample([problem()], 2)[0].actions) == 2
+            assert len(ours()) == 1
+            one.close()
+            one.close()
+            assert ours() == []
+
+
+def test_closing_ends_a_call_that_is_under_way(make_pool: MakePool) -> None:
+    ended: list[BaseException] = []
+    with OpenAIServer(lambda _: Reply("late", delay_s=9)) as server:
+        slow = make_pool(server)
+
+        def ask() -> None:
+            try:
+                slow.sample([problem()], 1)
+            except BaseException as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while not server.requests:
+            time.sleep(0.01)
+        start = time.monotonic()
+        slow.close()
+        thread.join(5)
+        assert time.monotonic() - start < 5
+    assert len(ended) == 1
+
+
+def test_litellm_is_imported_by_the_pool_alone_and_reads_no_env_file(tmp_path: Any) -> None:
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=from-the-file\n")
+    code = """
+import os, sys
+import ekipl.external.none, ekipl.external.pool, ekipl.external.recorded, ekipl.external.simulated
+assert "litellm" not in sys.modules
+from ekipl.interfaces import Decoding
+ekipl.external.pool.LiteLLMPool([ekipl.external.pool.ExternalModel("a", "simulated/a")], Decoding(), 1).close()
+assert "litellm" in sys.modules and "OPENAI_API_KEY" not in os.environ
+"""
+    environment = {"PYTHONPATH": ":".join(sys.path), "PATH": "", "HOME": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+# Simulated experts
+
+COUNT = {"problem_id": "p", "answer": "4", "kind": "number", "cot": "blue cube 1, red cube 4. Total 4", "sample": 0}
+
+
+def draws(expert: simulated.Expert, known: dict[str, Any], n: int) -> list[str]:
+    return [simulated.reply(expert, {**known, "problem_id": f"p{i // 8}", "sample": i % 8}) for i in range(n)]
+
+
+@pytest.mark.parametrize(("accuracy", "format_rate"), [(0.7, 0.95), (0.5, 0.5), (1.0, 0.0), (0.0, 1.0)])
+def test_an_expert_is_as_good_as_stated(accuracy: float, format_rate: float) -> None:
+    n = 2000
+    got = draws(simulated.Expert("a", accuracy, format_rate), COUNT, n)
+    for rate, share in [
+        (accuracy, sum("<answer>4</answer>" in text for text in got) / n),
+        (
+            format_rate,
+            sum(re.fullmatch(r"<think>.+</think>\n<answer>.+</answer>", text) is not None for text in got) / n,
+        ),
+    ]:
+        assert abs(share - rate) <= 3 * math.sqrt(rate * (1 - rate) / n)
+
+
+def test_what_an_expert_says_depends_on_its_seed_its_name_the_problem_and_the_sample() -> None:
+    expert = simulated.Expert("a", 0.5, 0.5)
+    got = draws(expert, COUNT, 64)
+    assert got == draws(expert, COUNT, 64)
+    assert got != draws(replace(expert, name="b"), COUNT, 64)
+    assert got != draws(replace(expert, seed=1), COUNT, 64)
+    assert len({tuple(got[i : i + 8]) for i in range(0, 64, 8)}) == 8
+
+
+def test_right_answers_and_styles() -> None:
+    sure = simulated.Expert("a", 1.0, 1.0)
+    assert simulated.reply(sure, COUNT) == f"<think>{COUNT['cot']}</think>\n<answer>4</answer>"
+    verbose = simulated.reply(replace(sure, style="verbose"), COUNT)
+    assert verbose == f"<think>{simulated.OPENING}{COUNT['cot']}</think>\n<answer>4</answer>"
+    assert simulated.reply(sure, {**COUNT, "cot": None}) == f"<think>{simulated.GENERIC}</think>\n<answer>4</answer>"
+
+
+def test_wrong_reasoning_leads_to_the_wrong_answer() -> None:
+    wrong = simulated.Expert("a", 0.0, 1.0)
+    for text in draws(wrong, COUNT, 50):
+        thinking, answer = re.fullmatch(r"<think>(.*)</think>\n<answer>(.*)</answer>", text).groups()  # type: ignore[union-attr]
+        assert answer in {"2", "3", "5", "6"}
+        assert thinking == f"blue cube 1, red cube {answer}. Total {answer}"
+
+
+def test_reasoning_that_does_not_spell_the_answer_loses_its_last_clause() -> None:
+    assert simulated.misled("0 b2 b2 large red cube, 1 a1 c1 cyan", "left", "right") == "0 b2 b2 large red cube"
+    assert simulated.misled("It is B 2.5 now. So both. Two.", "2", "3") == "It is B 2.5 now. So both"
+    assert simulated.misled("moved to the left", "left", "right") == "moved to the right"
+    assert simulated.misled("front_left of it", "left", "right") == simulated.GENERIC
+
+
+@given(st.integers(-(10**6), 10**6) | st.decimals(-1000, 1000, places=2), st.integers())
+def test_a_wrong_number_is_another_number_beyond_any_tolerance(gold: int | Decimal, seed: int) -> None:
+    answer, _, _ = simulated.mistake(str(gold), "number", random.Random(seed))
+    distance = abs(Decimal(answer) - Decimal(gold))
+    assert distance >= 1 or distance >= abs(gold) / 10
+    assert distance >= abs(Decimal(gold)) / 10
+    assert gold < 0 or Decimal(answer) >= 0
+
+
+@given(st.sampled_from("ABCD"), st.integers())
+def test_a_wrong_letter_is_another_letter(gold: str, seed: int) -> None:
+    answer, _, _ = simulated.mistake(gold, "choice", random.Random(seed))
+    assert answer in set("ABCD") - {gold}
+
+
+CALLS = [
+    f"change_{what}({i}, {value})" for what, values in simulated.VALUES.items() for value in values for i in (0, 1)
+]
+
+
+@given(st.lists(st.sampled_from(CALLS), min_size=1, max_size=4, unique=True), st.integers())
+def test_wrong_functions_are_another_set_of_known_functions(gold: list[str], seed: int) -> None:
+    answer, said, instead = simulated.mistake(", ".join(gold), "functions", random.Random(seed))
+    assert set(answer.split(", c")) != set(", ".join(gold).split(", c"))
+    assert {call[0] for call in simulated.FUNCTION.finditer(answer)} <= set(CALLS)
+    assert said != instead
+
+
+@pytest.mark.parametrize("gold", [r"\frac{1}{2}", "2\\sqrt{3}", "1,000", "NaN", "1e99", "", "x + 1"])
+def test_a_wrong_formula_is_one_more(gold: str) -> None:
+    for kind in ("expression", "number"):
+        assert simulated.mistake(gold, kind, random.Random(0))[0] == f"{gold} + 1"
+
+
+def test_experts_answer_through_the_very_same_pool() -> None:
+    params = {"accuracy": 0.5, "format_rate": 0.5, "style": "verbose"}
+    models = [ExternalModel("one", "simulated/a", samples=1), ExternalModel("two", "simulated/b", params=params)]
+    problems = [problem(f"p{i}", answer=str(i), metadata={"cot": f"Total {i}"}) for i in range(12)]
+    experts = LiteLLMPool(models, Decoding(), 10, seed=3)
+    try:
+        answers = experts.sample(problems, 8)
+        assert experts.sample(problems, 8) == answers
+    finally:
+        experts.close()
+    b = simulated.Expert("b", 0.5, 0.5, "verbose", seed=3)
+    for asked, answer in zip(problems, answers, strict=True):
+        assert [(a.source, a.index) for a in answer.actions] == [("one", 0), *(("two", k) for k in range(8))]
+        expected = [simulated.reply(b, simulated.known(asked, k)) for k in range(8)]
+        assert [a.text for a in answer.actions[1:]] == expected
+        assert answer.failed == {}
+        assert {a.finish for a in answer.actions} == {"stop"}
+
+
+def test_an_expert_counts_its_tokens() -> None:
+    known = {**COUNT, "answer": "4"}
+    call = client.Call("simulated/a", pool.question(problem()), {"accuracy": 1.0}, None, "none", 10, known)
+    completion = asyncio.run(client.complete(call))
+    assert completion.prompt_tokens == 3  # "p0: how many?" has 13 characters
+    assert completion.completion_tokens == len(completion.text) // 4
+
+
+def test_a_bug_in_an_expert_is_no_failed_sample() -> None:
+    broken = LiteLLMPool([ExternalModel("a", "simulated/a", params={"accuracy": 0.0})], Decoding(), 10)
+    try:
+        with pytest.raises(Exception, match="has no attribute"):
+            broken.sample([problem(answer=None, kind="choice")], 1)
+    finally:
+        broken.close()
+
+
+# Recordings and nobody
+
+
+@pytest.fixture
+def recording(tmp_path: Any) -> Any:
+    def record(source: str, problem_id: str, index: int, text: str, split: str = "train") -> Record:
+        action = Action(problem_id, source, index, text, "stop", (1,), (-0.5,), Reward(1, 1))
+        return Record("counting", split, action)
+
+    rows = [record("a", "p0", i, f"a{i}") for i in (2, 0, 1)] + [
+        record("b", "p0", 0, "b0"),
+        record("a", "p0", 0, "new"),
+    ]
+    rows += [record("a", "p0", 0, "of another split", "id"), record("b", "p1", 0, "b1")]
+    write_actions(tmp_path / "actions.jsonl", rows)
+    return tmp_path / "actions.jsonl"
+
+
+def test_a_recording_gives_what_it_holds_and_counts_what_it_does_not(recording: Any) -> None:
+    replay = RecordedPool(recording, ["b", "a"])
+    p0, p1 = replay.sample([problem("p0"), problem("p1")], 2)
+    assert [(a.source, a.index, a.text) for a in p0.actions] == [("b", 0, "b0"), ("a", 0, "new"), ("a", 1, "a1")]
+    assert all((a.reward, a.tokens, a.logprobs) == (None, None, None) for a in p0.actions)
+    assert p0.failed == {}
+    assert [a.text for a in p1.actions] == ["b1"]
+    assert p1.failed == {"not recorded": 2}
+    assert RecordedPool(recording.parent, ["a"]).sample([problem("p2")], 3) == [External((), {"not recorded": 3})]
+
+
+def test_a_recording_without_the_source_is_a_mistake(recording: Any) -> None:
+    with pytest.raises(UsageError, match="gpt4o: no action of this source; the file's sources: a, b"):
+        RecordedPool(recording, ["a", "gpt4o"])
+    with pytest.raises(UsageError, match="nowhere"):
+        RecordedPool("nowhere.jsonl", ["a"])
+
+
+def test_nobody_answers() -> None:
+    nobody = NoPool()
+    assert nobody.names == ()
+    assert nobody.sample([problem(), problem()], 8) == [External(()), External(())]
+    nobody.close()
