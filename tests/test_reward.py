@@ -240,8 +240,8 @@ def test_functions_as_published(
 
 
 def test_partial_credit_does_not_depend_on_hashes() -> None:
-    # The original gives .3333 or .25. Sorted: size(0,a) takes size(0,b), its first partner in name and object; size(2,b) is
-    # left with size(0,c), equal in name only: (0.5 + 0.25) / 3.
+    # The original gives .3333 or .25. Sorted: size(0,a) takes size(0,b), its partner by name and object; size(2,b)
+    # is left with size(0,c), equal in name only: (0.5 + 0.25) / 3.
     text, gold = tagged("size(0,a), size(2,b)"), "size(0,c), size(0,b), color(0,c)"
     assert accuracy(text, gold, "functions", "reason_rft_partial") == pytest.approx(0.25)
 

@@ -1,12 +1,17 @@
-"""From a row of a data set to a problem worded for the policy."""
+"""From a row of a data set to a problem worded for the policy; what every reader of rows must agree on."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import overload
 
-from ekipl.actions import Problem, Row
+from ekipl import parse
+from ekipl.actions import AnswerKind, Problem, Row
+from ekipl.errors import UsageError
 from ekipl.interfaces import Task
+
+SHOWN = 20  # faults of one input that are listed one by one
 
 
 def problem_from(task: Task, row: Row, split: str) -> Problem:
@@ -22,6 +27,27 @@ def problem_from(task: Task, row: Row, split: str) -> Problem:
         kind=row.kind,
         metadata=row.metadata,
     )
+
+
+def answer_kind(answer: str, question: str = "") -> AnswerKind:
+    """How a gold answer is compared, where its data does not say: settled once, when the row is read.
+
+    Functions are functions; a letter A-D is a choice, and any letter when the question lists "Choices:"; what has a plain
+    value is a number; everything else is an expression.
+    """
+    if parse.functions(answer):
+        return "functions"
+    if re.fullmatch("[A-Z]" if "Choices:" in question else "[A-D]", answer):
+        return "choice"
+    return "number" if parse.fraction(parse.number(answer)) is not None else "expression"
+
+
+def refuse(where: str, faults: Sequence[str]) -> None:
+    """Raise one UsageError that lists the faults, a line each; none, no error."""
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise UsageError("\n  ".join([f"{where}: {count}; correct or remove what is listed:", *faults[:SHOWN], *more]))
 
 
 class LazyProblems(Sequence[Problem]):

@@ -1,0 +1,285 @@
+"""The published Reason-RFT-CoT files, or files laid out like them: JSON arrays of rows beside a folder of images.
+
+A row has ``id``, ``image`` (a file name, or several in order), ``problem``, ``answer`` (or ``solution``) and, for
+supervised training, ``cot``; ``kind`` (choice, number, ...) where the answer's kind is not to be derived from it.
+All faults of the rows asked for are found, and said at once, before any is used; pixels are read with a problem.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from PIL import Image
+
+from ekipl import parse
+from ekipl.actions import AnswerKind, Problem, Row
+from ekipl.data.problems import LazyProblems, answer_kind, refuse
+from ekipl.errors import UsageError
+from ekipl.interfaces import Task
+
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow starts other programs for some of the rest
+
+
+@dataclass(frozen=True)
+class _Published:
+    """What the files of one of the three tasks are called and hold."""
+
+    stem: str
+    images: int
+    kinds: tuple[AnswerKind, ...]
+
+
+_TASKS: Mapping[str, _Published] = {
+    "counting": _Published("Visual-Counting", 1, ("number",)),
+    "structure": _Published("Structure-Perception", 1, ("choice", "number", "expression")),
+    "spatial": _Published("Spatial-Transformation", 2, ("functions",)),
+}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A file of rows, and the folders under which its images must lie."""
+
+    rows: Path
+    roots: tuple[Path, ...]
+    part: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row that has been checked, its images not yet read."""
+
+    id: str
+    images: tuple[Path, ...]
+    question: str
+    answer: str
+    kind: AnswerKind
+    metadata: Mapping[str, Any]
+
+    def row(self) -> Row:
+        return Row(self.id, tuple(map(_read_image, self.images)), self.question, self.answer, self.kind, self.metadata)
+
+
+class ReasonRFTData:
+    """Problems from the published files in a folder or on the Hugging Face hub.
+
+    A task of your own reads ``NAME-SPLIT-test*.json`` and ``NAME-train*.json`` in the same layout.
+    """
+
+    def __init__(
+        self, root: Path | str | None = None, hub: str | None = None, train_start: int = 0, train_split: str = "train"
+    ) -> None:
+        """Where the files are; ``root`` has precedence.
+
+        Args:
+            root: folder with ``train_jsons/``, ``test_jsons/`` and ``images/``, or with JSON files beside ``images/``.
+            hub: data set on the hub with the same files, its images in zip files.
+            train_start: first row of the training file that is used; 1600 skips those of Reason-RFT's supervised stage.
+            train_split: the split whose file serves as ``train``, for copies that have test files only.
+
+        Raises:
+            UsageError: neither place is given, or the folder does not exist.
+        """
+        if root is None and hub is None:
+            raise UsageError(
+                "data.root: null: no place for the published files; set data.root=FOLDER or data.hub=OWNER/NAME"
+            )
+        self.root = None if root is None else Path(root).expanduser().resolve()
+        if self.root is not None and not self.root.is_dir():
+            raise UsageError(f"data.root: {root}: no such folder; set the one that holds the published files")
+        self.hub, self.train_start, self.train_split = hub, train_start, train_split
+
+    def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
+        """The first ``limit`` problems of ``train`` (from ``train_start``) or of one of the task's splits.
+
+        Raises:
+            UsageError: no file for the split, or faults in it or in the images of the rows asked for.
+        """
+        source = self.train_split if split == "train" else split
+        if source not in ("train", *task.splits):
+            raise UsageError(f"split: {source}: {task.name} has train, {', '.join(task.splits)}")
+        place = self._place(task, source)
+        start = self.train_start if split == "train" else 0
+        entries = _checked(place, task.name, start, limit)
+        return LazyProblems(task, split, range(len(entries)), lambda index: entries[index].row())
+
+    def _place(self, task: Task, split: str) -> _Place:
+        stem = _TASKS[task.name].stem if task.name in _TASKS else task.name
+        part = "train" if split == "train" else "test"
+        pattern = f"*{stem}-train*.json" if split == "train" else f"{stem}-{split.replace('_', '-')}-test*.json"
+        if self.root is None:
+            return _from_hub(str(self.hub), part, pattern)
+        folders = [self.root / f"{part}_jsons", self.root]
+        found = next((files for folder in folders if (files := sorted(folder.glob(pattern)))), [])
+        if len(found) != 1:
+            reason = f"{len(found)} files match {pattern}" if found else f"no {pattern}"
+            wayout = "; to train on another split, set data.train_split=id" if split == "train" else "; one is needed"
+            raise UsageError(f"data.root: {self.root}: {reason} in {part}_jsons/ or the folder itself{wayout}")
+        return _Place(found[0], (self.root,), part)
+
+
+# --- rows ---
+
+
+def _checked(place: _Place, task: str, start: int, limit: int | None) -> list[_Entry]:
+    rows = _load(place.rows)
+    if start >= len(rows):
+        raise UsageError(f"data.train_start: {start}: leaves none of the {len(rows)} rows of {place.rows.name}")
+    rows = rows[start:] if limit is None else rows[start : start + limit]
+    find = lru_cache(maxsize=None)(partial(_find_image, place))  # rows share images
+    faults: list[str] = []
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows, start + 1):
+        identity = row.get("id") if isinstance(row, dict) else None
+        found = list(_faults(row, task, find))
+        if isinstance(identity, str) and first.setdefault(identity, number) != number:
+            found.append(f"row {first[identity]} has the same id")
+        faults += [f"row {number} (id {reprlib.repr(identity)}): {fault}" for fault in found]
+    refuse(f"data: {place.rows}", faults)
+    return [_entry(row, find) for row in rows]
+
+
+def _load(path: Path) -> list[Any]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"data: {path}: line {error.lineno} column {error.colno}: {error.msg}") from error
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"data: {path}: {error}") from error
+    if not isinstance(rows, list) or not rows:
+        raise UsageError(f"data: {path}: not a JSON array of rows")
+    return rows
+
+
+def _faults(row: Any, task: str, find: Callable[[str], Path | str]) -> Iterator[str]:
+    if not isinstance(row, dict):
+        yield f"{reprlib.repr(row)}: not an object with fields"
+        return
+    texts = {"id": row.get("id"), "problem": row.get("problem"), "answer": row.get("answer", row.get("solution"))}
+    for field, value in texts.items():
+        if value is None:
+            yield f"{field}: missing"
+        elif not isinstance(value, str) or not value.strip():
+            yield f"{field}: {reprlib.repr(value)}: not a text"
+    if not isinstance(row.get("cot", ""), str):
+        yield f"cot: {reprlib.repr(row['cot'])}: not a text"
+    published = _TASKS.get(task)
+    names = _names(row)
+    if not names:
+        yield f"image: {reprlib.repr(row.get('image'))}: not a file name, nor a list of them"
+    elif published and len(names) != published.images:
+        yield f"image: {len(names)} of them; {task} needs {published.images}"
+    yield from (fault for fault in map(find, names) if isinstance(fault, str))
+    if "kind" in row and row["kind"] not in get_args(AnswerKind):
+        yield f"kind: {reprlib.repr(row['kind'])}: not one of {', '.join(get_args(AnswerKind))}"
+    elif isinstance(texts["answer"], str) and isinstance(texts["problem"], str):
+        kind, answer = _kind(row), _answer(row)
+        if published and kind not in published.kinds:
+            yield f"answer: {reprlib.repr(answer)}: {kind}; {task} needs {' or '.join(published.kinds)}"
+        elif (kind == "choice" and not parse.choice(answer)) or (kind == "functions" and not parse.functions(answer)):
+            yield f"answer: {reprlib.repr(answer)}: not of kind {kind}"
+
+
+def _entry(row: Mapping[str, Any], find: Callable[[str], Path | str]) -> _Entry:
+    metadata = {"cot": _thinking(row["cot"])} if "cot" in row else {}
+    images = tuple(Path(find(name)) for name in _names(row))
+    return _Entry(row["id"], images, row["problem"], _answer(row), _kind(row), metadata)
+
+
+def _names(row: Mapping[str, Any]) -> list[str]:
+    names = row.get("image")
+    names = names if isinstance(names, list) else [names]
+    return names if all(isinstance(name, str) and name for name in names) else []
+
+
+def _answer(row: Mapping[str, Any]) -> str:
+    text: str = row.get("answer", row.get("solution"))
+    block = parse.answer_block(text)
+    return (text if block is None else block).strip()
+
+
+def _kind(row: Mapping[str, Any]) -> AnswerKind:
+    """As the row states; else by its question and answer. ``type`` has other meanings, too: those are not heeded."""
+    stated = row.get("kind", row.get("type"))
+    for kind in get_args(AnswerKind):
+        if stated == kind:
+            return cast(AnswerKind, kind)
+    return answer_kind(_answer(row), row["problem"])
+
+
+def _thinking(cot: str) -> str:
+    """The reasoning alone: some copies carry it with its tags, and the answer after it."""
+    return cot.strip().removeprefix("<think>").partition("</think>")[0].strip()
+
+
+# --- images ---
+
+
+def _find_image(place: _Place, name: str) -> Path | str:
+    """The image's file, or what is wrong with it. No file outside the roots is opened, through links or otherwise."""
+    if Path(name).is_absolute():
+        return f"image: {reprlib.repr(name)}: an absolute path; name it relative to the images folder"
+    try:
+        folders = [
+            root / sub
+            for root in place.roots
+            for sub in (f"images/{place.part}_images", "images", "", f"{place.part}_images")
+        ]
+        path = next((path for folder in folders if (path := (folder / name)).is_file()), None)
+        if path is None:
+            return f"image: {reprlib.repr(name)}: no such file in {place.roots[0]}/images"
+        path = path.resolve()
+        if not any(path.is_relative_to(root) for root in place.roots):
+            return f"image: {reprlib.repr(name)}: lies outside {place.roots[0]}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            Image.open(path, formats=IMAGE_FORMATS).close()
+    except Exception as error:  # decoders fail in many ways; each is a fault of the file, and reported
+        return f"image: {reprlib.repr(name)}: cannot be read: {getattr(error, 'strerror', None) or error}"
+    return path
+
+
+def _read_image(path: Path) -> Image.Image:
+    """RGB pixels, transparent ones white as on paper; EXIF orientation is ignored."""
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if not image.has_transparency_data:
+                return image.convert("RGB")
+            picture = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise UsageError(f"data: {path}: cannot be read: {error}; replace the image or leave out its rows") from error
+
+
+# --- the hub ---
+
+
+def _from_hub(hub: str, part: str, pattern: str) -> _Place:
+    """Download the file of rows and the images' zip files into the cache of ``datasets``; a local copy may stand in."""
+    import fsspec  # type: ignore[import-untyped]
+    from datasets import DownloadManager
+
+    try:
+        fs, base = fsspec.core.url_to_fs(hub if Path(hub).is_dir() else f"hf://datasets/{hub}")
+        rows = sorted(fs.glob(f"{base}/{part}_jsons/{pattern}")) or sorted(fs.glob(f"{base}/{pattern}"))
+        zips = sorted(fs.glob(f"{base}/**/{part}_images*.zip"))
+        if len(rows) == 1 and zips:
+            manager = DownloadManager()
+            file = manager.download(fs.unstrip_protocol(rows[0]).removeprefix("file://"))
+            folders = [manager.download_and_extract(fs.unstrip_protocol(zip).removeprefix("file://")) for zip in zips]
+            return _Place(Path(file), tuple(Path(folder).resolve() for folder in folders), part)
+    except Exception as error:  # the network's and the hub's, of many classes: the user's to act on
+        raise UsageError(
+            f"data.hub: {hub}: {error}; check the name and the network, or set data.root=FOLDER"
+        ) from error
+    raise UsageError(
+        f"data.hub: {hub}: {len(rows)} files match {pattern} (one is needed) and {len(zips)} match {part}_images*.zip; "
+        "download the data set and set data.root=FOLDER"
+    )
