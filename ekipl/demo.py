@@ -1,7 +1,7 @@
 """``make demo``: Vision-EKIPL end to end on a machine with no GPU, no hub and no API key.
 
-Trains the tiny Qwen2-VL on visual counting, evaluates base and trained policy on the ID and OOD splits, draws the figures.
-Every step is an ordinary command, printed before it runs, so it can be run again by hand.
+Trains the tiny Qwen2-VL on visual counting, evaluates base and trained policy on the ID and OOD splits, draws the
+figures. Every step is an ordinary command, printed before it runs, so it can be run again by hand.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def table(directory: Path, train_seconds: float) -> Table:
     """Base against trained policy, split by split."""
     base, trained = (_splits(directory / name) for name in ("base", "trained"))
     rows = [
-        [split, _cell(base[split]), _cell(trained[split]), f"{100 * (_accuracy(trained[split]) - _accuracy(base[split])):+.1f}"]
+        [split, _cell(base[split]), _cell(trained[split]), f"{100 * (_mean(trained[split]) - _mean(base[split])):+.1f}"]
         for split in base
     ]
     return Table(
@@ -80,7 +80,7 @@ def _splits(directory: Path) -> dict[str, Any]:
     return {split["split"]: split for split in scores["splits"]}
 
 
-def _accuracy(split: dict[str, Any]) -> float:
+def _mean(split: dict[str, Any]) -> float:
     return float(split["accuracy"]["mean"])
 
 

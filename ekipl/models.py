@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from ekipl.actions import Problem
 from ekipl.errors import UsageError
@@ -125,6 +126,7 @@ def load_model(
     Raises:
         UsageError: the folder is not a model's.
     """
+    transformers_logging.disable_progress_bar()
     folder = resolve_path(path)
     options = {"trust_remote_code": trust_remote_code}
     pixels = {k: v for k, v in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if v is not None}

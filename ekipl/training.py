@@ -13,7 +13,7 @@ from ekipl import checkpoint
 from ekipl.actions import POLICY, Problem
 from ekipl.advantages import Baseline
 from ekipl.algorithm import Plan, Step, train
-from ekipl.interfaces import Decoding, Logger
+from ekipl.interfaces import Logger
 from ekipl.records import Sampling, records_of_group, write_actions, write_text
 from ekipl.selection import Selection
 from ekipl.summary import advice, step_metrics, too_few
@@ -49,11 +49,17 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
     from ekipl.rollout.hf import HFSampler
 
     vlm = build.load_policy(settings)
+    if settings.model.freeze_vision:
+        vlm.model.model.visual.requires_grad_(False)
     engine = _engine(settings, vlm)
     if done:
         engine.load_state(done[0])
-    policy = HFSampler(vlm, _decoding(settings.rollout), settings.rollout.batch_size)
-    judge = HFSampler(vlm, _decoding(settings.evaluation), settings.rollout.batch_size)
+    policy = HFSampler(vlm, build.decoding_of(settings.rollout), settings.rollout.batch_size)
+    judge = HFSampler(vlm, build.decoding_of(settings.evaluation), settings.rollout.batch_size)
+    sampling = {
+        POLICY: build.policy_sampling(settings.model.path, policy.decoding),
+        **build.external_sampling(settings),
+    }
 
     def measure() -> dict[str, float]:
         values: dict[str, float] = {}
@@ -65,7 +71,7 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
 
     total = settings.I * settings.B
     with progress(total - first_step, "train") as advance:
-        record = Record(directory, settings, engine, logger, measure, advance)
+        record = Record(directory, settings, engine, logger, sampling, measure, advance)
         if first_step == 0:
             record.baseline()
         try:
@@ -124,10 +130,6 @@ def _engine(settings: Settings, vlm: Any) -> DeepSpeedEngine:
     )
 
 
-def _decoding(section: Any) -> Decoding:
-    return Decoding(section.temperature, section.top_p, section.top_k, section.max_tokens)
-
-
 def _held_out(
     settings: Settings, splits: Sequence[str], read: Callable[[str, int | None], Sequence[Problem]]
 ) -> list[Sequence[Problem]]:
@@ -145,6 +147,7 @@ class Record:
     settings: Settings
     engine: DeepSpeedEngine
     logger: Logger
+    sampling: Mapping[str, Sampling]  # how each source samples, for the action files
     measure: Callable[[], dict[str, float]]
     advance: Callable[[int], None]
     dead: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -197,9 +200,8 @@ class Record:
         return {**values, "time/evaluate": clock.seconds["evaluate"]}
 
     def _write_actions(self, step: Step) -> None:
-        own: Sampling = {"model": self.settings.model.path, **vars(_decoding(self.settings.rollout))}
-        sampling: dict[str, Sampling] = {POLICY: own}
-        records = (r for group in step.groups for r in records_of_group(group, sampling, self.settings.seed))
+        seed = self.settings.seed
+        records = (r for group in step.groups for r in records_of_group(group, self.sampling, seed))
         write_actions(self.directory / "actions" / f"step-{step.number:06d}.jsonl", records)
 
     def _warn(self, step: Step, metrics: Mapping[str, float]) -> None:

@@ -103,6 +103,7 @@ def test_encoding_an_external_action(vlm: VLM) -> None:
     assert cut.tokens[-1] != vlm.end_of_turn
     assert sampler.encode(external("word " * 200)) == "too_long"
     assert sampler.encode(external(" \n")) == "empty"
+    assert sampler.encode(external("half a \ud83d pair")) == "lone_surrogate"
 
 
 def test_special_tokens_in_an_external_answer_stay_text(vlm: VLM) -> None:

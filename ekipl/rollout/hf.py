@@ -45,6 +45,8 @@ class HFSampler:
             return "empty"
         tokens = action.tokens
         if tokens is None:
+            if any("\ud800" <= char <= "\udfff" for char in action.text):
+                return "lone_surrogate"  # no tokenizer can encode it
             end = [self.vlm.end_of_turn] if action.finish == "stop" else []
             tokens = tuple(encode_text(self.vlm.tokenizer, action.text) + end)
         if len(tokens) > self.decoding.max_tokens:
