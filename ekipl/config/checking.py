@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,6 +17,8 @@ from ekipl.errors import UsageError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pydantic_core import ErrorDetails
+
+OPEN = re.compile(r"(task|external\.models\.\d+\.params)\.")  # sections that take keys of the user's own
 
 # pydantic's error type -> our words, from the bounds it names.
 REASONS = {
@@ -70,8 +73,11 @@ def check(cfg: DictConfig, command: Command) -> Settings:
 
 def no_such_setting(key: str) -> str:
     """The line for an unknown key, with the known key most like it."""
+    key = re.sub(r"\[(\d+)\]", r".\1", key)  # as overrides spell it
+    if OPEN.match(key):
+        return f"{key}: new here; put a + before it: +{key}=VALUE"
     close = get_close_matches(key, _known_keys(Settings), n=1)
-    return f"{key}: no such setting; " + (
+    return f"{shown(key)}: no such setting; " + (
         f"did you mean {close[0]}?" if close else "docs/configuration.md has them all"
     )
 
@@ -114,6 +120,6 @@ def _told(details: ErrorDetails) -> str:
 def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         yield prefix + name
-        for part in (field.annotation, *get_args(field.annotation)):
+        for inner, part in [("", field.annotation), *((".0", part) for part in get_args(field.annotation))]:
             if isinstance(part, type) and issubclass(part, BaseModel):
-                yield from _known_keys(part, f"{prefix}{name}.")
+                yield from _known_keys(part, f"{prefix}{name}{inner}.")

@@ -28,10 +28,10 @@ class Values:
         self._prefix = prefix
 
     def __getitem__(self, key: str) -> Any:
-        """The value at ``key``; sections are Values, lists come without their refused items.
+        """The value at ``key``; sections are Values.
 
         Raises:
-            Unsound: it, or what it is part of, is refused or missing.
+            Unsound: it, an item of it, or what it is part of is refused or missing.
         """
         first, _, rest = key.partition(".")
         path = self._prefix + first
@@ -48,8 +48,10 @@ class Values:
         if isinstance(value, Mapping):
             return Values(value, self._refused, f"{path}.")
         if isinstance(value, list):
-            items = ((item, f"{path}.{number}") for number, item in enumerate(value))
-            return [self._wrapped(item, at) for item, at in items if at not in self._refused]
+            places = [f"{path}.{number}" for number in range(len(value))]
+            if any(place in self._refused for place in places):
+                raise Unsound
+            return [self._wrapped(item, place) for item, place in zip(value, places, strict=True)]
         return value
 
 
@@ -59,6 +61,7 @@ Rule = Callable[[Values], Iterator[str]]
 def shown(value: object) -> str:
     """A value as a message shows it."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value) or "''"
+    text = text if text.isprintable() else repr(text)  # one line each
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -114,9 +117,9 @@ def _model(key: str, path: str) -> Iterator[str]:
     if (folder / "model" / "config.json").is_file():
         yield f"{key}: {path}: a run folder; its model is {folder / 'model'}"
     elif folder.exists():
-        yield f"{key}: {path}: no model, for it holds no config.json; name a folder of save_pretrained"
+        yield f"{key}: {path}: no model, for it holds no config.json; name a folder that does"
     elif not HUB_NAME.fullmatch(path) or path[0] in ".~":
-        yield f"{key}: {path}: no such folder; name a folder of save_pretrained, ORGANISATION/NAME on the hub, or tiny"
+        yield f"{key}: {path}: no such folder; name a model folder, ORGANISATION/NAME on the hub, or tiny"
 
 
 def _external_count(v: Values) -> Iterator[str]:
@@ -191,7 +194,7 @@ def _processes(v: Values) -> Iterator[str]:
     if problems % ranks:
         yield (
             f"problems_per_step: {problems}: not a multiple of engine.num_processes={ranks}; "
-            f"set {problems + ranks - problems % ranks}, so that every process has as many"
+            f"set {problems + ranks - problems % ranks}, so that all have as many"
         )
 
 

@@ -15,6 +15,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
 
+ABSENT: Any = None  # in place of a key that the command does not have; where it has the key, null is refused
+
 
 class Section(BaseModel):
     """A part of the settings: read-only, without unknown keys, without conversions between types."""
@@ -184,7 +186,7 @@ class PasskSettings(Section):
 
 
 class Settings(Section):
-    """Everything a command is told. The keys of the last block belong to some commands and are None in the others."""
+    """Everything a command is told. The keys of the last block belong to some commands; the others do not read them."""
 
     command: Command
     N: Count
@@ -211,14 +213,14 @@ class Settings(Section):
     checkpoint: CheckpointSettings
     logger: LoggerSettings
 
-    decoding: DecodingSettings | None = None
     splits: tuple[Name, ...] | None = None
     limit: Count | None = None
-    samples: Count | None = None
     predictions: Name | None = None
-    records: tuple[Name, ...] | None = None
-    models: tuple[Name, ...] | None = None
-    passk: PasskSettings | None = None
+    decoding: DecodingSettings = ABSENT
+    samples: Count = ABSENT
+    records: tuple[Name, ...] = ABSENT
+    models: tuple[Name, ...] = ABSENT
+    passk: PasskSettings = ABSENT
 
 
 # The keys of that last block, by command.

@@ -1,0 +1,428 @@
+"""The config tree: every option composes and is accepted, precedence is as documented, refusals say what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
+
+from ekipl.cli import conf_dir
+from ekipl.config import Command, check
+from ekipl.errors import UsageError
+
+COMMANDS = get_args(Command)
+GROUPS = {
+    folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+    for folder in sorted(conf_dir().iterdir())
+    if folder.is_dir()
+}
+CASES = [
+    (command, group, option)
+    for command in COMMANDS
+    for group, options in GROUPS.items()
+    for option in options
+    if group != "decoding" or command in ("eval", "passk")
+]
+DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    monkeypatch.setenv("GEMINI_API_KEY", "x")
+
+
+def composed(command: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        return compose(command, overrides=list(overrides))
+
+
+def refusal(command: Command, *overrides: str) -> list[str]:
+    with pytest.raises(UsageError) as refused:
+        check(composed(command, *overrides), command)
+    return str(refused.value).splitlines()
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; an empty section or list, and a list of plain values, is a leaf."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        is_inner = (isinstance(value, dict) and value) or (
+            isinstance(value, list) and isinstance((value or [0])[0], dict)
+        )
+        if is_inner:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_defaults_are_accepted(command: Command) -> None:
+    result = check(composed(command), command)
+    assert (result.N, result.M, result.G, result.model.path) == (8, 2, 16, "tiny")
+    assert [model.name for model in result.external.models] == ["expert_a", "expert_b"]
+    assert result.rollout.max_tokens == result.external.max_tokens == 96  # by interpolation
+
+
+@pytest.mark.parametrize(("command", "group", "option"), CASES)
+def test_every_option_is_accepted_by_every_command(command: Command, group: str, option: str, tmp_path: Path) -> None:
+    overrides = [f"{group}={option}"]
+    if option == "recorded":
+        overrides.append(f"external.path={tmp_path}")
+    if command == "external_sample" and composed(command, *overrides).M == 0:
+        assert "M: 0: no external model to sample" in refusal(command, *overrides)[0]
+    else:
+        check(composed(command, *overrides), command)
+
+
+@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("method", "experiment")])
+def test_the_options_of_a_group_have_the_same_keys(group: str) -> None:
+    def keys(option: str) -> set[str]:
+        section = OmegaConf.to_container(composed("eval", f"{group}={option}")[group])
+        return {re.sub(r"\.\d+\.", ".*.", key) for key, _ in leaves(section) if ".params" not in key}
+
+    known = {option: keys(option) for option in GROUPS[group]}
+    if group == "external":  # the entries of models and experts have typed keys of their own
+        known = {option: {key.partition(".")[0] for key in have} for option, have in known.items()}
+    assert all(have == next(iter(known.values())) for have in known.values()), known
+
+
+def test_a_real_model_alone_brings_the_published_setting() -> None:
+    result = check(composed("train", "model=qwen2vl_7b"), "train")
+    assert result.model.path == "Qwen/Qwen2-VL-7B-Instruct"
+    assert (result.model.dtype, result.model.min_pixels, result.model.max_pixels) == ("bfloat16", 3136, 480000)
+    assert (result.data.kind, result.engine.zero_stage, result.problems_per_step, result.beta) == (
+        "reason_rft",
+        3,
+        14,
+        0.04,
+    )
+    assert [model.name for model in result.external.models] == ["gpt4o", "gemini"]
+    rollout = result.rollout
+    assert (rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_tokens) == (0.9, 0.9, 50, 512)
+    assert (result.engine.learning_rate, result.engine.schedule) == (1e-6, "linear")
+
+
+@pytest.mark.parametrize("option", [option for option in GROUPS["model"] if option != "tiny"])
+def test_every_real_model_brings_the_same_but_its_name(option: str) -> None:
+    mine, other = composed("train", f"model={option}"), composed("train", "model=qwen2vl_7b")
+    assert mine.model.name == option
+    mine.model.name, mine.model.path = other.model.name, other.model.path
+    assert mine == other
+
+
+def test_the_command_line_beats_the_model() -> None:
+    overrides = (
+        "engine=zero0 data=synthetic external=none rollout.max_tokens=7 problems_per_step=28 model.dtype=float32"
+    )
+    result = check(composed("train", "model=qwen2vl_7b", *overrides.split()), "train")
+    assert (result.engine.zero_stage, result.data.kind, result.external.kind, result.M) == (0, "synthetic", "none", 0)
+    assert (result.rollout.max_tokens, result.problems_per_step, result.model.dtype) == (7, 28, "float32")
+    assert result.engine.learning_rate == 1e-6  # what was not named stays the model's
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_experiment_beats_the_model_and_yields_to_the_command_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [{override /model: qwen2vl_2b}, {override /data: synthetic}]\n"
+        "N: 3\n"
+        "rollout: {max_tokens: 33, temperature: 0.5}\n"
+    )
+    cfg = composed(command, f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", "rollout.temperature=0.6")
+    assert (cfg.model.name, cfg.data.kind, cfg.engine.zero_stage) == ("qwen2vl_2b", "synthetic", 3)
+    assert (cfg.N, cfg.rollout.max_tokens, cfg.rollout.temperature) == (3, 33, 0.6)
+
+
+def test_a_users_own_task_may_have_keys_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "chess.yaml").write_text("_target_: my_package.Chess\nboard: 8\n")
+    cfg = composed("train", f"hydra.searchpath=[file://{tmp_path}]", "task=chess", "task.board=9")
+    assert check(cfg, "train").task == {"_target_": "my_package.Chess", "board": 9}
+    assert refusal("train", "~task._target_") == [
+        "task._target_: missing; name the task's class, as in conf/task/counting.yaml"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "n", "m", "g"),
+    [
+        ("external=none", 8, 0, 16),
+        ("external=openai_server", 8, 1, 16),
+        ("external=none M=0 G=4", 8, 0, 4),
+        ("method=reason_rft_zero", 8, 0, 8),
+        ("method=reason_rft_zero N=6", 6, 0, 6),
+        ("method=reason_rft_zero G=4", 8, 0, 4),
+        ("method=reason_rft_zero external=simulated", 8, 0, 8),
+        ("method=reason_rft_zero external=simulated M=1", 8, 1, 8),
+        ("method=compute_matched", 24, 0, 24),
+        ("method=compute_matched model=qwen2vl_7b", 24, 0, 24),
+    ],
+)
+def test_methods_and_external_options_bring_their_sizes(overrides: str, n: int, m: int, g: int) -> None:
+    result = check(composed("train", *overrides.split()), "train")
+    assert (n, m, g) == (result.N, result.M, result.G)
+
+
+@pytest.mark.parametrize(
+    ("method", "changed"),
+    [
+        ("contrast", {"selection.rule": "contrast", "selection.contrast": 4}),
+        ("pool_baseline", {"objective.baseline": "pool"}),
+        ("drop_below", {"objective.below_baseline": "drop"}),
+        ("shaped", {"objective.external_ratio": "shaped"}),
+        ("unit", {"objective.external_ratio": "unit"}),
+    ],
+)
+def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, changed: dict[str, object]) -> None:
+    paper = dict(leaves(OmegaConf.to_container(composed("train"))))
+    mine = dict(leaves(OmegaConf.to_container(composed("train", f"method={method}"))))
+    assert {key: value for key, value in mine.items() if paper[key] != value} == {"method.name": method, **changed}
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        *((f"{key}=0", f"{key}: 0: too small; must be 1 or more") for key in ("N", "G", "mu", "I", "B")),
+        ("M=-1", "M: -1: too small; must be 0 or more"),
+        ("eps=0", "eps: 0: too small; must be above 0"),
+        ("eps=1.5", "eps: 1.5: too large; must be 1 or less"),
+        ("beta=-0.1", "beta: -0.1: too small; must be 0 or more"),
+        ("beta=nan", "beta: nan: not a finite number"),
+        ("N=abc", "N: abc: not a whole number"),
+        ("N=8.0", "N: 8.0: not a whole number"),
+        ("N=true", "N: true: not a whole number"),
+        ("N='8'", "N: 8: not a whole number"),
+        ("N=", "N: '': not a whole number"),
+        ("N='${nowhere}'", "N: Interpolation key 'nowhere' not found"),
+        ("logger.wandb=yes please", "logger.wandb: yes please: neither true nor false"),
+        ("model.path=", "model.path: '': empty"),
+        ("selection.ties=first", "selection.ties: first: unknown; known are random, policy_first or external_first"),
+        ("engine.zero_stage=1", "engine.zero_stage: 1: unknown; known are 0, 2 or 3"),
+        (
+            "scoring=lenient",
+            "scoring: lenient: unknown; known are strict, reason_rft, reason_rft_reward, reason_rft_partial, "
+            "reason_rft_penalty, reason_rft_tolerance",
+        ),
+        ("+engine.learnin_rate=1", "engine.learnin_rate: no such setting; did you mean engine.learning_rate?"),
+        (
+            "+external.models.0.tempratur=1",
+            "external.models.0.tempratur: no such setting; did you mean external.models.0.temperature?",
+        ),
+        ("+zzz=1", "zzz: no such setting; docs/configuration.md has them all"),
+        ("+samples=1", "samples: not a setting of train; leave it out"),
+        ("~N", "N: missing"),
+        ("external.models=3", "external.models: 3: not a list; write [a, b]"),
+        ("external.models.0=3", "external.models.0: 3: not a section; its keys are set one by one"),
+        (
+            "M=3",
+            "M: 3: only 2 external models are configured (expert_a, expert_b); "
+            "set M=2 or less, or add to external.models",
+        ),
+        (
+            "external=none M=1",
+            "M: 1: external.kind is none; set M=0, or choose external models, such as external=simulated",
+        ),
+        ("external.models.1.name=expert_a", "external.models.1.name: expert_a: used twice; give each its own"),
+        (
+            "external.models.1.name=policy",
+            "external.models.1.name: policy: means the policy's own actions; choose another",
+        ),
+        (
+            "external.models.0.model=simulated/nobody",
+            "external.models.0.model: simulated/nobody: no such expert; known are expert_a, expert_b",
+        ),
+        (
+            "external.models.0.model=null",
+            "external.models.0.model: null: LiteLLM needs a name; set one such as openai/gpt-4o",
+        ),
+        (
+            "+external.models.0.params.api_key=sk-1",
+            "external.models.0.params.api_key: settings are written to disk; use external.models.0.api_key_env instead",
+        ),
+        (
+            "external=recorded",
+            "external.path: null: a replay needs its recording; set it to what ekipl external-sample wrote",
+        ),
+        (
+            "external=recorded external.path=/no/such",
+            "external.path: /no/such: no such file or folder; set it to what ekipl external-sample wrote",
+        ),
+        (
+            "data=reason_rft data.hub=null",
+            "data.root: null: reason_rft needs a place; set data.root=FOLDER or data.hub=ORGANISATION/NAME",
+        ),
+        (
+            "data=reason_rft data.root=/no/such",
+            "data.root: /no/such: no such folder; set the folder that holds the published files, or data.root=null",
+        ),
+        ("data.train_size=null", "data.train_size: null: synthetic data need it; set a number"),
+        ("data.train_start=2000", "data.train_start: 2000: leaves none of 2000 problems; set it below data.train_size"),
+        (
+            "model.path=./no/such",
+            "model.path: ./no/such: no such folder; name a model folder, ORGANISATION/NAME on the hub, or tiny",
+        ),
+        ("model.min_pixels=500000", "model.min_pixels: 500000: above model.max_pixels=480000; lower it"),
+        (
+            "selection=contrast G=4",
+            "selection.contrast: 4: must be below G=4, or none of the best are kept",
+        ),
+        (
+            "selection=external_only M=0",
+            "selection.rule: external_only: M=0 offers no external action; set M=1 or more, or selection=top_g",
+        ),
+        (
+            "rollout.temperature=0",
+            "rollout.temperature: 0: training divides by it, and greedy actions are all alike; set it above 0",
+        ),
+        (
+            "engine.num_processes=5",
+            "problems_per_step: 12: not a multiple of engine.num_processes=5; set 15, so that all have as many",
+        ),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line(override: str, line: str) -> None:
+    parts = [override] if "please" in override else override.split(" ")
+    assert refusal("train", *parts) == [line]
+
+
+def test_large_but_sound_values_are_accepted() -> None:
+    check(composed("train", "G=1000", "mu=4", "engine.num_processes=3", "beta=0", "eps=1"), "train")
+
+
+def test_all_problems_are_told_together() -> None:
+    """Wrong types, ranges, names, unknown keys and rules between keys; a rule on refused values adds nothing."""
+    bad = "N=0 eps=abc selection.ties=x +foo=1 M=3 external.models.1.temperature=-1 external.models.0.name=policy"
+    assert sorted(line.partition(":")[0] for line in refusal("train", *bad.split())) == sorted(
+        ["N", "eps", "selection.ties", "foo", "M", "external.models.1.temperature", "external.models.0.name"]
+    )
+    assert [line.partition(":")[0] for line in refusal("train", "M=x", "model.path=./no/such")] == ["M", "model.path"]
+
+
+def test_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("GEMINI_API_KEY", "")
+    gpt = "external.models.0.api_key_env: OPENAI_API_KEY: not set in the environment; export it, or external=simulated"
+    gemini = gpt.replace("models.0", "models.1").replace("OPENAI", "GEMINI")
+    assert refusal("train", "external=gpt4o_gemini") == [gpt, gemini]
+    assert refusal("external_sample", "external=gpt4o_gemini", "M=1") == [gpt]  # the second model is not called
+    for command in ("rollout", "eval", "passk"):  # nor is any of them here
+        check(composed(command, "external=gpt4o_gemini"), command)
+
+
+@pytest.mark.parametrize(("k", "samples", "lines"), [("[1,8,64]", "8", 1), ("[1,8,64]", "2", 2), ("[8]", "8", 0)])
+def test_passk_is_undefined_for_k_above_the_samples(k: str, samples: str, lines: int) -> None:
+    overrides = (f"passk.k={k}", f"passk.samples={samples}")
+    if not lines:
+        check(composed("passk", *overrides), "passk")
+        return
+    told = refusal("passk", *overrides)
+    assert len(told) == lines
+    assert told[-1] == f"passk.k: 64: pass@k is undefined with {samples} samples; set passk.samples=64 or leave out 64"
+    check(composed("passk", *overrides, "records=[somewhere]"), "passk")  # those have as many samples as they have
+
+
+@pytest.mark.parametrize(
+    ("k", "line"),
+    [("[0]", "passk.k.0: 0: too small; must be 1 or more"), ("[]", "passk.k: []: empty; at least 1 needed")],
+)
+def test_passk_needs_points(k: str, line: str) -> None:
+    assert refusal("passk", f"passk.k={k}") == [line]
+
+
+def test_a_model_is_a_folder_with_a_config_or_a_name_on_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "config.json").write_text("{}")
+    for path in ("tiny", "Qwen/Qwen2-VL-7B-Instruct", f"{tmp_path}/run/model"):
+        check(composed("eval", f"model.path={path}", f"models=[{path}]"), "eval")
+    assert refusal("eval", f"model.path={tmp_path}/run") == [
+        f"model.path: {tmp_path}/run: a run folder; its model is {tmp_path}/run/model"
+    ]
+    assert refusal("eval", f"models=[tiny,{tmp_path}]") == [
+        f"models.1: {tmp_path}: no model, for it holds no config.json; name a folder that does"
+    ]
+    for path in ("gpt2", "a/b/c", "../x", "/x/y"):
+        assert refusal("train", f"model.path={path}")[0].startswith(f"model.path: {path}: no such folder")
+    check(composed("external_sample", "model.path=gpt2"), "external_sample")  # loads no policy
+
+
+def test_settings_are_of_the_command_that_asks() -> None:
+    assert refusal("train", "command=eval") == ["command: eval: this is train; leave it as it is"]
+    assert refusal("rollout", "~samples", "+records=[]") == [
+        "records: not a setting of rollout; leave it out",
+        "samples: missing",
+    ]
+
+
+def test_settings_are_read_only() -> None:
+    result = check(composed("train"), "train")
+    with pytest.raises(ValidationError, match="frozen"):
+        result.N = 9  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        result.rollout.max_tokens = 9  # type: ignore[misc]
+
+
+KEYS = [key for key, _ in leaves(OmegaConf.to_container(composed("passk"), resolve=True)) if key != "command"]
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters(codec="utf-8", exclude_characters="$")),
+    st.lists(st.integers()), st.dictionaries(st.sampled_from("abk"), st.integers()),
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(KEYS), JUNK, min_size=1, max_size=3))
+def test_whatever_is_set_the_answer_is_settings_or_a_refusal_of_what_was_set(junk: dict[str, Any]) -> None:
+    cfg = BASE.copy()
+    for key, value in junk.items():
+        OmegaConf.update(cfg, key, value, merge=False)
+    try:
+        check(cfg, "passk")
+    except UsageError as refused:
+        for line in str(refused).splitlines():
+            told = line.partition(":")[0]
+            related = any(told.startswith(key.rpartition(".")[0]) or key.startswith(told) for key in junk)
+            assert related or told in ("passk.k", "model.min_pixels"), line
+
+
+BASE = composed("passk")
+
+
+def documented() -> dict[str, dict[str, str]]:
+    """Key -> default as docs/configuration.md says, for each section of commands in it."""
+    common, own = DOCUMENT.read_text().partition("## Every key")[2].split("## Keys of the other commands")
+    parts = {"train": common}
+    for section in own.split("### ekipl ")[1:]:
+        parts[section.split("\n", 1)[0].replace("-", "_")] = section
+    return {
+        name: dict(re.findall(r"^\| `([^`]+)` \| `([^`]*)` \|", text, re.MULTILINE)) for name, text in parts.items()
+    }
+
+
+def test_the_document_has_every_key_with_its_default() -> None:
+    told = documented()
+    assert set(told) == set(COMMANDS)
+    shared = OmegaConf.to_container(composed("train"))
+    for command in COMMANDS:
+        cfg = OmegaConf.to_container(composed(command))
+        if command != "train":
+            cfg = {key: value for key, value in cfg.items() if key not in shared}
+        defaults = {
+            key: "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in leaves(cfg)
+            if key != "command" and ".1." not in key  # the second entries of lists
+        }
+        assert told[command] == defaults
+
+
+def test_the_document_has_every_option() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)`(?: \(.*?\))? \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE))
+    told = {group: sorted(re.findall(r"`(\w+)`", rows[group])) for group in GROUPS}
+    assert told == GROUPS
