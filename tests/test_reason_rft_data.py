@@ -135,6 +135,7 @@ def test_flat_layout_and_a_split_that_serves_as_train(write: Write, tmp_path: Pa
 def test_a_task_of_ones_own_reads_files_of_its_name(write: Write) -> None:
     class Colours(Counting):
         name = "colours"
+        kinds = ("expression",)
 
     root = write([{**COUNTING[0], "answer": "red"}], "colours-id-test.json")
     assert ReasonRFTData(root).problems(Colours(), "id")[0].kind == "expression"

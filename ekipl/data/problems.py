@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import overload
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, get_args, overload
 
 from ekipl import parse
 from ekipl.actions import AnswerKind, Problem, Row
@@ -32,14 +33,37 @@ def problem_from(task: Task, row: Row, split: str) -> Problem:
 def answer_kind(answer: str, question: str = "") -> AnswerKind:
     """How a gold answer is compared, where its data does not say: settled once, when the row is read.
 
-    Functions are functions; a letter A-D is a choice, and any letter when the question lists "Choices:"; what has a plain
-    value is a number; everything else is an expression.
+    Functions are functions; a letter A-D is a choice, and any letter when the question lists "Choices:"; what has a
+    plain value is a number; everything else is an expression.
     """
     if parse.functions(answer):
         return "functions"
     if re.fullmatch("[A-Z]" if "Choices:" in question else "[A-D]", answer):
         return "choice"
     return "number" if parse.fraction(parse.number(answer)) is not None else "expression"
+
+
+def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, AnswerKind]:
+    """The gold answer of a raw row, without tags, and its kind: as the row's ``kind`` states, else by ``answer_kind``.
+
+    Raises:
+        ValueError: it is no text, or not of a kind that the task has; its text says so.
+    """
+    text = row.get("answer", row.get("solution"))
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("answer: missing" if text is None else f"answer: {reprlib.repr(text)}: not a text")
+    block = parse.answer_block(text)
+    answer = (text if block is None else block).strip()
+    stated = row.get("kind")
+    if stated is not None and stated not in get_args(AnswerKind):
+        raise ValueError(f"kind: {reprlib.repr(stated)}: not one of {', '.join(get_args(AnswerKind))}")
+    kind = cast(AnswerKind, stated) if stated else answer_kind(answer, question)
+    kinds = getattr(task, "kinds", get_args(AnswerKind))  # a task of one's own need not say
+    if kind not in kinds:
+        raise ValueError(f"answer: {reprlib.repr(answer)}: {kind}; {task.name} needs {' or '.join(kinds)}")
+    if (kind == "choice" and not parse.choice(answer)) or (kind == "functions" and not parse.functions(answer)):
+        raise ValueError(f"answer: {reprlib.repr(answer)}: not of kind {kind}")
+    return answer, kind
 
 
 def refuse(where: str, faults: Sequence[str]) -> None:

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 from PIL import Image
 
-from ekipl import parse
 from ekipl.actions import AnswerKind, Problem, Row
-from ekipl.data.problems import LazyProblems, answer_kind, refuse
+from ekipl.data.problems import LazyProblems, gold_of, refuse
 from ekipl.errors import UsageError
 from ekipl.interfaces import Task
 
@@ -33,13 +32,12 @@ class _Published:
 
     stem: str
     images: int
-    kinds: tuple[AnswerKind, ...]
 
 
 _TASKS: Mapping[str, _Published] = {
-    "counting": _Published("Visual-Counting", 1, ("number",)),
-    "structure": _Published("Structure-Perception", 1, ("choice", "number", "expression")),
-    "spatial": _Published("Spatial-Transformation", 2, ("functions",)),
+    "counting": _Published("Visual-Counting", 1),
+    "structure": _Published("Structure-Perception", 1),
+    "spatial": _Published("Spatial-Transformation", 2),
 }
 
 
@@ -107,7 +105,7 @@ class ReasonRFTData:
             raise UsageError(f"split: {source}: {task.name} has train, {', '.join(task.splits)}")
         place = self._place(task, source)
         start = self.train_start if split == "train" else 0
-        entries = _checked(place, task.name, start, limit)
+        entries = _checked(place, task, start, limit)
         return LazyProblems(task, split, range(len(entries)), lambda index: entries[index].row())
 
     def _place(self, task: Task, split: str) -> _Place:
@@ -128,7 +126,7 @@ class ReasonRFTData:
 # --- rows ---
 
 
-def _checked(place: _Place, task: str, start: int, limit: int | None) -> list[_Entry]:
+def _checked(place: _Place, task: Task, start: int, limit: int | None) -> list[_Entry]:
     rows = _load(place.rows)
     if start >= len(rows):
         raise UsageError(f"data.train_start: {start}: leaves none of the {len(rows)} rows of {place.rows.name}")
@@ -143,7 +141,7 @@ def _checked(place: _Place, task: str, start: int, limit: int | None) -> list[_E
             found.append(f"row {first[identity]} has the same id")
         faults += [f"row {number} (id {reprlib.repr(identity)}): {fault}" for fault in found]
     refuse(f"data: {place.rows}", faults)
-    return [_entry(row, find) for row in rows]
+    return [_entry(row, task, find) for row in rows]
 
 
 def _load(path: Path) -> list[Any]:
@@ -158,60 +156,37 @@ def _load(path: Path) -> list[Any]:
     return rows
 
 
-def _faults(row: Any, task: str, find: Callable[[str], Path | str]) -> Iterator[str]:
+def _faults(row: Any, task: Task, find: Callable[[str], Path | str]) -> Iterator[str]:
     if not isinstance(row, dict):
         yield f"{reprlib.repr(row)}: not an object with fields"
         return
-    texts = {"id": row.get("id"), "problem": row.get("problem"), "answer": row.get("answer", row.get("solution"))}
-    for field, value in texts.items():
-        if value is None:
-            yield f"{field}: missing"
-        elif not isinstance(value, str) or not value.strip():
-            yield f"{field}: {reprlib.repr(value)}: not a text"
-    if not isinstance(row.get("cot", ""), str):
-        yield f"cot: {reprlib.repr(row['cot'])}: not a text"
-    published = _TASKS.get(task)
+    texts = [("id", row.get("id")), ("problem", row.get("problem")), ("cot", row.get("cot", "none"))]
+    for field, value in texts:
+        if not isinstance(value, str) or not value.strip():
+            yield f"{field}: missing" if value is None else f"{field}: {reprlib.repr(value)}: not a text"
     names = _names(row)
+    needed = _TASKS[task.name].images if task.name in _TASKS else len(names)
     if not names:
         yield f"image: {reprlib.repr(row.get('image'))}: not a file name, nor a list of them"
-    elif published and len(names) != published.images:
-        yield f"image: {len(names)} of them; {task} needs {published.images}"
+    elif len(names) != needed:
+        yield f"image: {len(names)} of them; {task.name} needs {needed}"
     yield from (fault for fault in map(find, names) if isinstance(fault, str))
-    if "kind" in row and row["kind"] not in get_args(AnswerKind):
-        yield f"kind: {reprlib.repr(row['kind'])}: not one of {', '.join(get_args(AnswerKind))}"
-    elif isinstance(texts["answer"], str) and isinstance(texts["problem"], str):
-        kind, answer = _kind(row), _answer(row)
-        if published and kind not in published.kinds:
-            yield f"answer: {reprlib.repr(answer)}: {kind}; {task} needs {' or '.join(published.kinds)}"
-        elif (kind == "choice" and not parse.choice(answer)) or (kind == "functions" and not parse.functions(answer)):
-            yield f"answer: {reprlib.repr(answer)}: not of kind {kind}"
+    try:
+        gold_of(row, str(row.get("problem")), task)
+    except ValueError as error:
+        yield str(error)
 
 
-def _entry(row: Mapping[str, Any], find: Callable[[str], Path | str]) -> _Entry:
+def _entry(row: Mapping[str, Any], task: Task, find: Callable[[str], Path | str]) -> _Entry:
     metadata = {"cot": _thinking(row["cot"])} if "cot" in row else {}
     images = tuple(Path(find(name)) for name in _names(row))
-    return _Entry(row["id"], images, row["problem"], _answer(row), _kind(row), metadata)
+    return _Entry(row["id"], images, row["problem"], *gold_of(row, row["problem"], task), metadata)
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:
     names = row.get("image")
     names = names if isinstance(names, list) else [names]
     return names if all(isinstance(name, str) and name for name in names) else []
-
-
-def _answer(row: Mapping[str, Any]) -> str:
-    text: str = row.get("answer", row.get("solution"))
-    block = parse.answer_block(text)
-    return (text if block is None else block).strip()
-
-
-def _kind(row: Mapping[str, Any]) -> AnswerKind:
-    """As the row states; else by its question and answer. ``type`` has other meanings, too: those are not heeded."""
-    stated = row.get("kind", row.get("type"))
-    for kind in get_args(AnswerKind):
-        if stated == kind:
-            return cast(AnswerKind, kind)
-    return answer_kind(_answer(row), row["problem"])
 
 
 def _thinking(cot: str) -> str:

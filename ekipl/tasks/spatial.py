@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ekipl.actions import Problem, Reward, Row
+from ekipl.actions import AnswerKind, Problem, Reward, Row
 from ekipl.reward import check_scoring, grade
 
 RULES = (
@@ -26,10 +26,11 @@ class Spatial:
 
     name = "spatial"
     splits = ("id", "ood_left", "ood_right")
+    kinds: tuple[AnswerKind, ...] = ("functions",)
 
     def __init__(self, scoring: str = "strict") -> None:
         """``scoring`` is a name in ``ekipl.reward.SCORINGS``; raises UsageError for another."""
-        self.scoring = check_scoring(scoring, self.name, ("functions",))
+        self.scoring = check_scoring(scoring, self.name, self.kinds)
 
     def prompt(self, row: Row) -> str:
         """The rules, the attributes of the initial objects and the form of the answer."""

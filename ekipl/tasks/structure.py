@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ekipl.actions import Problem, Reward, Row
+from ekipl.actions import AnswerKind, Problem, Reward, Row
 from ekipl.reward import check_scoring, grade
 
 CHOICE_PROMPT = (
@@ -20,10 +20,11 @@ class Structure:
 
     name = "structure"
     splits = ("id", "ood")
+    kinds: tuple[AnswerKind, ...] = ("choice", "number", "expression")
 
     def __init__(self, scoring: str = "strict") -> None:
         """``scoring`` is a name in ``ekipl.reward.SCORINGS``; raises UsageError for another."""
-        self.scoring = check_scoring(scoring, self.name, ("choice", "number", "expression"))
+        self.scoring = check_scoring(scoring, self.name, self.kinds)
 
     def prompt(self, row: Row) -> str:
         """The question and the form of the answer."""
