@@ -171,8 +171,6 @@ def test_real_completions(scoring: str, tmp_path: Path) -> None:
         judged = [(line["accuracy"] > 0, r["correct_by_peer"]) for line, r in zip(scores, rows, strict=True)]
         known = [(ours, theirs) for ours, theirs in judged if theirs is not None]
         agreed = sum(ours == theirs for ours, theirs in known)
-        print(
-            f"{file.name} {scoring}: accuracy {summary['accuracy']:.3f}, agrees with the peer in {agreed} of {len(known)}"
-        )
+        print(file.name, scoring, f"{summary['accuracy']:.3f}; agrees with the peer in {agreed} of {len(known)}")
         if known and scoring in ("strict", "reason_rft"):
             assert agreed >= 0.95 * len(known)
