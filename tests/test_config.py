@@ -392,7 +392,7 @@ def test_whatever_is_set_the_answer_is_settings_or_a_refusal_of_what_was_set(jun
             assert related or told in ("passk.k", "model.min_pixels"), line
 
 
-BASE = composed("passk")
+BASE = OmegaConf.create(OmegaConf.to_container(composed("passk"), resolve=True))
 
 
 def documented() -> dict[str, dict[str, str]]:
