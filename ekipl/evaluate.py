@@ -39,6 +39,11 @@ class Score:
     reward: Reward | None
     error: str | None = None
 
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer is wholly right; None where the grader failed."""
+        return None if self.reward is None else self.reward.accuracy == 1
+
     def as_row(self) -> dict[str, Any]:
         """The line of ``scores.jsonl``."""
         reward = self.reward
@@ -138,10 +143,15 @@ def draw(
     sampler: Sampler, problems: Sequence[Problem], samples: int, seed: int
 ) -> Iterator[tuple[Problem, list[Action]]]:
     """Each problem with its actions; only a chunk of the problems is in memory at a time."""
-    size = max(1, ACTIONS_AT_ONCE // samples)
-    for start in range(0, len(problems), size):
-        chunk = [problems[i] for i in range(start, min(start + size, len(problems)))]
+    for chunk in chunks(problems, samples):
         yield from zip(chunk, sampler.sample(chunk, samples, seed), strict=True)
+
+
+def chunks(problems: Sequence[Problem], actions: int) -> Iterator[list[Problem]]:
+    """The problems in order, as many at a time as get ``ACTIONS_AT_ONCE`` actions together; each is read once."""
+    size = max(1, ACTIONS_AT_ONCE // actions)
+    for start in range(0, len(problems), size):
+        yield [problems[i] for i in range(start, min(start + size, len(problems)))]
 
 
 def grade(task: Task, problem: Problem, action: Action) -> Score:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ekipl.errors import UsageError
 from ekipl.stats import Estimate, Floats, mean_intervals, paired_difference
+
+T = TypeVar("T", bound=Hashable)
 
 
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
@@ -35,30 +38,48 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
     return passed
 
 
+class Tally(NamedTuple):
+    """What became of a problem's samples: ``drawn`` >= ``graded`` (the grader did not fail) >= ``right``."""
+
+    drawn: int
+    graded: int
+    right: int
+
+
+def tally(outcomes: Iterable[tuple[T, bool | None]]) -> dict[T, Tally]:
+    """By problem, from pairs of a problem and whether a sample of it is right (None: the grader failed)."""
+    found: dict[T, list[bool | None]] = {}
+    for problem, right in outcomes:
+        found.setdefault(problem, []).append(right)
+    return {p: Tally(len(seen), sum(r is not None for r in seen), seen.count(True)) for p, seen in found.items()}
+
+
 @dataclass(frozen=True)
 class Curve:
     """pass@k of one model.
 
     Attributes:
-        label: the model.
-        problems: their ids, (P,).
+        model: its name.
+        problems: their names, (P,).
         ks: (K,).
         passed: each problem's estimate, (P, K).
         means: over problems, with intervals, (K,).
-        samples: the fewest samples that a problem has.
+        samples: the fewest graded samples of a problem.
+        left_out: problems with enough samples, but too few that could be graded.
     """
 
-    label: str
+    model: str
     problems: tuple[str, ...]
     ks: tuple[int, ...]
     passed: Floats
     means: tuple[Estimate, ...]
     samples: int
+    left_out: int
 
 
 def curve(
-    label: str,
-    counts: Mapping[str, tuple[int, int]],
+    model: str,
+    tallies: Mapping[str, Tally],
     ks: Sequence[int],
     coverage: float = 0.95,
     resamples: int = 2000,
@@ -67,28 +88,32 @@ def curve(
     """pass@k at every k, averaged over problems, with intervals over problems.
 
     Args:
-        label: the model's name.
-        counts: problem id -> (samples n, right ones c).
-        ks: at most the smallest n.
+        model: its name.
+        tallies: by problem.
+        ks: at most the fewest samples that a problem has.
         coverage: of the intervals.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Raises:
-        UsageError: no problems, or a problem with fewer samples than the largest k.
+        UsageError: a problem has fewer samples than the largest k, or no problem has that many graded ones.
     """
-    if not counts:
-        raise UsageError(f"{label}: no scored actions to draw pass@k from")
-    fewest = min(counts, key=lambda problem: counts[problem][0])
-    if max(ks) > counts[fewest][0]:
+    largest = max(ks)
+    few = [problem for problem, tally in tallies.items() if tally.drawn < largest]
+    if few:
         raise UsageError(
-            f"passk.k: {max(ks)}: pass@k needs k samples or more, problem {fewest} of {label} has {counts[fewest][0]}; "
+            f"passk.k: {largest}: pass@k needs k samples or more, but {model} has {tallies[few[0]].drawn} of {few[0]}"
+            f"{f' and too few of {len(few) - 1} other problems' if few[1:] else ''}; "
             "take more samples (passk.samples) or a smaller k"
         )
-    n, c = np.array(list(counts.values()), dtype=np.int64).T
+    whole = {problem: tally for problem, tally in tallies.items() if tally.graded >= largest}
+    if not whole:
+        raise UsageError(f"{model}: no problem has the {largest} graded samples that pass@{largest} needs")
+    n = np.array([tally.graded for tally in whole.values()])  # (P,)
+    c = np.array([tally.right for tally in whole.values()])  # (P,)
     passed = np.stack([pass_at_k(n, c, k) for k in ks], axis=1)  # (P, K)
     means = mean_intervals(passed, coverage, resamples, seed)
-    return Curve(label, tuple(counts), tuple(ks), passed, means, counts[fewest][0])
+    return Curve(model, tuple(whole), tuple(ks), passed, means, int(n.min()), len(tallies) - len(whole))
 
 
 def difference(first: Curve, second: Curve, coverage: float = 0.95, seed: int = 0) -> tuple[Estimate, ...]:

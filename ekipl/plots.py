@@ -72,6 +72,7 @@ def provenance(path: Path, rows: Sequence[Row]) -> bool:
             layers = np.broadcast_to(areas, (len(sources), len(ends)))
             axes.stackplot(ends, layers, labels=[_label(source) for source in sources], colors=colours)
             axes.set(xlabel="step", xlim=(ends[0], ends[-1]), ylim=(0, 100))
+            axes.xaxis.get_major_locator().set_params(integer=True)
     return True
 
 

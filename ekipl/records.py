@@ -107,6 +107,11 @@ def read_actions(path: Path) -> list[Record]:
     return _read(path, _record)
 
 
+def map_actions(path: Path, make: Callable[[Record], T]) -> list[T]:
+    """``make`` of every record, for files too large to hold. Raises UsageError like ``read_actions``."""
+    return _read(path, lambda row: make(_record(row)))
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The rows of any JSONL file. Raises UsageError like ``read_actions``."""
     return _read(path, lambda row: row)
@@ -181,24 +186,27 @@ def _refuse_constant(name: str) -> float:
 
 def _read(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
     """What ``make`` makes of every line, or one error that names the bad lines."""
+    made, bad = [], []
     try:
-        *lines, last = path.read_bytes().split(b"\n")
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    made += [make(parse_line(line))] if line.strip() else []
+                except ValueError as error:
+                    bad.append(f"{path}:{number}: {error}{_torn(line)}")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; give a JSONL file that a command of ekipl wrote") from error
-    made, bad = [], []
-    for number, line in enumerate([*lines, last], start=1):
-        if not line.strip():
-            continue
-        try:
-            made.append(make(parse_line(line)))
-        except ValueError as error:
-            torn = number > len(lines)  # no line end, and no whole object as in a hand-made file
-            way_out = "; cut off, its writer was stopped: delete this last line or write the file again" if torn else ""
-            bad.append(f"{path}:{number}: {error}{way_out}")
     if bad:
         more = [f"{path}: {len(bad) - _SHOWN} more bad lines"] if len(bad) > _SHOWN else []
         raise UsageError("\n".join(bad[:_SHOWN] + more))
     return made
+
+
+def _torn(line: bytes) -> str:
+    """What else to say of a bad line without its end; a whole object without one is a hand-made file's, and not bad."""
+    if line.endswith(b"\n"):
+        return ""
+    return "; cut off, its writer was stopped: delete this last line or write the file again"
 
 
 def _line(record: Record) -> bytes:

@@ -20,21 +20,22 @@ Evaluations = Mapping[str, Evaluation]  # by model, the first is the one that ot
 
 
 def tables(title: str, evaluations: Evaluations) -> list[Table]:
-    """Accuracy by model and split; where there are such, by kind of answer and family, and against the first model."""
+    """Accuracy; where there are such, by kind of answer and family, and against the first model."""
+    return [accuracy_table(title, evaluations), *_breakdown(evaluations), *_against_first(evaluations)]
+
+
+def accuracy_table(title: str, evaluations: Evaluations, notes: Sequence[str] = ()) -> Table:
+    """A row for each model and split; completions that could not be graded are told below, before ``notes``."""
     rows = list(_rows(evaluations))
     details = list(dict.fromkeys(key for _, summary in rows for key in summary.detail))
     header = ["model", "split", "problems", "accuracy %", "format %", *(f"{key} %" for key in details)]
-    main = Table(
+    ungraded = [f"{model}, {summary.split}: {_ungraded(summary)}" for model, summary in rows if summary.reasons]
+    return Table(
         f"{title} (95 % interval)",
         [*header, "cut off %", "tokens", "errors"],
         [[model, *_cells(summary, details)] for model, summary in rows],
-        [f"{model}, {summary.split}: {_ungraded(summary)}" for model, summary in rows if summary.reasons],
+        [*ungraded, *notes],
     )
-    parts = [[model, *row] for model, summary in rows for row in _part_rows(summary)]
-    breakdown = Table(
-        "By kind of answer and family", ["model", "split", "part", "problems", "accuracy %", "errors"], parts
-    )
-    return [main, *([breakdown] if parts else []), *_against_first(evaluations)]
 
 
 def write_scores(directory: Path, title: str, evaluations: Evaluations, meta: Mapping[str, Any]) -> list[Table]:
@@ -98,9 +99,14 @@ def _ungraded(summary: Summary) -> str:
     return f"{summary.total.errors} of {summary.samples} completions could not be graded and are in no mean ({reasons})"
 
 
-def _part_rows(summary: Summary) -> Iterator[list[str]]:
-    for name, part in (*summary.kinds.items(), *summary.families.items()):
-        yield [summary.split, name, str(part.problems), percent_interval(part.accuracy), str(part.errors)]
+def _breakdown(evaluations: Evaluations) -> list[Table]:
+    rows = [
+        [model, summary.split, name, str(part.problems), percent_interval(part.accuracy), str(part.errors)]
+        for model, summary in _rows(evaluations)
+        for name, part in (*summary.kinds.items(), *summary.families.items())
+    ]
+    header = ["model", "split", "part", "problems", "accuracy %", "errors"]
+    return [Table("By kind of answer and family", header, rows)] if rows else []
 
 
 def _part_dict(part: Part) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ekipl.errors import UsageError
-from ekipl.passk import curve, difference, pass_at_k
+from ekipl.passk import Tally, curve, difference, pass_at_k, tally
 from ekipl.stats import wilson
 
 n_c_k = st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
@@ -76,25 +76,43 @@ def test_nonsense_is_an_error(n: int, c: int, k: int) -> None:
         pass_at_k(n, c, k)
 
 
+def of(**counts: tuple[int, int]) -> dict[str, Tally]:
+    """n graded of n drawn, c right."""
+    return {problem: Tally(n, n, c) for problem, (n, c) in counts.items()}
+
+
+def test_tally() -> None:
+    got = tally([("a", True), ("b", False), ("a", None), ("a", False), ("b", False)])
+    assert got == {"a": (3, 2, 1), "b": (2, 2, 0)}
+
+
 def test_curve_by_hand() -> None:
     # pass@1: mean of 0/4, 1/4, 4/4; pass@2: 0, 1 - C(3,2)/C(4,2) = 0.5, 1; pass@4: 0, 1, 1
-    got = curve("m", {"a": (4, 0), "b": (4, 1), "c": (4, 4)}, [1, 2, 4])
+    got = curve("m", of(a=(4, 0), b=(4, 1), c=(4, 4)), [1, 2, 4])
     assert [e.mean for e in got.means] == pytest.approx([1.25 / 3, 0.5, 2 / 3])
     assert got.means[2] == wilson(2, 3)
     assert all(0 <= e.low <= e.mean <= e.high <= 1 for e in got.means)
-    assert (got.problems, got.samples) == (("a", "b", "c"), 4)
+    assert (got.problems, got.samples, got.left_out) == (("a", "b", "c"), 4, 0)
 
 
 def test_a_curve_stops_where_the_samples_stop() -> None:
-    with pytest.raises(UsageError, match=r"passk.k: 8: .*problem b of m has 4; take more samples"):
-        curve("m", {"a": (8, 1), "b": (4, 1)}, [1, 8])
-    with pytest.raises(UsageError, match="m: no scored actions"):
-        curve("m", {}, [1])
+    with pytest.raises(UsageError, match=r"passk.k: 8: .*m has 4 of b; take more samples"):
+        curve("m", of(a=(8, 1), b=(4, 1)), [1, 8])
+    with pytest.raises(UsageError, match=r"m has 4 of a and too few of 1 other problems"):
+        curve("m", of(a=(4, 1), b=(4, 1)), [1, 8])
+
+
+def test_a_problem_that_could_not_be_graded_is_left_out_and_counted() -> None:
+    got = curve("m", of(a=(4, 2)) | {"b": Tally(4, 3, 3)}, [1, 4])
+    assert (got.problems, got.left_out) == (("a",), 1)
+    assert curve("m", of(a=(4, 2)) | {"b": Tally(4, 3, 3)}, [1, 3]).left_out == 0
+    with pytest.raises(UsageError, match="m: no problem has the 4 graded samples"):
+        curve("m", {"b": Tally(4, 3, 3)}, [4])
 
 
 def test_difference_pairs_problems_by_name() -> None:
-    first = curve("a", {"p": (4, 0), "q": (4, 4), "only-a": (4, 2)}, [1, 4])
-    second = curve("b", {"q": (4, 4), "only-b": (4, 0), "p": (4, 2)}, [1, 4])
+    first = curve("a", of(p=(4, 0), q=(4, 4), only_a=(4, 2)), [1, 4])
+    second = curve("b", of(q=(4, 4), only_b=(4, 0), p=(4, 2)), [1, 4])
     # shared p, q: pass@1 0 -> 1/2 and 1 -> 1; pass@4 0 -> 1 and 1 -> 1
     assert [e.mean for e in difference(first, second)] == pytest.approx([0.25, 0.5])
-    assert np.isnan(difference(first, curve("c", {"x": (4, 1)}, [1, 4]))[0].mean)
+    assert np.isnan(difference(first, curve("c", of(x=(4, 1)), [1, 4]))[0].mean)

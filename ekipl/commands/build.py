@@ -1,0 +1,214 @@
+"""The composition root: makes the parts from the settings. The parts themselves take plain arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ekipl.actions import Problem
+from ekipl.errors import UsageError
+from ekipl.interfaces import Data, Decoding, ExternalPool, Logger, Sampler, Task
+from ekipl.records import Sampling, actions_file, write_text
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ekipl.config import Command, Settings
+    from ekipl.config.settings import DecodingSettings, EvaluationSettings, ExternalModelSettings, RolloutSettings
+    from ekipl.models import VLM
+
+
+def begin(cfg: DictConfig, command: Command) -> tuple[Settings, Path]:
+    """The checked settings, and the run directory with ``config.yaml`` in it. Raises UsageError."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from ekipl.config import check
+
+    settings = check(cfg, command)
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    write_text(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    return settings, directory
+
+
+def build_task(cfg: DictConfig) -> Task:
+    """The task that ``task._target_`` names. Raises UsageError when it cannot be made."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        task: Task = instantiate(cfg.task)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UsageError):
+            raise error.__cause__ from error
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UsageError(f"task._target_: {cfg.task['_target_']}: {reason}; see conf/task/counting.yaml") from error
+    return task
+
+
+def build_data(settings: Settings) -> Data:
+    """Where the problems come from. Raises UsageError."""
+    data = settings.data
+    if data.kind == "reason_rft":
+        from ekipl.data.reason_rft import ReasonRFTData
+
+        return ReasonRFTData(data.root, data.hub, data.train_start, data.train_split)
+    from ekipl.data.synthetic import SyntheticData
+
+    sizes = (data.image_size, data.train_size, data.test_size)
+    image_size, train_size, test_size = (size or 0 for size in sizes)  # a rule of the settings: none is null
+    return _Later(SyntheticData(data.seed, image_size, train_size, test_size), data.train_start)
+
+
+@dataclass(frozen=True)
+class _Later:
+    """Data whose split ``train`` begins at row ``start``."""
+
+    data: Data
+    start: int
+
+    def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
+        if split != "train":
+            return self.data.problems(task, split, limit)
+        end = None if limit is None else self.start + limit
+        return self.data.problems(task, split, end)[self.start :]
+
+
+def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]]:
+    """The problems of the splits asked for (by default all that the task is measured on), by split.
+
+    Raises:
+        UsageError: no such split, or bad rows; those of all splits are told together.
+    """
+    known = ("train", *task.splits)
+    splits = settings.splits or task.splits
+    if wrong := [split for split in splits if split not in known]:
+        raise UsageError(f"splits: {', '.join(wrong)}: {task.name} has {', '.join(known)}")
+    data = build_data(settings)
+    problems, faults = {}, []
+    for split in splits:
+        own = settings.data.train_limit if split == "train" else settings.data.test_limit
+        limit = min((n for n in (own, settings.limit) if n is not None), default=None)
+        try:
+            problems[split] = data.problems(task, split, limit)
+        except UsageError as error:
+            faults.append(str(error))
+    if faults:
+        raise UsageError("\n".join(faults))
+    return problems
+
+
+def count(problems: Mapping[str, Sequence[Problem]]) -> int:
+    """Problems of all splits."""
+    return sum(map(len, problems.values()))
+
+
+def build_pool(settings: Settings) -> ExternalPool:
+    """The first M external models. Raises UsageError when one cannot be asked as configured."""
+    external = settings.external
+    models = external.models[: settings.M]
+    if external.kind == "none" or not models:
+        from ekipl.external.none import NoPool
+
+        return NoPool()
+    if external.kind == "recorded":
+        from ekipl.external.recorded import RecordedPool
+
+        assert external.path is not None  # a rule of the settings
+        return RecordedPool(actions_file(external.path), [model.name for model in models])
+    from ekipl.external.pool import ExternalModel, LiteLLMPool
+
+    experts = {f"simulated/{expert.name}": expert.model_dump(exclude={"name"}) for expert in external.experts}
+    asked = [
+        ExternalModel(**{**model.model_dump(), "params": {**experts.get(str(model.model), {}), **model.params}})
+        for model in models
+    ]
+    decoding = Decoding(external.temperature, external.top_p, 0, external.max_tokens)
+    return LiteLLMPool(asked, decoding, external.timeout_s, settings.seed)
+
+
+def external_sampling(settings: Settings) -> dict[str, Sampling]:
+    """How each external model samples, by source, as actions files tell it."""
+
+    def of(model: ExternalModelSettings) -> Sampling:
+        said = {key: getattr(model, key) for key in ("temperature", "top_p", "max_tokens")}
+        chosen = {key: getattr(settings.external, key) if value is None else value for key, value in said.items()}
+        return {"model": model.model or model.name, **chosen}
+
+    return {model.name: of(model) for model in settings.external.models[: settings.M]}
+
+
+def decoding_of(section: RolloutSettings | DecodingSettings | EvaluationSettings | None) -> Decoding:
+    """The decoding that a section of the settings describes."""
+    assert section is not None  # a rule of the settings: the commands that sample have theirs
+    return Decoding(section.temperature, section.top_p, section.top_k, section.max_tokens)
+
+
+def policies(settings: Settings) -> list[str]:
+    """The models that ``eval`` and ``passk`` sample from, each once: records stand in for ``model.path``."""
+    own = [] if settings.records else [settings.model.path]
+    return list(dict.fromkeys([*own, *(settings.models or ())]))
+
+
+def labels(paths: Sequence[str]) -> dict[str, str]:
+    """What tables and figures call the models: the run's name for RUN/model, else the path as given."""
+    short = {path: Path(path).parent.name if Path(path).name == "model" else path for path in paths}
+    return {path: name if list(short.values()).count(name) == 1 and name else path for path, name in short.items()}
+
+
+def policy_sampling(path: str, decoding: Decoding) -> Sampling:
+    """How the policy samples, as actions files tell it."""
+    return {"model": path, **asdict(decoding)}
+
+
+def load_policy(settings: Settings, path: str | None = None) -> VLM:
+    """The model at ``path`` (None: ``model.path``) with the settings of ``model``. Raises UsageError."""
+    from ekipl.models import load_model
+
+    model = settings.model
+    return load_model(
+        path or model.path,
+        dtype=model.dtype,
+        attention=model.attention,
+        min_pixels=model.min_pixels,
+        max_pixels=model.max_pixels,
+        trust_remote_code=model.trust_remote_code,
+    )
+
+
+def build_sampler(settings: Settings, decoding: Decoding, path: str | None = None) -> Sampler:
+    """A sampler of the model at ``path`` (None: ``model.path``). Loads weights. Raises UsageError."""
+    from ekipl.rollout.hf import HFSampler
+
+    return HFSampler(load_policy(settings, path), decoding, settings.rollout.batch_size)
+
+
+def build_logger(settings: Settings, directory: Path, last_step: int | None = None) -> Logger:
+    """``metrics.jsonl``, and Weights & Biases where asked for.
+
+    Args:
+        settings: its section ``logger``.
+        directory: the run directory.
+        last_step: of the checkpoint that is gone on with; None begins anew: what an earlier start left is removed.
+    """
+    from ekipl.log import JsonlLogger, Loggers, WandbLogger
+
+    loggers: list[Logger] = [JsonlLogger(directory / "metrics.jsonl", -1 if last_step is None else last_step)]
+    if settings.logger.wandb:
+        name = settings.logger.name or directory.name
+        config: dict[str, Any] = settings.model_dump(mode="json")
+        loggers.append(WandbLogger(directory, settings.logger.project, name, settings.logger.mode, config))
+    return Loggers(loggers)
+
+
+def meta(settings: Settings) -> dict[str, Any]:
+    """What the results of a command depend on, and when they were made."""
+    from ekipl.scores import versions
+
+    parts = {"task", "scoring", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
+    inputs = {"models", "records", "predictions"}
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {**settings.model_dump(mode="json", include=parts | inputs), "versions": versions(), "date": date}

@@ -1,0 +1,108 @@
+"""``ekipl eval``: accuracy on a task's splits, of models, of recorded actions or of a file of completions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ekipl.actions import Action, Problem
+    from ekipl.config import Settings
+    from ekipl.evaluate import Evaluation, Score
+    from ekipl.interfaces import Task
+    from ekipl.tables import Table
+
+    Problems = Mapping[str, Sequence[Problem]]  # by split
+
+
+def run(cfg: DictConfig) -> None:
+    """Score, write scores.json, scores.jsonl and table.md, and show the tables."""
+    from ekipl.commands import build
+    from ekipl.commands.scoring import refuse_mixed
+    from ekipl.scores import write_scores
+    from ekipl.tables import show_all
+
+    settings, directory = build.begin(cfg, "eval")
+    task = build.build_task(cfg)
+    if settings.predictions is not None:
+        show_all(_predictions(Path(settings.predictions).expanduser(), task, directory, build.meta(settings)))
+        print(directory / "table.md")
+        return
+    problems = build.open_problems(settings, task)
+    found = _recorded(settings, task, problems)
+    paths = build.policies(settings)
+    refuse_mixed(found, paths)
+    for path in paths:
+        found[path] = _sampled(settings, task, problems, path)
+    names = build.labels(list(found))
+    evaluations = {names[model]: evaluation for model, evaluation in found.items()}
+    show_all(write_scores(directory, f"{task.name}: accuracy", evaluations, build.meta(settings)))
+    print(directory / "table.md")
+
+
+def _sampled(settings: Settings, task: Task, problems: Problems, path: str) -> Evaluation:
+    """The model at ``path``; it is unloaded on return."""
+    from ekipl.commands import build
+    from ekipl.evaluate import evaluate, summarize
+    from ekipl.log import progress
+
+    sampler = build.build_sampler(settings, build.decoding_of(settings.decoding), path)
+    scores: list[Score] = []
+    with progress(build.count(problems), f"eval {path}") as advance:
+        for of_split in problems.values():
+            scores += evaluate(sampler, task, of_split, settings.samples or 1, settings.seed, advance).scores
+    return summarize(scores)
+
+
+def _recorded(settings: Settings, task: Task, problems: Problems) -> dict[str, Evaluation]:
+    """Recorded actions by model, graded anew with this task's scoring. Raises UsageError where there are none."""
+    from ekipl.commands.scoring import replay
+    from ekipl.errors import UsageError
+    from ekipl.evaluate import grade, summarize
+
+    actions: dict[tuple[str, str], list[tuple[str, Action]]] = {}  # of a problem, with their models
+    for model, split, action in replay(settings.records or (), task, lambda m, r: (m, r.split, r.action)):
+        actions.setdefault((split, action.problem_id), []).append((model, action))
+    scores: dict[str, list[Score]] = {}
+    for split, of_split in problems.items():
+        for problem in of_split if actions else ():
+            for model, action in actions.get((split, problem.id), ()):
+                scores.setdefault(model, []).append(grade(task, problem, action))
+    if settings.records and not scores:
+        there = ", ".join(sorted({split for split, _ in actions})) or "none"
+        raise UsageError(
+            f"records: {', '.join(settings.records)}: no action of a problem of {', '.join(problems)}; "
+            f"the splits there are {there}: set splits, or the data they come from"
+        )
+    return {model: summarize(own) for model, own in scores.items()}
+
+
+def _predictions(path: Path, task: Task, directory: Path, meta: Mapping[str, Any]) -> list[Table]:
+    """A file of completions: no model, no data set. ``scores.jsonl`` is in the file's order."""
+    from ekipl.predictions import score_predictions
+    from ekipl.records import read_jsonl, write_json, write_text
+    from ekipl.stats import cluster_interval
+    from ekipl.tables import Table, percent, percent_interval
+
+    summary = score_predictions(path, task, directory)
+    graded = [row for row in read_jsonl(directory / "scores.jsonl") if row["error"] is None]
+    ids = [json.dumps(row["id"]) for row in graded]  # 1 and "1" are two problems
+    accuracy = cluster_interval([row["accuracy"] for row in graded], ids)
+    split = {"split": "predictions", **summary, "problems": len(set(ids)), "accuracy": accuracy._asdict()}
+    write_json(directory / "scores.json", {"splits": [split], "meta": meta})
+    details = [key for key in summary if key not in ("rows", "errors", "format", "accuracy", "kinds")]
+    header = ["file", "rows", "problems", "accuracy %", "format %", *(f"{key} %" for key in details), "errors"]
+    shares = [math.nan if summary[key] is None else summary[key] for key in ("format", *details)]
+    row = [path.name, str(summary["rows"]), str(len(set(ids))), percent_interval(accuracy), *map(percent, shares)]
+    kinds = summary["kinds"] if len(summary["kinds"]) > 1 else {}
+    notes = [f"{kind}: {percent(part['accuracy'])} % of {part['rows']} rows" for kind, part in kinds.items()]
+    if summary["errors"]:
+        notes.append(f"{summary['errors']} rows could not be graded and are in no mean: scores.jsonl says why")
+    table = Table(f"{task.name}: accuracy (95 % interval)", header, [[*row, str(summary["errors"])]], notes)
+    write_text(directory / "table.md", table.markdown())
+    return [table]

@@ -1,0 +1,40 @@
+"""``ekipl rollout``: actions of the policy, scored, as actions.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ekipl.commands.scoring import Drawn
+
+
+def run(cfg: DictConfig) -> None:
+    """Sample, score, write, and show how good the actions are."""
+    from ekipl.commands import build
+    from ekipl.commands.scoring import Drawn, write_scored
+    from ekipl.evaluate import draw
+    from ekipl.log import progress
+    from ekipl.scores import tables
+    from ekipl.tables import show_all
+
+    settings, directory = build.begin(cfg, "rollout")
+    task = build.build_task(cfg)
+    problems = build.open_problems(settings, task)
+    path, decoding = settings.model.path, build.decoding_of(settings.rollout)
+    sampler = build.build_sampler(settings, decoding)
+    sampling = build.policy_sampling(path, decoding)
+    samples = settings.samples or settings.N
+
+    def drawn() -> Iterator[Drawn]:
+        for of_split in problems.values():
+            for problem, actions in draw(sampler, of_split, samples, settings.seed):
+                yield Drawn(path, sampling, problem, actions)
+                advance(1)
+
+    with progress(build.count(problems), "rollout") as advance:
+        evaluations = write_scored(directory / "actions.jsonl", task, drawn(), settings.seed)
+    show_all(tables(f"{task.name}: {samples} actions a problem", evaluations))
+    print(directory / "actions.jsonl")
