@@ -134,7 +134,7 @@ def _reason(error: BaseException) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option}: no such option; known are {', '.join(error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {message.partition(' See http')[0]}; write key=value, special characters in quotes"
+        return f"{error.override}: {message.partition(' See http')[0]}; write key=value, quote special characters"
     if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)):
         return no_such_setting(str(error.__cause__.full_key))
     return message

@@ -1,0 +1,287 @@
+"""The command line as users type it: by subprocess, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ekipl.cli import COMMANDS, ordered, spelled_out
+
+ROOT = Path(__file__).parents[1]
+NAMES = ", ".join(COMMANDS)
+
+# The real command line, with jobs that only tell what they were given.
+PROBE = """
+import sys, types
+from ekipl.cli import main
+from ekipl.config import check
+from ekipl.errors import UsageError
+
+def run(cfg):
+    check(cfg, cfg.command)
+    if cfg.seed == 13:
+        raise UsageError("seed: 13: unlucky; choose another")
+    if cfg.seed == 17:
+        raise ValueError("a bug")
+    print("job", cfg.command, cfg.task._target_.rpartition(".")[2], cfg.G, cfg.M, cfg.get("passk", {}).get("k"))
+
+for name in ("train", "eval", "passk", "external_sample"):
+    module = types.ModuleType(f"ekipl.commands.{name}")
+    module.run = run
+    sys.modules[module.__name__] = module
+main()
+"""
+
+
+def ekipl(line: str, cwd: Path, program: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """``ekipl`` with the arguments of ``line``, in the folder ``cwd``."""
+    command = [sys.executable, *(["-c", program] if program else ["-m", "ekipl"]), *shlex.split(line)]
+    environment = {**os.environ, **env}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_help_is_quick_and_names_every_command(tmp_path: Path) -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        told = ekipl("--help", cwd=tmp_path)
+        seconds.append(time.perf_counter() - start)
+    assert told.returncode == 0
+    assert all(f"  {name} " in told.stdout for name in COMMANDS)
+    assert min(seconds) < 1.0  # 0.05 s on an idle machine
+
+
+def test_help_and_refusals_import_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom ekipl.cli import main\nimport ekipl.config\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'deepspeed', 'hydra', 'litellm', 'datasets'} & set(sys.modules)))"
+    )
+    for word in ("--help", "nope"):
+        assert ekipl(word, cwd=tmp_path, program=program).stdout.splitlines()[-1] == "[]"
+
+
+def test_a_composed_config_needs_no_heavy_library(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom ekipl.cli import main\n"
+        "main()\nprint(sorted({'torch', 'transformers', 'deepspeed', 'litellm', 'datasets'} & set(sys.modules)))"
+    )
+    assert ekipl("train --cfg job", cwd=tmp_path, program=program).stdout.splitlines()[-1] == "[]"
+
+
+def test_version_and_bare_call(tmp_path: Path) -> None:
+    assert re.fullmatch(r"ekipl \d+\.\d+\.\d+\S*\n", ekipl("--version", cwd=tmp_path).stdout)
+    assert ekipl("", cwd=tmp_path).stdout == ekipl("--help", cwd=tmp_path).stdout
+
+
+def test_an_unknown_command_is_refused_in_one_line(tmp_path: Path) -> None:
+    told = ekipl("trian N=1", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr == f"ekipl: trian: no such command; the commands are {NAMES}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, tmp_path: Path) -> None:
+    told = ekipl(f"{command} --help", cwd=tmp_path)
+    assert (told.returncode, told.stderr, files(tmp_path)) == (0, "", [])
+    assert told.stdout.startswith(f"usage: ekipl {command} ")
+    assert "task: counting, spatial, structure" in told.stdout
+    example = re.search(rf"^example: ekipl {command} (.+)$", told.stdout, re.MULTILINE)
+    assert example is not None
+    assert ekipl(f"{command} {example[1]} --cfg job", cwd=tmp_path).returncode == 0
+
+
+def test_show_the_settings_without_running(tmp_path: Path) -> None:
+    told = ekipl("train task=spatial model=qwen2vl_7b --cfg job", cwd=tmp_path)
+    assert (told.returncode, told.stderr, files(tmp_path)) == (0, "", [])
+    assert "_target_: ekipl.tasks.spatial.Spatial" in told.stdout
+    assert "path: Qwen/Qwen2-VL-7B-Instruct" in told.stdout
+
+
+def test_a_sweep_runs_every_combination(tmp_path: Path) -> None:
+    told = ekipl("train --multirun G=8,16 M=0,1,2", cwd=tmp_path, program=PROBE)
+    assert told.returncode == 0, told.stderr
+    jobs = [line for line in told.stdout.splitlines() if line.startswith("job")]
+    assert jobs == [f"job train Counting {g} {m} None" for g in (8, 16) for m in (0, 1, 2)]
+    overrides = [path.read_text() for path in sorted(tmp_path.glob("runs/train/*/*/.hydra/overrides.yaml"))]
+    assert overrides == [f"- G={g}\n- M={m}\n" for g in (8, 16) for m in (0, 1, 2)]
+
+
+def test_overrides_may_stand_before_and_after_flags(tmp_path: Path) -> None:
+    told = ekipl("eval task=counting,structure,spatial -m G=4", cwd=tmp_path, program=PROBE)
+    jobs = [line for line in told.stdout.splitlines() if line.startswith("job")]
+    assert jobs == [f"job eval {task} 4 2 None" for task in ("Counting", "Structure", "Spatial")]
+
+
+def test_a_flag_is_a_spelling_of_an_override(tmp_path: Path) -> None:
+    told = ekipl("passk --k 1,8,64 N=4", cwd=tmp_path, program=PROBE)
+    assert told.stdout == "job passk Counting 16 2 [1, 8, 64]\n"
+    [overrides] = tmp_path.glob("runs/passk/*/.hydra/overrides.yaml")
+    assert sorted(overrides.read_text().splitlines()) == ["- N=4", "- passk.k=[1,8,64]"]
+    assert ekipl("passk --k", cwd=tmp_path).returncode == 2
+
+
+def test_words_are_reordered_and_spelled_out_without_other_change() -> None:
+    words = shlex.split("a=1 --multirun b=2 -m ~c --cfg job +d=3")
+    assert " ".join(ordered(words)) == "--multirun -m --cfg job a=1 b=2 ~c +d=3"
+    assert spelled_out("passk", ["--k=1,2", "N=1", "--cfg", "job"]) == ["N=1", "--cfg", "job", "passk.k=[1,2]"]
+    assert spelled_out("train", ["--k", "1"]) == ["--k", "1"]  # for Hydra to refuse
+
+
+def test_runs_in_the_same_moment_have_folders_of_their_own(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert ekipl("passk", cwd=tmp_path, program=PROBE).returncode == 0
+    folders = list(tmp_path.glob("runs/passk/*"))
+    assert len(folders) == 2
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}", folder.name) for folder in folders)
+
+
+def test_the_command_with_a_hyphen_runs(tmp_path: Path) -> None:
+    told = ekipl("external-sample", cwd=tmp_path, program=PROBE)
+    assert told.stdout == "job external_sample Counting 16 2 None\n"
+    assert len(list(tmp_path.glob("runs/external_sample/*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("task=chess", "ekipl train: task=chess: no such option; known are counting, spatial, structure"),
+        ("rollout.max_token=3", "ekipl train: rollout.max_token: no such setting; did you mean rollout.max_tokens?"),
+        ("task.board=1", "ekipl train: task.board: new here; put a + before it: +task.board=VALUE"),
+        ("N=[1", "ekipl train: N=[1: no viable alternative at input '[1'; write key=value, quote special characters"),
+        ("N=0", "N: 0: too small; must be 1 or more"),
+        ("N=0 eps=0", "N: 0: too small; must be 1 or more\neps: 0: too small; must be above 0"),
+        ("--resolve", "ekipl train: The --resolve flag can only be used in conjunction with --cfg or --help"),
+        ("--config-dir /no/such", "ekipl train: Additional config directory '/no/such' not found"),
+    ],
+)  # fmt: skip
+def test_refused_settings_are_told_without_trace_and_leave_nothing(arguments: str, line: str, tmp_path: Path) -> None:
+    told = ekipl(f"train {arguments}", cwd=tmp_path)
+    assert (told.returncode, told.stdout, told.stderr) == (2, "", line + "\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_broken_yaml_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("a: [1\nb: 2\n")
+    told = ekipl("train --config-dir . experiment=mine", cwd=tmp_path)
+    assert told.returncode == 2
+    assert re.fullmatch(r"ekipl train: .*mine\.yaml.*\n", told.stderr)
+
+
+def test_a_trace_is_shown_on_demand(tmp_path: Path) -> None:
+    told = ekipl("train task=chess", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert told.returncode == 1
+    assert "Traceback" in told.stderr
+
+
+def test_a_refusal_by_a_job_ends_in_its_text(tmp_path: Path) -> None:
+    told = ekipl("train seed=13", cwd=tmp_path, program=PROBE)
+    assert (told.returncode, told.stdout, told.stderr) == (2, "", "seed: 13: unlucky; choose another\n")
+    assert all("/.hydra/" in name for name in files(tmp_path))
+
+
+def test_a_sweep_goes_on_after_a_refusal_and_ends_with_2(tmp_path: Path) -> None:
+    told = ekipl("train -m seed=12,13,14", cwd=tmp_path, program=PROBE)
+    assert told.returncode == 2
+    assert sum(line.startswith("job") for line in told.stdout.splitlines()) == 2
+    assert "seed: 13: unlucky; choose another\n" in told.stderr
+    assert "Traceback" not in told.stderr
+    told = ekipl("train -m N=0,1", cwd=tmp_path, program=PROBE)
+    assert (told.returncode, told.stderr.count("N: 0: too small; must be 1 or more")) == (2, 1)
+
+
+@pytest.mark.parametrize("flag", ["", "-m"])
+def test_a_bug_keeps_its_trace(flag: str, tmp_path: Path) -> None:
+    told = ekipl(f"train seed=17 {flag}", cwd=tmp_path, program=PROBE)
+    assert told.returncode == 1
+    assert "Traceback" in told.stderr
+    assert told.stderr.rstrip().endswith("ValueError: a bug")
+
+
+def test_ranks_do_not_compose(tmp_path: Path) -> None:
+    told = ekipl("train", cwd=tmp_path, RANK="3")
+    assert (told.returncode, told.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert told.stderr.startswith("RANK: 3: ")
+
+
+def test_unknown_flags_are_refused(tmp_path: Path) -> None:
+    told = ekipl("train --k 1", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "unrecognized arguments: --k" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("ekipl ", set(COMMANDS)),
+        ("ekipl ev", set(COMMANDS)),  # the shell narrows it down
+        ("ekipl train task=", {"task=counting", "task=spatial", "task=structure"}),
+        (
+            "ekipl train N=1 model=qwen2",
+            {"model=qwen2vl_2b", "model=qwen2vl_7b", "model=qwen25vl_3b", "model=qwen25vl_7b"},
+        ),
+        ("ekipl passk passk.s", {"passk.samples="}),
+        ("ekipl nope x", set()),
+    ],
+)
+def test_completion(line: str, offered: set[str], tmp_path: Path) -> None:
+    told = ekipl("-sc query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert set(told.stdout.split()) == offered
+    assert told.stderr == ""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="completion of bash")
+def test_completion_in_bash(tmp_path: Path) -> None:
+    script = tmp_path / "ekipl"
+    script.write_text(f"#!{sys.executable}\nfrom ekipl.cli import main\nmain()\n")
+    script.chmod(0o755)
+    program = (
+        'eval "$(ekipl -sc install=bash)"; complete -p ekipl >/dev/null || exit 3\n'
+        'COMP_LINE="ekipl train task=s"; COMP_POINT=18; COMP_CWORD=2; hydra_bash_completion; echo "${COMPREPLY[@]}"'
+    )
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    told = subprocess.run(
+        ["bash", "--norc", "-c", program], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert told.stdout == "task=spatial task=structure\n", told.stderr
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_what_the_checkout_has(tmp_path: Path) -> None:
+    """Built and installed elsewhere, it composes from its own config tree and has the built-in model."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    source = tmp_path / "source"
+    for name in ("ekipl", "conf"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, timeout=300)
+    [wheel] = tmp_path.glob("ekipl-*.whl")
+    site = tmp_path / "site"
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True, timeout=300
+    )
+
+    assert files(site / "ekipl" / "conf") == files(ROOT / "conf")
+    checkpoint = files(site / "ekipl" / "tiny" / "checkpoint")
+    assert "config.json" in checkpoint
+    assert checkpoint == files(ROOT / "ekipl" / "tiny" / "checkpoint")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    told = ekipl("train --info searchpath", cwd=elsewhere, PYTHONPATH=str(site))
+    assert f"{site}/ekipl/conf" in told.stdout
+    assert ekipl("train --cfg job", cwd=elsewhere, PYTHONPATH=str(site)).stdout.startswith("'N': 8")
