@@ -117,12 +117,14 @@ _EQUATION = re.compile(r"[^<>!]*=([^=]*)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"(?<![A-Za-z])(?!(?:sqrt|frac|pi|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z]))[A-Za-z]{2,}")
-_SEVERAL = re.compile(r"[0-9]\s+[0-9]|\\boxed|\\[(\[]")
+_SPACE = re.compile(r"\\(?:[,;:! ]|q?quad(?![A-Za-z]))|~")
+_SEVERAL = re.compile(r"[0-9]\s+[0-9]|[0-9]\s*_|\\boxed|\\[(\[]")
 _SPELLINGS = (
     (re.compile(r"√\s*([0-9]+)|(?:√|(?<!\\)sqrt)\s*\(([^()]*)\)"), lambda found: rf"\sqrt{{{found[1] or found[2]}}}"),
     (re.compile(r"√"), lambda found: r"\sqrt"),
     (re.compile(r"π|(?<![A-Za-z\\])pi(?![A-Za-z])"), lambda found: r"\pi "),
     (re.compile(r"\*\*"), lambda found: "^"),
+    (re.compile(r"\)\s*\("), lambda found: r")\cdot ("),
     (re.compile(r"[*×·]"), lambda found: r"\cdot "),
 )
 
@@ -139,7 +141,7 @@ def number(answer: str) -> str:
 def _expression(text: str) -> str:
     text = text.replace("−", "-").replace(r"\%", "%")
     equation = _EQUATION.fullmatch(text)
-    text = " ".join(_TEXT.sub(r" \1", equation[1] if equation else text).split())
+    text = " ".join(_SPACE.sub(" ", _TEXT.sub(r" \1 ", equation[1] if equation else text)).split())
     text = _UNIT.sub("", text).strip()
     if fraction(text) is not None:
         return text

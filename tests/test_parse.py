@@ -105,6 +105,7 @@ def test_fraction() -> None:
         (r"30^\circ", "30"),
         ("12 cm^2", "12"),
         (r"$5\text{ cm}$", "5"),
+        (r"5\,\mathrm{cm}", "5"),
         ("10√2", r"10\sqrt{2}"),
         ("√{13}", r"\sqrt{13}"),
         ("sqrt(3)/2", r"\sqrt{3}/2"),
@@ -118,7 +119,19 @@ def test_number(text: str, expression: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "three", "3 or 4", "3 4", "3 objects in row 7", r"\boxed{3} or \boxed{4}", "1" * 501]
+    "text",
+    [
+        "",
+        "three",
+        "3 or 4",
+        "3 4",
+        "3 objects in row 7",
+        r"3\,4",
+        r"3\mathrm{or}4",
+        "3_4",
+        r"\boxed{3} or \boxed{4}",
+        "1" * 501,
+    ],
 )
 def test_no_single_number(text: str) -> None:
     assert parse.number(text) == ""
