@@ -25,7 +25,14 @@ Write = Callable[..., Path]
 
 COUNTING: list[Row] = [
     {"id": "c-1", "image": "a.png", "problem": "How many cubes?", "answer": "3"},
-    {"id": "c-2", "image": ["b.png"], "problem": "How many spheres?", "solution": "<answer> 4 </answer>"},
+    {
+        "id": "c-2",
+        "image": ["b.png"],
+        "problem": "How many?",
+        "answer": None,
+        "solution": "<answer> 4 </answer>",
+        "cot": None,
+    },
 ]
 STRUCTURE: list[Row] = [
     {"id": "geomath-1", "image": "a.png", "problem": "Find x. Choices: A. 30 B. 40", "answer": "B"},
@@ -213,6 +220,7 @@ def test_many_faults_are_counted(write: Write) -> None:
         ("[]", "not a JSON array"),
         ("[" * 200_000, "recursion"),
         (b"[\xff]", "utf-8"),
+        ("[" + "1" * 5000 + "]", "digits"),
     ],
 )
 def test_files_that_are_no_json(write: Write, content: str | bytes, expected: str) -> None:

@@ -49,7 +49,7 @@ def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, Ans
     Raises:
         ValueError: it is no text, or not of a kind that the task has; its text says so.
     """
-    text = row.get("answer", row.get("solution"))
+    text = row.get("solution") if row.get("answer") is None else row["answer"]
     if not isinstance(text, str) or not text.strip():
         raise ValueError("answer: missing" if text is None else f"answer: {reprlib.repr(text)}: not a text")
     block = parse.answer_block(text)

@@ -149,7 +149,7 @@ def _load(path: Path) -> list[Any]:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise UsageError(f"data: {path}: line {error.lineno} column {error.colno}: {error.msg}") from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"data: {path}: {error}") from error
     if not isinstance(rows, list) or not rows:
         raise UsageError(f"data: {path}: not a JSON array of rows")
@@ -160,7 +160,7 @@ def _faults(row: Any, task: Task, find: Callable[[str], Path | str]) -> Iterator
     if not isinstance(row, dict):
         yield f"{reprlib.repr(row)}: not an object with fields"
         return
-    texts = [("id", row.get("id")), ("problem", row.get("problem")), ("cot", row.get("cot", "none"))]
+    texts = [("id", row.get("id")), ("problem", row.get("problem")), ("cot", row.get("cot") or "none")]
     for field, value in texts:
         if not isinstance(value, str) or not value.strip():
             yield f"{field}: missing" if value is None else f"{field}: {reprlib.repr(value)}: not a text"
@@ -178,7 +178,7 @@ def _faults(row: Any, task: Task, find: Callable[[str], Path | str]) -> Iterator
 
 
 def _entry(row: Mapping[str, Any], task: Task, find: Callable[[str], Path | str]) -> _Entry:
-    metadata = {"cot": _thinking(row["cot"])} if "cot" in row else {}
+    metadata = {"cot": _thinking(row["cot"])} if row.get("cot") else {}
     images = tuple(Path(find(name)) for name in _names(row))
     return _Entry(row["id"], images, row["problem"], *gold_of(row, row["problem"], task), metadata)
 
