@@ -230,7 +230,7 @@ def _summary(split: str, scores: Sequence[Score]) -> Summary:
             key: _mean((score, reward.detail[key]) for score, reward in graded if key in reward.detail)
             for key in details
         },
-        kinds={kind: _part(part) for kind, part in kinds.items()} if len(kinds) > 1 else {},
+        kinds={kind: _part(kinds[kind]) for kind in sorted(kinds)} if len(kinds) > 1 else {},
         families={family: _part(families[family]) for family in sorted(families)},
         reasons=Counter(score.error for score in scores if score.error is not None),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,6 @@ from ekipl.tables import Table, number, percent, percent_interval, points
 PACKAGES = ("ekipl", "torch", "transformers", "numpy", "pillow", "math-verify")
 
 Evaluations = Mapping[str, Evaluation]  # by model, the first is the one that others are compared with
-
-
-def tables(title: str, evaluations: Evaluations) -> list[Table]:
-    """Accuracy; where there are such, by kind of answer and family, and against the first model."""
-    return [accuracy_table(title, evaluations), *_breakdown(evaluations), *_against_first(evaluations)]
 
 
 def accuracy_table(title: str, evaluations: Evaluations, notes: Sequence[str] = ()) -> Table:
@@ -39,13 +34,15 @@ def accuracy_table(title: str, evaluations: Evaluations, notes: Sequence[str] = 
 
 
 def write_scores(directory: Path, title: str, evaluations: Evaluations, meta: Mapping[str, Any]) -> list[Table]:
-    """Write the three files and return the tables of ``table.md``."""
-    shown = tables(title, evaluations)
+    """Write the three files; returns the tables of ``table.md`` but the longest, that of the families."""
+    shown = [accuracy_table(title, evaluations), *_against_first(evaluations)]
+    shown += _breakdown("kind of answer", evaluations, lambda summary: summary.kinds)
+    families = _breakdown("family", evaluations, lambda summary: summary.families)
     lines = ({"model": model, **score.as_row()} for model, e in evaluations.items() for score in e.scores)
     write_jsonl(directory / "scores.jsonl", lines)
     splits = [{"model": model, **as_dict(summary)} for model, summary in _rows(evaluations)]
     write_json(directory / "scores.json", {"splits": splits, "differences": _differences(evaluations), "meta": meta})
-    write_text(directory / "table.md", "\n".join(table.markdown() for table in shown))
+    write_text(directory / "table.md", "\n".join(table.markdown() for table in (*shown, *families)))
     return shown
 
 
@@ -99,14 +96,14 @@ def _ungraded(summary: Summary) -> str:
     return f"{summary.total.errors} of {summary.samples} completions could not be graded and are in no mean ({reasons})"
 
 
-def _breakdown(evaluations: Evaluations) -> list[Table]:
+def _breakdown(what: str, evaluations: Evaluations, parts: Callable[[Summary], Mapping[str, Part]]) -> list[Table]:
     rows = [
         [model, summary.split, name, str(part.problems), percent_interval(part.accuracy), str(part.errors)]
         for model, summary in _rows(evaluations)
-        for name, part in (*summary.kinds.items(), *summary.families.items())
+        for name, part in parts(summary).items()
     ]
-    header = ["model", "split", "part", "problems", "accuracy %", "errors"]
-    return [Table("By kind of answer and family", header, rows)] if rows else []
+    header = ["model", "split", what, "problems", "accuracy %", "errors"]
+    return [Table(f"By {what}", header, rows)] if rows else []
 
 
 def _part_dict(part: Part) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def bootstrap_means(
         seed: of the draws.
 
     Returns:
-        low and high, (columns,); NaN with fewer than two problems, which say nothing about their spread.
+        low and high, (columns,); NaN where all problems have one value, which says nothing about their spread.
 
     Source: B. Efron, Ann. Statist. 7 (1979) 1-26.
     """
@@ -64,14 +64,15 @@ def bootstrap_means(
     if not np.isfinite(table).all():
         raise ValueError("values must be finite")
     problems, columns = table.shape
-    if problems < 2:
+    if problems == 0:
         return np.full(columns, np.nan), np.full(columns, np.nan)
     rng = np.random.default_rng(seed)
     block = max(1, _BLOCK // problems)
     means = [_resample(table, min(block, resamples - done), rng) for done in range(0, resamples, block)]
     tail = (1 - coverage) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
-    return low, high
+    bounds = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)  # (2, C)
+    bounds[:, np.ptp(table, axis=0) < 1e-12] = np.nan
+    return bounds[0], bounds[1]
 
 
 def _resample(table: Floats, draws: int, rng: np.random.Generator) -> Floats:

@@ -12,7 +12,7 @@ from ekipl.stats import Estimate
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header, the first column left-aligned, the others right; ``notes`` stand below.
+    """Rows of text under a header, numbers right-aligned; ``notes`` stand below.
 
     Cells may hold text of models and data sets: what would steer a terminal or break the table is made harmless.
     """
@@ -25,12 +25,13 @@ class Table:
     def markdown(self) -> str:
         """A GitHub table under its title."""
         lines = [[plain(cell).replace("|", "\\|") for cell in row] for row in (self.header, *self.rows)]
-        widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
-        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        lines.insert(1, rule)
-        table = [
-            "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in lines
-        ]
+        columns = []
+        for name, *cells in zip(*lines, strict=True):
+            width = max(3, *map(len, (name, *cells)))
+            right = _is_numeric(cells)
+            rule = "-" * (width - 1) + (":" if right else "-")
+            columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in (name, rule, *cells)])
+        table = ["| " + " | ".join(row) + " |" for row in zip(*columns, strict=True)]
         notes = [f"* {plain(note)}" for note in self.notes]
         return "\n".join([f"### {plain(self.title)}", "", *table, "", *notes, *([""] if notes else [])])
 
@@ -45,14 +46,18 @@ class Table:
         from rich.text import Text
 
         drawn = Drawn(title=Text(plain(self.title), style="bold"), box=box.SIMPLE_HEAD, title_justify="left")
-        for place, name in enumerate(self.header):
-            drawn.add_column(Text(plain(name)), justify="right" if place else "left")
+        for name, *cells in zip(self.header, *self.rows, strict=True):
+            drawn.add_column(Text(plain(name)), justify="right" if _is_numeric(cells) else "left")
         for row in self.rows:
             drawn.add_row(*(Text(plain(cell)) for cell in row))
         console = Console()
         console.print(drawn)
         for note in self.notes:
             console.print(Text(plain(note)))
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    return all(cell[:1] in "+-0123456789" for cell in cells)
 
 
 def plain(text: str) -> str:

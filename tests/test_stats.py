@@ -87,10 +87,14 @@ def test_memory_is_bounded_and_blocks_change_nothing_of_substance(monkeypatch: p
     np.testing.assert_allclose(bootstrap_means(values, resamples=5000), whole, atol=0.01)
 
 
-def test_one_problem_has_no_interval() -> None:
-    (one,) = mean_intervals([[0.5]])
-    assert one.mean == 0.5
+@pytest.mark.parametrize("problems", [1, 20])
+def test_equal_values_have_no_interval(problems: int) -> None:
+    # That 2 of 3 samples of every problem were right does not show that it is so for all problems.
+    one, other = mean_intervals([[2 / 3, i / 30] for i in range(problems)])
+    assert one.mean == pytest.approx(2 / 3)
     assert np.isnan([one.low, one.high]).all()
+    assert problems == 1 or other.low < other.mean < other.high
+    assert np.isnan(paired_difference([0.0] * problems, [1.0] * problems)[1:]).all()
 
 
 def test_values_that_are_not_finite_are_refused() -> None:

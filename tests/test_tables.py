@@ -15,6 +15,12 @@ def test_markdown() -> None:
     )
 
 
+def test_numbers_are_right_aligned_and_names_left() -> None:
+    lines = Table("t", ("model", "split", "points"), [("a", "id", "+1.0"), ("b", "ood", "-")]).markdown().splitlines()
+    assert lines[3] == "| ----- | ----- | -----: |"
+    assert lines[4] == "| a     | id    |   +1.0 |"
+
+
 def test_hostile_cells_stay_cells(capsys: pytest.CaptureFixture[str]) -> None:
     Table("t\x1b[2J", ("a",), [("x | y\n| z |\u2028",)], ("\x07",)).show()
     shown = capsys.readouterr().out

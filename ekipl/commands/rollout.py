@@ -17,8 +17,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.commands.scoring import Drawn, write_scored
     from ekipl.evaluate import draw
     from ekipl.log import progress
-    from ekipl.scores import tables
-    from ekipl.tables import show_all
+    from ekipl.scores import accuracy_table
 
     settings, directory = build.begin(cfg, "rollout")
     task = build.build_task(cfg)
@@ -36,5 +35,5 @@ def run(cfg: DictConfig) -> None:
 
     with progress(build.count(problems), "rollout") as advance:
         evaluations = write_scored(directory / "actions.jsonl", task, drawn(), settings.seed)
-    show_all(tables(f"{task.name}: {samples} actions a problem", evaluations))
+    accuracy_table(f"{task.name}: {samples} actions a problem", evaluations).show()
     print(directory / "actions.jsonl")
