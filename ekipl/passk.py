@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ekipl.errors import UsageError
-from ekipl.stats import Estimate, Floats, mean_intervals, paired_difference
+from ekipl.stats import Estimate, Floats, bootstrap_means, paired_difference
 
 T = TypeVar("T", bound=Hashable)
 
@@ -85,7 +85,7 @@ def curve(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Curve:
-    """pass@k at every k, averaged over problems, with intervals over problems.
+    """pass@k at every k, averaged over problems, with bootstrap intervals (none where all problems agree).
 
     Args:
         model: its name.
@@ -112,7 +112,8 @@ def curve(
     n = np.array([tally.graded for tally in whole.values()])  # (P,)
     c = np.array([tally.right for tally in whole.values()])  # (P,)
     passed = np.stack([pass_at_k(n, c, k) for k in ks], axis=1)  # (P, K)
-    means = mean_intervals(passed, coverage, resamples, seed)
+    low, high = bootstrap_means(passed, coverage, resamples, seed)
+    means = tuple(Estimate(*map(float, point)) for point in zip(passed.mean(axis=0), low, high, strict=True))
     return Curve(model, tuple(whole), tuple(ks), passed, means, int(n.min()), len(tallies) - len(whole))
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from ekipl.errors import UsageError
 from ekipl.passk import Tally, curve, difference, pass_at_k, tally
-from ekipl.stats import wilson
 
 n_c_k = st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
 
@@ -90,9 +89,16 @@ def test_curve_by_hand() -> None:
     # pass@1: mean of 0/4, 1/4, 4/4; pass@2: 0, 1 - C(3,2)/C(4,2) = 0.5, 1; pass@4: 0, 1, 1
     got = curve("m", of(a=(4, 0), b=(4, 1), c=(4, 4)), [1, 2, 4])
     assert [e.mean for e in got.means] == pytest.approx([1.25 / 3, 0.5, 2 / 3])
-    assert got.means[2] == wilson(2, 3)
     assert all(0 <= e.low <= e.mean <= e.high <= 1 for e in got.means)
+    assert (got.means[2].low, got.means[2].high) == (0.0, 1.0)  # of 27 resamples of 0, 1, 1 one is all 0, eight all 1
     assert (got.problems, got.samples, got.left_out) == (("a", "b", "c"), 4, 0)
+
+
+def test_where_all_problems_agree_there_is_no_interval() -> None:
+    got = curve("m", of(a=(4, 3), b=(4, 2)), [1, 4])
+    assert got.means[1].mean == 1.0
+    assert np.isnan(got.means[1][1:]).all()
+    assert not np.isnan(got.means[0]).any()
 
 
 def test_a_curve_stops_where_the_samples_stop() -> None:

@@ -44,7 +44,7 @@ def build_task(cfg: DictConfig) -> Task:
     except InstantiationException as error:
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = " ".join(str(error.__cause__ or error).split())
         raise UsageError(f"task._target_: {cfg.task['_target_']}: {reason}; see conf/task/counting.yaml") from error
     return task
 

@@ -105,9 +105,7 @@ def _curves(settings: Settings, task: Task, outcomes: Sequence[Outcome]) -> dict
     from ekipl.passk import curve, tally
 
     if not outcomes:
-        raise UsageError(
-            f"records: {', '.join(settings.records or ())}: no actions of the splits asked for; set splits"
-        )
+        raise UsageError(f"records: {', '.join(settings.records or ())}: no action in them is of the splits asked for")
     seen: dict[str, dict[str, list[tuple[str, bool | None]]]] = {}
     for one in outcomes:
         seen.setdefault(one.split, {}).setdefault(one.model, []).append((one.problem, one.right))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -54,20 +55,24 @@ def replay(paths: Sequence[str], task: Task, make: Callable[[str, Record], T]) -
     Raises:
         UsageError: unreadable files, actions of another task, or an action that is there twice: it would count twice.
     """
-    seen: set[tuple[str, str, str, int, int]] = set()
+    seen: Counter[tuple[str, str, str, int, int]] = Counter()
 
     def checked(record: Record) -> T:
         action = record.action
-        model = str(record.sampling.get("model", POLICY)) if action.source == POLICY else action.source
-        key = (model, record.split, action.problem_id, record.seed, action.index)
         if record.task != task.name:
-            raise ValueError(f"an action of the task {record.task}, not {task.name}; set task={record.task}")
-        if key in seen:
-            raise ValueError(f"sample {action.index} of {model} for {action.problem_id} is there twice; leave one out")
-        seen.add(key)
+            raise UsageError(f"records: actions of the task {record.task}, not {task.name}; set task={record.task}")
+        model = str(record.sampling.get("model", POLICY)) if action.source == POLICY else action.source
+        seen[model, record.split, action.problem_id, record.seed, action.index] += 1
         return make(model, record)
 
-    return [made for path in paths for made in map_actions(actions_file(path), checked)]
+    made = [one for path in paths for one in map_actions(actions_file(path), checked)]
+    if twice := [key for key, times in seen.items() if times > 1]:
+        model, split, problem, _, index = twice[0]
+        raise UsageError(
+            f"records: {', '.join(paths)}: {len(twice)} samples are there more than once "
+            f"(sample {index} of {model} for {problem} of {split}); leave the copies out"
+        )
+    return made
 
 
 def refuse_mixed(recorded: Iterable[str], sampled: Iterable[str]) -> None:
