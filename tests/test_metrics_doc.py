@@ -1,0 +1,37 @@
+"""docs/metrics.md and the code name the same metrics."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ekipl.actions import Action, Group, Problem, Reward
+from ekipl.evaluate import grade, metrics, summarize
+from ekipl.summary import step_metrics
+from ekipl.tasks.spatial import Spatial
+
+ROOT = Path(__file__).parents[1]
+LITERAL = re.compile(r'"((?:loss|time|progress)/[a-z_]+)"')
+
+
+def documented() -> set[str]:
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    return {name for name in re.findall(r"`([a-z]+/[A-Za-z_/]+)`", text) if name != "time/"}
+
+
+def written() -> set[str]:
+    """The names that the code writes, with SOURCE, SPLIT and REASON for what varies."""
+    problem = Problem("p", "spatial", "SPLIT", (), "q", "q", "change_size(0, small)", "functions")
+    actions = [Action("p", source, 0, "x", "stop", (1,), reward=Reward(1.0, 0.0)) for source in ("policy", "SOURCE")]
+    names = set(step_metrics([Group(problem, tuple(actions), (0, 1), (0.0, 0.0), {"REASON": 1})]))
+    names |= set(metrics(summarize([grade(Spatial(), problem, actions[0])])))
+    for file in ("training.py", "engine/deepspeed.py"):
+        names |= set(LITERAL.findall((ROOT / "ekipl" / file).read_text()))
+    phases = re.findall(r'clock\("([a-z]+)"\)', (ROOT / "ekipl" / "algorithm.py").read_text())
+    return {name for name in names if not name.endswith("/policy") or name == "loss/policy"} | {
+        f"time/{p}" for p in phases
+    }
+
+
+def test_every_metric_is_explained_and_every_explained_metric_is_written() -> None:
+    assert written() == documented()
