@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast, get_args
 
-from ekipl.actions import Action, Finish, Group, Problem, Reward
+from ekipl.actions import Action, Finish, Group, Reward
 from ekipl.errors import UsageError
 
 SCHEMA = 1
@@ -56,11 +56,6 @@ class Record:
     seed: int = 0
     kept: bool | None = None
     advantage: float | None = None
-
-
-def records_of(problem: Problem, actions: Iterable[Action], sampling: Sampling, seed: int) -> Iterator[Record]:
-    """One record for each action of a problem, where nothing was selected."""
-    return (Record(problem.task, problem.split, action, sampling, seed) for action in actions)
 
 
 def records_of_group(group: Group, sampling: Mapping[str, Sampling], seed: int) -> Iterator[Record]:

@@ -20,7 +20,6 @@ from ekipl.records import (
     atomic_write,
     read_actions,
     read_jsonl,
-    records_of,
     records_of_group,
     write_actions,
     write_json,
@@ -94,11 +93,6 @@ def test_a_group_says_what_was_kept_with_which_advantage(tmp_path: Path) -> None
     assert [r.action for r in got] == list(offered)
     assert [r.sampling["temperature"] for r in got] == [1.0, 1.0, 0.7]
     assert {(r.task, r.split, r.seed) for r in got} == {("counting", "train", 9)}
-
-
-def test_nothing_selected_says_nothing_of_keeping() -> None:
-    (one,) = records_of(problem(), [record().action], {"temperature": 0.5}, 4)
-    assert (one.kept, one.advantage, one.task, one.split, one.seed) == (None, None, "counting", "train", 4)
 
 
 def test_a_torn_last_line_is_named(tmp_path: Path) -> None:
