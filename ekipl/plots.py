@@ -56,6 +56,8 @@ def provenance(path: Path, rows: Sequence[Row]) -> bool:
     Returns:
         False when the rows hold no shares; then no file is written.
     """
+    from matplotlib.ticker import MaxNLocator
+
     sources = sorted(_names(rows, "share/offered/"), key=lambda source: (source != POLICY, source))
     steps = [row for row in rows if any(f"share/offered/{source}" in row for source in sources)]
     if not steps:
@@ -72,7 +74,7 @@ def provenance(path: Path, rows: Sequence[Row]) -> bool:
             layers = np.broadcast_to(areas, (len(sources), len(ends)))
             axes.stackplot(ends, layers, labels=[_label(source) for source in sources], colors=colours)
             axes.set(xlabel="step", xlim=(ends[0], ends[-1]), ylim=(0, 100))
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return True
 
 
