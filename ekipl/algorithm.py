@@ -31,6 +31,8 @@ class Plan:
         selection: which G are kept.
         baseline: Eq. 1.
         drop_below_baseline: leave out external actions whose advantage is negative.
+        rank: of this process among ``processes`` that share each batch; it takes every ``processes``-th problem.
+        processes: how many share a batch.
     """
 
     N: int
@@ -43,6 +45,8 @@ class Plan:
     selection: Selection = field(default_factory=Selection)
     baseline: Baseline = field(default_factory=Baseline)
     drop_below_baseline: bool = False
+    rank: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def train(
             engine.refresh_reference()
         clock = Clock()
         with clock("data"):
-            batch = [problems[i] for i in next(batches)]
+            batch = [problems[i] for i in next(batches)[plan.rank :: plan.processes]]
         groups = tuple(choose(batch, task, policy, external, plan, number, clock))
         with clock("prepare"):
             prepared = engine.prepare(groups)

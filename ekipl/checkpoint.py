@@ -7,6 +7,10 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ekipl.processes import Processes
 
 STATE = "state.json"  # written last: a folder without it is not a checkpoint
 
@@ -22,16 +26,23 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def save(directory: Path, step: int, write: Callable[[Path], None], keep: int) -> Path:
-    """Write ``directory/step-N`` under another name, move it in place, then remove all but the newest ``keep``."""
+def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, processes: Processes) -> None:
+    """Write ``directory/step-N`` under another name, move it in place, then remove all but the newest ``keep``.
+
+    Called by all processes; ``write`` runs on each of them, the rest is the first one's.
+    """
     target = directory / f"step-{step}"
     partial = directory / f"step-{step}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    if processes.first:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    processes.wait()
     write(partial)
-    (partial / STATE).write_text(json.dumps({"step": step}) + "\n")
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    for old in checkpoints(directory)[keep:]:
-        shutil.rmtree(old)
-    return target
+    processes.wait()
+    if processes.first:
+        (partial / STATE).write_text(json.dumps({"step": step}) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        for old in checkpoints(directory)[keep:]:
+            shutil.rmtree(old)
+    processes.wait()

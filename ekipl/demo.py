@@ -12,10 +12,12 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from math import nan
 from pathlib import Path
 from typing import Any
 
-from ekipl.tables import Table, percent
+from ekipl.stats import Estimate
+from ekipl.tables import Table, percent_interval
 
 PROBLEMS = 200  # of each split; the interval of an accuracy is about 7 points wide on either side
 
@@ -85,8 +87,8 @@ def _mean(split: dict[str, Any]) -> float:
 
 
 def _cell(split: dict[str, Any]) -> str:
-    value = split["accuracy"]
-    return f"{percent(value['mean'])} ({percent(value['low'])} to {percent(value['high'])})"
+    value = {key: nan if number is None else number for key, number in split["accuracy"].items()}
+    return percent_interval(Estimate(value["mean"], value["low"], value["high"]))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -95,6 +95,10 @@ class Engine(Protocol):
 
     def update(self, batch: Any) -> dict[str, float]:
         """One optimiser step on the prepared batch; returns its metrics."""
+        ...
+
+    def named_weights(self) -> Iterator[tuple[str, Any]]:
+        """The policy's whole tensors by their Hugging Face names, one after another, on every process."""
         ...
 
     def save(self, directory: str) -> None:

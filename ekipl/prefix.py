@@ -117,7 +117,12 @@ class ActionScorer(nn.Module):
         self.temperature = temperature
         self.suppressed = suppressed
 
-    def forward(self, prompts: Prompts, rows: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def chunks(self, tokens: int) -> int:
+        """Pieces in which the logits of this many tokens are computed, so that not all exist at once."""
+        vocabulary: int = self.model.config.get_text_config().vocab_size
+        return -(-tokens * vocabulary // CHUNK_ELEMENTS)
+
+    def forward(self, prompts: Prompts, rows: Tensor, tokens: Tensor, mask: Tensor, chunks: int) -> Tensor:
         """Log-probabilities (A, T), 0 on padding.
 
         Args:
@@ -125,6 +130,7 @@ class ActionScorer(nn.Module):
             rows: (A,) the prompt of each action.
             tokens: (A, T), padded on the right.
             mask: (A, T).
+            chunks: of the logits; processes that share the head's parameters must all take equally many.
         """
         prefix = encode_prefix(self.model, prompts).repeat(rows)
         hidden = prefix.last_hidden[:, None]  # (A, 1, H)
@@ -132,16 +138,14 @@ class ActionScorer(nn.Module):
             later = continue_from(self.model, prefix, tokens[:, :-1], mask[:, :-1].long())  # (A, T-1, H)
             hidden = torch.cat([hidden, later], dim=1)  # (A, T, H)
         real = mask.bool()
-        logp = self._chosen(hidden[real], tokens[real])  # (tokens,)
+        logp = self._chosen(hidden[real], tokens[real], chunks)  # (tokens,)
         return torch.zeros_like(mask).masked_scatter(real, logp)
 
-    def _chosen(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probability of each token, in chunks, so that not all logits exist at once. (n, H), (n,) -> (n,)."""
-        vocabulary = self.model.config.get_text_config().vocab_size
-        size = max(1, CHUNK_ELEMENTS // vocabulary)
-        if len(tokens) <= size:
+    def _chosen(self, hidden: Tensor, tokens: Tensor, chunks: int) -> Tensor:
+        """Log-probability of each token. (n, H), (n,) -> (n,)."""
+        if chunks <= 1:
             return self._chunk(hidden, tokens)
-        pieces = zip(torch.split(hidden, size), torch.split(tokens, size), strict=True)
+        pieces = zip(torch.tensor_split(hidden, chunks), torch.tensor_split(tokens, chunks), strict=True)
         return torch.cat([checkpoint(self._chunk, h, t, use_reentrant=False) for h, t in pieces])
 
     def _chunk(self, hidden: Tensor, tokens: Tensor) -> Tensor:

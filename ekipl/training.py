@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl import checkpoint
-from ekipl.actions import POLICY, Problem
+from ekipl.actions import POLICY, Group, Problem
 from ekipl.advantages import Baseline
 from ekipl.algorithm import Plan, Step, train
-from ekipl.interfaces import Logger
+from ekipl.interfaces import Logger, Task
+from ekipl.log import Loggers
 from ekipl.records import Sampling, records_of_group, write_actions, write_text
 from ekipl.selection import Selection
 from ekipl.summary import advice, step_metrics, too_few
@@ -24,65 +26,91 @@ if TYPE_CHECKING:
 
     from ekipl.config import Settings
     from ekipl.engine.deepspeed import DeepSpeedEngine
+    from ekipl.models import VLM
+    from ekipl.processes import Processes
+    from ekipl.rollout.hf import HFSampler
 
 RECENT = 5  # steps over which dead groups are averaged before something is said
 
 
 def run_training(cfg: DictConfig, directory: Path) -> None:
-    """Train as ``cfg`` says; a directory that holds checkpoints is gone on with.
+    """Train as ``cfg`` says, in each of the processes; a directory that holds checkpoints is gone on with.
 
     What can be refused is refused before weights load: settings, data, keys.
     """
     from ekipl.commands import build
     from ekipl.config import check
+    from ekipl.log import progress
 
     settings = check(cfg, "train")
     task, data = build.build_task(cfg), build.build_data(settings)
-    problems = data.problems(task, settings.data.train_split, settings.data.train_limit)
+    problems = data.problems(task, "train", settings.data.train_limit)
     held_out = _held_out(settings, task.splits, lambda split, limit: data.problems(task, split, limit))
     pool = build.build_pool(settings)
     done = checkpoint.checkpoints(directory / "checkpoints")
     first_step = checkpoint.step_of(done[0]) if done else 0
-    logger = build.build_logger(settings, directory, first_step if done else None)
 
-    from ekipl.evaluate import evaluate, metrics
-    from ekipl.rollout.hf import HFSampler
+    from ekipl.processes import join
 
-    vlm = build.load_policy(settings)
-    if settings.model.freeze_vision:
-        vlm.model.model.visual.requires_grad_(False)
-    engine = _engine(settings, vlm)
+    processes = join()
+    logger = build.build_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
+    engine, policy, judge = _policy(settings, processes)
     if done:
         engine.load_state(done[0])
-    policy = HFSampler(vlm, build.decoding_of(settings.rollout), settings.rollout.batch_size)
-    judge = HFSampler(vlm, build.decoding_of(settings.evaluation), settings.rollout.batch_size)
+        policy.load_weights(engine)
     sampling = {
         POLICY: build.policy_sampling(settings.model.path, policy.decoding),
         **build.external_sampling(settings),
     }
 
     def measure() -> dict[str, float]:
-        values: dict[str, float] = {}
-        for split in held_out:
-            values |= metrics(evaluate(judge, task, split, settings.evaluation.samples, settings.seed))
-        return values
+        return _evaluate(judge, task, held_out, settings, processes)
 
-    from ekipl.log import progress
-
-    total = settings.I * settings.B
-    with progress(total - first_step, "train") as advance:
-        record = Record(directory, settings, engine, logger, sampling, measure, advance)
+    with progress(settings.I * settings.B - first_step, "train") as advance:
+        record = Record(directory, settings, processes, engine, logger, sampling, measure, advance)
         if first_step == 0:
             record.baseline()
         try:
-            train(problems, task, policy, pool, engine, plan_of(settings), record.after_step, first_step)
+            plan = plan_of(settings, processes.rank, processes.size)
+            train(problems, task, policy, pool, engine, plan, record.after_step, first_step)
         finally:
             pool.close()
             logger.close()
     record.finish()
 
 
-def plan_of(settings: Settings) -> Plan:
+def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, HFSampler, HFSampler]:
+    """The engine, and the samplers of rollouts and of evaluation."""
+    from ekipl.commands import build
+    from ekipl.rollout.hf import HFSampler
+
+    vlm = build.load_policy(settings)
+    if settings.model.freeze_vision:
+        vlm.model.model.visual.requires_grad_(False)
+    own_copy = settings.engine.zero_stage == 3  # sampling needs whole weights; ranks decode different lengths
+    sampled = replace(vlm, model=copy.deepcopy(vlm.model)) if own_copy else vlm
+    engine = _engine(settings, vlm, processes)
+
+    def sampler(section: Any) -> HFSampler:
+        return HFSampler(sampled, build.decoding_of(section), settings.rollout.batch_size, own_copy)
+
+    return engine, sampler(settings.rollout), sampler(settings.evaluation)
+
+
+def _evaluate(
+    judge: HFSampler, task: Task, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
+) -> dict[str, float]:
+    """Metrics of every held-out split; each process takes its share of the problems."""
+    from ekipl.evaluate import evaluate, metrics, summarize
+
+    values: dict[str, float] = {}
+    for split in held_out:
+        part = evaluate(judge, task, processes.mine(split), settings.evaluation.samples, settings.seed)
+        values |= metrics(summarize(score for scores in processes.gather(part.scores) for score in scores))
+    return values
+
+
+def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Plan:
     """The paper's symbols, selection and baseline of Eq. 1."""
     objective, selection = settings.objective, settings.selection
     return Plan(
@@ -96,10 +124,12 @@ def plan_of(settings: Settings) -> Plan:
         selection=Selection(selection.rule, selection.contrast, selection.ties),
         baseline=Baseline(objective.baseline, objective.std),
         drop_below_baseline=objective.below_baseline == "drop",
+        rank=rank,
+        processes=processes,
     )
 
 
-def _engine(settings: Settings, vlm: Any) -> DeepSpeedEngine:
+def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngine:
     from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
     from ekipl.grpo import Objective
 
@@ -127,6 +157,7 @@ def _engine(settings: Settings, vlm: Any) -> DeepSpeedEngine:
         mu=settings.mu,
         zero_stage=engine.zero_stage,
         micro_batch=engine.micro_batch,
+        processes=processes,
     )
 
 
@@ -145,6 +176,7 @@ class Record:
 
     directory: Path
     settings: Settings
+    processes: Processes
     engine: DeepSpeedEngine
     logger: Logger
     sampling: Mapping[str, Sampling]  # how each source samples, for the action files
@@ -159,23 +191,26 @@ class Record:
             self.logger.log(0, {"progress/problems": 0.0, **self._evaluate()})
 
     def after_step(self, step: Step) -> None:
-        """Write what the step did; evaluate and save when it is time."""
+        """Write what the step did on all processes; evaluate and save when it is time."""
+        groups = [group for part in self.processes.gather(_without_images(step.groups)) for group in part]
         metrics = {
             "progress/problems": float(step.number * self.settings.problems_per_step),
-            **step_metrics(step.groups),
+            **step_metrics(groups),
             **step.update,
             **{f"time/{phase}": seconds for phase, seconds in step.seconds.items()},
             "time/step": sum(step.seconds.values()),
         }
-        self._write_actions(step)
+        if self.processes.first:
+            self._write_actions(step.number, groups)
         last = step.number == self.settings.I * self.settings.B
         if self._due(self.settings.evaluation.every, step.number, last):
             metrics |= self._evaluate()
         self.logger.log(step.number, metrics)
-        self._warn(step, metrics)
+        if self.processes.first:
+            self._warn(step.number, groups, metrics)
         if self._due(self.settings.checkpoint.every, step.number, last):
             folder, keep = self.directory / "checkpoints", self.settings.checkpoint.keep
-            checkpoint.save(folder, step.number, self.engine.save_state, keep)
+            checkpoint.save(folder, step.number, self.engine.save_state, keep, self.processes)
         self.advance(1)
 
     def finish(self) -> None:
@@ -185,9 +220,10 @@ class Record:
         model = self.directory / "model"
         if not model.exists():
             self.engine.save(str(model))
-        page = write_report(self.directory)
-        write_text(self.directory / "summary.md", page)
-        print(page)
+        if self.processes.first:
+            page = write_report(self.directory)
+            write_text(self.directory / "summary.md", page)
+            print(page)
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:
@@ -199,17 +235,21 @@ class Record:
             values = self.measure()
         return {**values, "time/evaluate": clock.seconds["evaluate"]}
 
-    def _write_actions(self, step: Step) -> None:
-        seed = self.settings.seed
-        records = (r for group in step.groups for r in records_of_group(group, self.sampling, seed))
-        write_actions(self.directory / "actions" / f"step-{step.number:06d}.jsonl", records)
+    def _write_actions(self, number: int, groups: Sequence[Group]) -> None:
+        records = (r for group in groups for r in records_of_group(group, self.sampling, self.settings.seed))
+        write_actions(self.directory / "actions" / f"step-{number:06d}.jsonl", records)
 
-    def _warn(self, step: Step, metrics: Mapping[str, float]) -> None:
+    def _warn(self, number: int, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
         """Say once what keeps a run from learning, in plain words."""
         self.dead.append(metrics["group/frac_zero_variance"])
         recent = list(self.dead) if len(self.dead) == RECENT else []
-        words = (advice(recent, step.groups, self.settings.G), too_few(step.groups, self.settings.G))
+        words = (advice(recent, groups, self.settings.G), too_few(groups, self.settings.G))
         for kind, text in zip(("dead", "few"), words, strict=True):
             if text is not None and kind not in self.said:
                 self.said.add(kind)
-                print(f"ekipl train: warning: step {step.number}: {text}", file=sys.stderr)
+                print(f"ekipl train: warning: step {number}: {text}", file=sys.stderr)
+
+
+def _without_images(groups: Sequence[Group]) -> list[Group]:
+    """What the other processes need to know of these groups."""
+    return [replace(group, problem=replace(group.problem, images=())) for group in groups]

@@ -75,7 +75,7 @@ def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
     mask = torch.tensor([[1.0] * len(a.tokens or ()) + [0.0] * (longest - len(a.tokens or ())) for _, a, _ in actions])
     advantages = torch.tensor([adv for _, _, adv in actions])
     external = torch.tensor([a.source != POLICY for _, a, _ in actions])
-    arguments = encode_prompts(vlm, PROBLEMS), torch.tensor([row for row, _, _ in actions]), tokens, mask
+    arguments = encode_prompts(vlm, PROBLEMS), torch.tensor([row for row, _, _ in actions]), tokens, mask, 1
     objective, losses = Objective(beta=0.1, max_tokens=8), []
     with torch.no_grad():
         ref = ActionScorer(reference.model, 1.0, vlm.suppressed)(*arguments)

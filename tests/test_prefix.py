@@ -63,11 +63,8 @@ def plain(vlm: VLM, number: int, tokens: list[int], temperature: float) -> torch
     return logits.log_softmax(-1).gather(-1, torch.tensor(tokens)[:, None])[:, 0]
 
 
-@pytest.mark.parametrize("chunk", [2**24, 4096])
-def test_values_and_gradients_equal_the_plain_computation(
-    vlm: VLM, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ekipl.prefix.CHUNK_ELEMENTS", chunk)  # the second value cuts the logits into several chunks
+@pytest.mark.parametrize("chunks", [1, 5, 40])  # 40: more than there are tokens
+def test_values_and_gradients_equal_the_plain_computation(vlm: VLM, chunks: int) -> None:
     generator = torch.Generator().manual_seed(0)
     longest = max(t for _, t in LENGTHS)
     tokens = torch.randint(20, 200, (len(LENGTHS), longest), generator=generator)
@@ -75,7 +72,7 @@ def test_values_and_gradients_equal_the_plain_computation(
     weights = torch.randn(mask.shape, generator=generator) * mask
     rows = torch.tensor([p for p, _ in LENGTHS])
 
-    shared = ActionScorer(vlm.model, 0.7, vlm.suppressed)(encode_prompts(vlm, PROBLEMS), rows, tokens, mask)
+    shared = ActionScorer(vlm.model, 0.7, vlm.suppressed)(encode_prompts(vlm, PROBLEMS), rows, tokens, mask, chunks)
     assert shared[mask == 0].abs().sum() == 0
     (shared * weights).sum().backward()
     gradients = {n: p.grad.clone() for n, p in vlm.model.named_parameters() if p.grad is not None}
@@ -96,8 +93,8 @@ def test_a_prompt_does_not_depend_on_its_neighbours(vlm: VLM) -> None:
     scorer = ActionScorer(vlm.model, 1.0, vlm.suppressed)
     tokens, mask = torch.tensor([[30, 31, 32]]), torch.ones(1, 3)
     for number, one in enumerate(PROBLEMS):
-        alone = scorer(encode_prompts(vlm, [one]), torch.tensor([0]), tokens, mask)
-        together = scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([number]), tokens, mask)
+        alone = scorer(encode_prompts(vlm, [one]), torch.tensor([0]), tokens, mask, 1)
+        together = scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([number]), tokens, mask, 1)
         assert (alone - together).abs().max() < 1e-5
 
 

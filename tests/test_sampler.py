@@ -47,7 +47,7 @@ def test_log_probabilities_are_those_of_the_learner(vlm: VLM) -> None:
     sampled = torch.tensor([[*(a.logprobs or ()), *[0.0] * (length - len(a.logprobs or ()))] for _, a in flat])
     with torch.no_grad():
         scorer = ActionScorer(vlm.model, 0.7, vlm.suppressed)
-        scored = scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([row for row, _ in flat]), tokens, mask)
+        scored = scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([row for row, _ in flat]), tokens, mask, 1)
     assert (scored - sampled).abs().max() < 1e-4
 
 

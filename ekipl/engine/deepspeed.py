@@ -1,25 +1,27 @@
-"""The engine: GRPO updates with DeepSpeed, on CPU (gloo) or GPU (NCCL)."""
+"""The engine: GRPO updates with DeepSpeed, on CPU (gloo) or GPU (NCCL), ZeRO stage 0, 2 or 3, one process or many."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_model, save_model
-from torch import Tensor
-from torch._C._distributed_c10d import HashStore
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from ekipl.actions import POLICY, Action, Group
-from ekipl.grpo import Objective, loss
-from ekipl.models import VLM, Prompts, encode_prompts
+from ekipl.actions import POLICY, Group
+from ekipl.engine.batch import MicroBatch, ids, micro_batches
+from ekipl.grpo import Loss, Objective, loss
+from ekipl.models import VLM
 from ekipl.prefix import ActionScorer
+from ekipl.processes import Processes, join
 
-METRICS = ("loss", "policy", "kl", "clipped", "surprise", "external_probability")
+REFERENCE = "reference.safetensors"
 
 
 @dataclass(frozen=True)
@@ -49,23 +51,8 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """Some problems' kept actions as tensors: P prompts, A actions, T tokens."""
-
-    prompts: Prompts
-    rows: Tensor  # (A,) the prompt of each action
-    tokens: Tensor  # (A, T)
-    mask: Tensor  # (A, T) float
-    advantages: Tensor  # (A,)
-    external: Tensor  # (A,) bool
-    weights: Tensor  # (A, T)
-    old: Tensor | None = None  # (A, T) log pi_old; None: the first update is made at pi_old itself
-    ref: Tensor | None = None  # (A, T) log pi_ref
-
-
-@dataclass(frozen=True)
 class Batch:
-    """What ``update`` needs, ``mu`` times over; ``counts`` are tokens of the policy and of external models."""
+    """What ``update`` needs, ``mu`` times over; token counts are over all processes."""
 
     micro_batches: tuple[MicroBatch, ...]
     own_tokens: float
@@ -73,7 +60,7 @@ class Batch:
 
 
 class DeepSpeedEngine:
-    """Algorithm 1's updates. One process and ZeRO-0 on CPU is the smallest instance of the same code."""
+    """Algorithm 1's updates, with the parameters sharded over the processes by ZeRO."""
 
     def __init__(
         self,
@@ -85,37 +72,38 @@ class DeepSpeedEngine:
         mu: int,
         zero_stage: int = 0,
         micro_batch: int = 4,
+        processes: Processes | None = None,
     ) -> None:
         """``micro_batch`` is the number of problems in one forward and backward pass."""
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
         import deepspeed
 
+        # The shared-memory collectives would be compiled on first use: half a minute, and only where a compiler is.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        self.processes = processes or join()
+        deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
         self.vlm = vlm
         self.objective = objective
         self.mu = mu
+        self.zero_stage = zero_stage
         self.micro_batch = micro_batch
-        scorer = ActionScorer(vlm.model, temperature, vlm.suppressed)
+        self.scorer = scorer = ActionScorer(vlm.model, temperature, vlm.suppressed)
+        config = _config(zero_stage, optimizer, vlm.model.dtype)
+        self.reference: Any = None
+        if objective.beta > 0:
+            self.reference = copy.deepcopy(scorer).eval().requires_grad_(False)
+            if zero_stage == 3:  # sharded like the policy
+                self.reference = deepspeed.initialize(model=self.reference, config=_without_optimizer(config))[0]
         parameters = [p for p in vlm.model.parameters() if p.requires_grad]
         adamw = torch.optim.AdamW(parameters, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(adamw, optimizer.factor)
-        _join_processes(deepspeed)
-        self.engine: Any = deepspeed.initialize(
-            model=scorer,
-            optimizer=adamw,
-            lr_scheduler=schedule,
-            config=_config(zero_stage, optimizer, vlm.model.dtype),
-            dist_init_required=False,
-        )[0]
-        self.reference: ActionScorer | None = None
+        self.engine: Any = deepspeed.initialize(model=scorer, optimizer=adamw, lr_scheduler=schedule, config=config)[0]
+        self.engine.eval()
 
     def refresh_reference(self) -> None:
         """pi_ref <- pi_theta; with beta = 0 no reference exists."""
-        if self.objective.beta == 0:
-            return
-        if self.reference is None:
-            self.reference = copy.deepcopy(self.engine.module).eval().requires_grad_(False)
-        else:
-            self.reference.load_state_dict(self.engine.module.state_dict())
+        if self.reference is not None:
+            _copy(self.engine.module, getattr(self.reference, "module", self.reference))
 
     @torch.no_grad()
     def prepare(self, groups: Sequence[Group]) -> Batch:
@@ -123,125 +111,139 @@ class DeepSpeedEngine:
 
         Groups without gradient are left out where that changes nothing (beta = 0); the aggregation still counts them.
         """
-        actions = [action for group in groups for action in group.actions]
-        total_tokens = sum(len(_tokens(action)) for action in actions)
+        lengths = [(len(ids(a)), a.source == POLICY) for group in groups for a in group.actions]
         live = [g for g in groups if g.kept and (self.objective.beta > 0 or not g.dead)]
-        micro_batches = []
-        for start in range(0, len(live), self.micro_batch):
-            micro = self._tensors(live[start : start + self.micro_batch], len(actions), total_tokens)
-            old = self._log_probabilities(self.engine.module, micro) if self.mu > 1 else None
-            ref = self._log_probabilities(self.reference, micro) if self.reference is not None else None
-            micro_batches.append(MicroBatch(**{**vars(micro), "old": old, "ref": ref}))
-        external = sum(float(m.mask[m.external].sum()) for m in micro_batches)
-        own = sum(float(m.mask.sum()) for m in micro_batches) - external
-        return Batch(tuple(micro_batches), own, external)
+        trained = [(len(ids(a)), a.source == POLICY) for group in live for a in group.actions]
+        actions, tokens, own, external = self.processes.total(
+            [
+                len(lengths),
+                sum(length for length, _ in lengths),
+                sum(length for length, is_own in trained if is_own),
+                sum(length for length, is_own in trained if not is_own),
+            ]
+        )
+        count = self.processes.most(-(-len(live) // self.micro_batch))
+        prepared = micro_batches(self.vlm, self.objective, live, actions, tokens, self.micro_batch, count)
+        wanted = self.processes.gather([self.scorer.chunks(int(micro.mask.sum())) for micro in prepared])
+        for place, micro in enumerate(prepared):
+            micro = replace(micro, chunks=max(chunks[place] for chunks in wanted))
+            old = self._score(self.engine, micro) if self.mu > 1 else None
+            ref = self._score(self.reference, micro) if self.reference is not None else None
+            prepared[place] = replace(micro, old=old, ref=ref)
+        return Batch(tuple(prepared), own, external)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimiser step. Without any gradient in the batch nothing moves, and ``loss/skipped`` is 1."""
+        rate = float(self.engine.get_lr()[0])
         if not batch.micro_batches:
-            return {"loss/skipped": 1.0, "loss/learning_rate": self._learning_rate()}
+            return {"loss/skipped": 1.0, "loss/learning_rate": rate}
         self.engine.train()
-        sums = dict.fromkeys(METRICS, 0.0)
-        rate = self._learning_rate()
+        sums = [0.0] * len(Loss._fields)
         for number, micro in enumerate(batch.micro_batches, start=1):
-            logp = self.engine(micro.prompts, micro.rows, micro.tokens, micro.mask)  # (A, T)
+            logp = self._score(self.engine, micro)  # (A, T)
             old = logp.detach() if micro.old is None else micro.old
+            counted = (micro.weights > 0).float()  # (A, T)
             result = loss(
-                self.objective, logp, old, micro.ref, micro.advantages, micro.external, micro.mask, micro.weights
+                self.objective, logp, old, micro.ref, micro.advantages, micro.external, counted, micro.weights
             )
             self.engine.set_gradient_accumulation_boundary(number == len(batch.micro_batches))
-            self.engine.backward(result.value)
+            self.engine.backward(result.value * self.processes.size)  # DeepSpeed averages over the processes
             norm = self._gradient_norm()
             self.engine.step()
-            for name, value in zip(METRICS, result, strict=True):
-                sums[name] += float(value.detach())
+            sums = [total + float(value.detach()) for total, value in zip(sums, result, strict=True)]
         self.engine.eval()
-        tokens = batch.own_tokens + batch.external_tokens
-        metrics = {
-            "loss/total": sums["loss"],
-            "loss/policy": sums["policy"],
-            "loss/clip_fraction": sums["clipped"] / tokens,
-            "loss/entropy": sums["surprise"] / max(batch.own_tokens, 1.0),
-            "loss/grad_norm": self.engine.get_global_grad_norm() or norm,
+        totals = Loss(*self.processes.total(sums))  # type: ignore[arg-type]
+        return self._metrics(totals, batch) | {
+            "loss/grad_norm": float(self.engine.get_global_grad_norm() or norm),
             "loss/learning_rate": rate,
             "loss/skipped": 0.0,
         }
+
+    def _metrics(self, totals: Any, batch: Batch) -> dict[str, float]:
+        tokens = batch.own_tokens + batch.external_tokens
+        metrics = {
+            "loss/total": totals.value,
+            "loss/policy": totals.policy,
+            "loss/clip_fraction": totals.clipped / tokens,
+            "loss/entropy": totals.surprise / max(batch.own_tokens, 1.0),
+        }
         if self.reference is not None:
-            metrics["loss/kl"] = sums["kl"] / tokens
+            metrics["loss/kl"] = totals.kl / tokens
         if batch.external_tokens:
-            metrics["loss/external_probability"] = sums["external_probability"] / batch.external_tokens
+            metrics["loss/external_probability"] = totals.external_probability / batch.external_tokens
         return metrics
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The policy's whole tensors, one after another, on every process; a view that must be used before the next."""
+        for name, parameter in self.vlm.model.named_parameters():
+            with _whole([parameter]):
+                yield name, parameter.detach()
 
     def save(self, directory: str) -> None:
         """Write a folder that plain transformers (and ``vllm serve``) opens; it appears whole or not at all."""
-        target = Path(directory)
-        partial = target.with_name(target.name + ".partial")
-        self.vlm.model.save_pretrained(partial)
-        self.vlm.tokenizer.save_pretrained(partial)
-        self.vlm.image_processor.save_pretrained(partial)
-        partial.rename(target)
+        keep = self.processes.first
+        weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if keep}
+        if keep:
+            target = Path(directory)
+            partial = target.with_name(target.name + ".partial")
+            self.vlm.model.save_pretrained(partial, state_dict=weights)
+            self.vlm.tokenizer.save_pretrained(partial)
+            self.vlm.image_processor.save_pretrained(partial)
+            partial.rename(target)
+        self.processes.wait()
 
     def save_state(self, directory: Path) -> None:
         """Everything an uninterrupted run would still have: weights, optimizer, schedule, reference."""
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
         if self.reference is not None:
-            save_model(self.reference, str(directory / "reference.safetensors"))
+            reference = getattr(self.reference, "module", self.reference)
+            tensors = {}
+            for name, parameter in reference.named_parameters():
+                with _whole([parameter]):
+                    if self.processes.first:
+                        tensors[name] = parameter.detach().cpu().clone()
+            if self.processes.first:
+                save_file(tensors, directory / REFERENCE)
+        self.processes.wait()
 
     def load_state(self, directory: Path) -> None:
         """Go on from ``save_state``'s folder."""
         self.engine.load_checkpoint(str(directory), tag="engine")
-        if self.objective.beta > 0:
-            self.refresh_reference()
-            assert self.reference is not None
-            load_model(self.reference, str(directory / "reference.safetensors"))
+        if self.reference is not None:
+            tensors = load_file(directory / REFERENCE)
+            for name, parameter in getattr(self.reference, "module", self.reference).named_parameters():
+                with _whole([parameter], change=True), torch.no_grad():
+                    parameter.copy_(tensors[name])
 
-    def _learning_rate(self) -> float:
-        return float(self.engine.get_lr()[0])
+    def _score(self, scorer: Any, micro: MicroBatch) -> Tensor:
+        logp: Tensor = scorer(micro.prompts, micro.rows, micro.tokens, micro.mask, micro.chunks)  # (A, T)
+        return logp
 
     def _gradient_norm(self) -> float:
         """Of the gradients accumulated so far; DeepSpeed itself only knows it from ZeRO stage 1 on."""
+        if self.zero_stage > 0:
+            return 0.0
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
-    def _log_probabilities(self, scorer: Callable[..., Tensor], micro: MicroBatch) -> Tensor:
-        return scorer(micro.prompts, micro.rows, micro.tokens, micro.mask)
 
-    def _tensors(self, groups: Sequence[Group], actions: int, tokens: int) -> MicroBatch:
-        """Padded tensors of the groups' kept actions."""
-        prompts = encode_prompts(self.vlm, [group.problem for group in groups])
-        device = self.vlm.device
-        kept = [(row, action) for row, group in enumerate(groups) for action in group.actions]
-        length = max(len(_tokens(action)) for _, action in kept)
-        ids = [list(_tokens(action)) + [0] * (length - len(_tokens(action))) for _, action in kept]
-        ones = [[1.0] * len(_tokens(action)) + [0.0] * (length - len(_tokens(action))) for _, action in kept]
-        mask = torch.tensor(ones, device=device)  # (A, T)
-        return MicroBatch(
-            prompts=prompts,
-            rows=torch.tensor([row for row, _ in kept], device=device),
-            tokens=torch.tensor(ids, device=device),
-            mask=mask,
-            advantages=torch.tensor([a for group in groups for a in group.advantages], device=device),
-            external=torch.tensor([action.source != POLICY for _, action in kept], device=device),
-            weights=self.objective.token_weights(mask, actions, tokens),
-        )
+def _whole(parameters: list[Tensor], change: bool = False) -> AbstractContextManager[Any]:
+    """Inside, the parameters are whole on every process; what is changed is taken from process 0."""
+    import deepspeed
+
+    if not any(hasattr(p, "ds_id") for p in parameters):
+        return nullcontext()
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
+        parameters, modifier_rank=0 if change else None
+    )
+    return gathered
 
 
-def _tokens(action: Action) -> tuple[int, ...]:
-    if action.tokens is None:
-        raise ValueError(f"action {action.index} of {action.source} for {action.problem_id} has not been encoded")
-    return action.tokens
-
-
-def _join_processes(deepspeed: Any) -> None:
-    """Form the process group: the launcher's (RANK is set), or this process alone, which needs no port."""
-    # The shared-memory collectives would be compiled on first use: half a minute, and only where a compiler is.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    if "RANK" not in os.environ and not torch.distributed.is_initialized():
-        store = HashStore()
-        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-        os.environ.setdefault("LOCAL_RANK", "0")
-    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    """Weights of ``source`` into ``target``, a parameter at a time."""
+    for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):
+        with _whole([ours]), _whole([theirs], change=True), torch.no_grad():
+            theirs.copy_(ours)
 
 
 def _config(zero_stage: int, optimizer: Optimizer, dtype: torch.dtype) -> dict[str, Any]:
@@ -257,3 +259,7 @@ def _config(zero_stage: int, optimizer: Optimizer, dtype: torch.dtype) -> dict[s
         "steps_per_print": 2**31,
         "wall_clock_breakdown": False,
     }
+
+
+def _without_optimizer(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "gradient_clipping"}

@@ -22,11 +22,19 @@ class HFSampler:
     A sample depends on (seed, problem id, sample index) alone, not on what else is in its batch.
     """
 
-    def __init__(self, vlm: VLM, decoding: Decoding, batch_size: int = 128) -> None:
-        """``batch_size`` is the number of actions decoded at once."""
+    def __init__(self, vlm: VLM, decoding: Decoding, batch_size: int = 128, own_copy: bool = False) -> None:
+        """Sample from ``vlm``.
+
+        Args:
+            vlm: the model.
+            decoding: how.
+            batch_size: actions decoded at once.
+            own_copy: whether ``vlm`` is another copy of the weights than the engine's (ZeRO-3 shards the engine's).
+        """
         self.vlm = vlm
         self.decoding = decoding
         self.batch_size = batch_size
+        self.own_copy = own_copy
 
     def sample(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
         """n actions a problem, in the order of the problems."""
@@ -55,8 +63,13 @@ class HFSampler:
             return "placeholder_token"
         return replace(action, tokens=tokens)
 
+    @torch.no_grad()
     def load_weights(self, engine: Engine) -> None:
-        """Nothing to do: the engine updates the very model that is sampled from."""
+        """Take over the engine's weights; nothing to do where they are the very tensors that are sampled from."""
+        if self.own_copy:
+            ours = dict(self.vlm.model.named_parameters())
+            for name, tensor in engine.named_weights():
+                ours[name].copy_(tensor)
 
     @torch.no_grad()
     def _decode(self, pairs: Sequence[tuple[Problem, int]], seed: int) -> list[Action]:
@@ -142,7 +155,7 @@ def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> T
     rows = []
     for problem, index in pairs:
         digest = hashlib.sha256(f"{seed}\x00{problem.split}\x00{problem.id}\x00{index}".encode()).digest()
-        rows.append(np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16]))).random(length, np.float32))
+        rows.append(np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big"))).random(length, np.float32))
     return torch.from_numpy(np.stack(rows))
 
 
