@@ -37,6 +37,10 @@ ekipl --version
 eval "$(ekipl -sc install=bash)"   completion in bash"""
 
 
+class JobFailed(Exception):
+    """A job of a sweep failed and has told why; its argument is the exit code."""
+
+
 def main() -> None:
     """Run the ``ekipl`` command; exits with 2 when the user's input is refused."""
     arguments = sys.argv[1:]
@@ -95,8 +99,8 @@ def _compose_and_run(command: str, arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print and turn into exit code 1
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
-    except UsageError:
-        sys.exit(2)  # from a job of a sweep, which has told why
+    except JobFailed as failed:
+        sys.exit(failed.args[0])
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
         if wants_trace or _is_of_job(error):
             raise
@@ -104,17 +108,21 @@ def _compose_and_run(command: str, arguments: list[str]) -> None:
 
 
 def _run(name: str, cfg: DictConfig) -> None:
-    """One job. A refusal ends a single run at once; a sweep goes on with its other jobs."""
+    """One job. A failure that has been told ends a single run at once; a sweep goes on with its other jobs."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     try:
         importlib.import_module(f"ekipl.commands.{name}").run(cfg)
+        return
     except UsageError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            print(error, file=sys.stderr)
-            raise
-        _refuse(str(error))
+        print(error, file=sys.stderr)
+        code: int | str | None = 2
+    except SystemExit as end:  # of the processes that train
+        code = end.code
+    if code and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise JobFailed(code)
+    sys.exit(code)
 
 
 def _is_of_job(error: BaseException) -> bool:

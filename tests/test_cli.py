@@ -29,6 +29,8 @@ def run(cfg):
     check(cfg, cfg.command)
     if cfg.seed == 13:
         raise UsageError("seed: 13: unlucky; choose another")
+    if cfg.seed == 15:
+        sys.exit(3)  # as training does when its processes fail
     if cfg.seed == 17:
         raise ValueError("a bug")
     print("job", cfg.command, cfg.task._target_.rpartition(".")[2], cfg.G, cfg.M, cfg.get("passk", {}).get("k"))
@@ -201,6 +203,13 @@ def test_a_sweep_goes_on_after_a_refusal_and_ends_with_2(tmp_path: Path) -> None
     assert "Traceback" not in told.stderr
     told = ekipl("train -m N=0,1", cwd=tmp_path, program=PROBE)
     assert (told.returncode, told.stderr.count("N: 0: too small; must be 1 or more")) == (2, 1)
+
+
+def test_the_exit_code_of_a_job_is_that_of_the_run(tmp_path: Path) -> None:
+    assert ekipl("train seed=15", cwd=tmp_path, program=PROBE).returncode == 3
+    told = ekipl("train -m seed=14,15,16", cwd=tmp_path, program=PROBE)
+    assert (told.returncode, told.stdout.count("job train")) == (3, 2)
+    assert "Traceback" not in told.stderr
 
 
 @pytest.mark.parametrize("flag", ["", "-m"])
