@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Problem:
-    """The paper's s = (image x, question q), worded for the policy; images stand before the text in the chat message."""
+    """The paper's s = (image x, question q), worded for the policy; images stand before the text in the message."""
 
     id: str
     task: str

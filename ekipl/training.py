@@ -14,7 +14,8 @@ from ekipl import checkpoint
 from ekipl.actions import POLICY, Group, Problem
 from ekipl.advantages import Baseline
 from ekipl.algorithm import Plan, Step, train
-from ekipl.interfaces import Logger, Task
+from ekipl.errors import UsageError
+from ekipl.interfaces import Data, Logger, Task
 from ekipl.log import Loggers
 from ekipl.records import Sampling, records_of_group, write_actions, write_text
 from ekipl.selection import Selection
@@ -45,7 +46,7 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
     settings = check(cfg, "train")
     task, data = build.build_task(cfg), build.build_data(settings)
     problems = data.problems(task, "train", settings.data.train_limit)
-    held_out = _held_out(settings, task.splits, lambda split, limit: data.problems(task, split, limit))
+    held_out = _held_out(settings, task, data)
     pool = build.build_pool(settings)
     done = checkpoint.checkpoints(directory / "checkpoints")
     first_step = checkpoint.step_of(done[0]) if done else 0
@@ -161,13 +162,15 @@ def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngi
     )
 
 
-def _held_out(
-    settings: Settings, splits: Sequence[str], read: Callable[[str, int | None], Sequence[Problem]]
-) -> list[Sequence[Problem]]:
+def _held_out(settings: Settings, task: Task, data: Data) -> list[Sequence[Problem]]:
     """The evaluation splits, opened now so that bad rows are told before training; none when nothing is evaluated."""
-    if settings.evaluation.every == 0:
+    evaluation = settings.evaluation
+    if evaluation.every == 0:
         return []
-    return [read(split, settings.evaluation.limit) for split in splits]
+    splits = evaluation.splits or task.splits
+    if wrong := [split for split in splits if split not in task.splits]:
+        raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
+    return [data.problems(task, split, evaluation.limit) for split in splits]
 
 
 @dataclass

@@ -145,6 +145,7 @@ class EvaluationSettings(Section):
     """The periodic evaluation of ``train``."""
 
     every: Whole
+    splits: tuple[Name, ...] | None
     limit: Count | None
     samples: Count
     temperature: Temperature

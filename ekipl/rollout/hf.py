@@ -154,8 +154,9 @@ def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> T
     """Uniform numbers of each action's own stream: (A, length), float32 in [0, 1)."""
     rows = []
     for problem, index in pairs:
-        digest = hashlib.sha256(f"{seed}\x00{problem.split}\x00{problem.id}\x00{index}".encode()).digest()
-        rows.append(np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big"))).random(length, np.float32))
+        name = f"{seed}\x00{problem.split}\x00{problem.id}\x00{index}"
+        key = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:16], "big")
+        rows.append(np.random.Generator(np.random.Philox(key=key)).random(length, np.float32))
     return torch.from_numpy(np.stack(rows))
 
 
