@@ -284,8 +284,9 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
             "rollout.temperature: 0: training divides by it, and greedy actions are all alike; set it above 0",
         ),
         (
-            "engine.num_processes=5",
-            "problems_per_step: 12: not a multiple of engine.num_processes=5; set 15, so that all have as many",
+            "engine.num_processes=13",
+            "engine.num_processes: 13: more processes than problems_per_step=12; "
+            "set problems_per_step=13 or more, or fewer processes",
         ),
     ],
 )

@@ -191,10 +191,10 @@ def _temperature(v: Values) -> Iterator[str]:
 
 def _processes(v: Values) -> Iterator[str]:
     problems, ranks = v["problems_per_step"], v["engine.num_processes"]
-    if problems % ranks:
+    if problems < ranks:
         yield (
-            f"problems_per_step: {problems}: not a multiple of engine.num_processes={ranks}; "
-            f"set {problems + ranks - problems % ranks}, so that all have as many"
+            f"engine.num_processes: {ranks}: more processes than problems_per_step={problems}; "
+            f"set problems_per_step={ranks} or more, or fewer processes"
         )
 
 
