@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
@@ -81,6 +82,8 @@ def join() -> Processes:
 
     gloo on CPU, NCCL where there are GPUs; each process takes the GPU of its LOCAL_RANK.
     """
+    # DeepSpeed's calls, once a collective
+    warnings.filterwarnings("ignore", "`torch.distributed.*deprecated", FutureWarning)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from ekipl.actions import Problem
 from ekipl.models import VLM, encode_prompts, load_model
@@ -16,9 +18,48 @@ from ekipl.prefix import ActionScorer
 LENGTHS = [(0, 5), (2, 1), (1, 9), (0, 3), (1, 2), (2, 6), (0, 1)]  # (problem, tokens) of each action, in no order
 
 
-@pytest.fixture(scope="module")
-def vlm() -> VLM:
-    return load_model("tiny", device="cpu")
+@pytest.fixture(scope="module", params=["tiny", "qwen25vl"])
+def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
+    if request.param == "tiny":
+        return load_model("tiny", device="cpu")
+    return load_model(str(qwen25vl(tmp_path_factory.mktemp("qwen25vl"))), device="cpu")
+
+
+def qwen25vl(folder: Path) -> Path:
+    """A small Qwen2.5-VL with random weights, windowed vision attention included, and the tiny model's tokenizer."""
+    tiny = load_model("tiny", device="cpu")
+    ids = tiny.tokenizer.get_vocab()
+    torch.manual_seed(0)
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(ids),
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
+            "bos_token_id": tiny.end_of_turn,
+            "eos_token_id": tiny.end_of_turn,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "intermediate_size": 64,
+            "patch_size": tiny.image_processor.patch_size,
+            "window_size": 32,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    for part in (Qwen2_5_VLForConditionalGeneration(config), tiny.tokenizer, tiny.image_processor):
+        part.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)
