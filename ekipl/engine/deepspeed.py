@@ -248,14 +248,16 @@ def _copy(source: nn.Module, target: nn.Module) -> None:
 
 def _config(zero_stage: int, optimizer: Optimizer, dtype: torch.dtype) -> dict[str, Any]:
     """DeepSpeed's settings. Batch sizes are nominal: the loss is already weighted over the whole batch."""
+    half = dtype == torch.bfloat16
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": optimizer.max_grad_norm,
-        "zero_optimization": {"stage": zero_stage},
+        # stage 0 keeps no float32 copy of bfloat16 weights, and small updates would be rounded away; stage 1 does
+        "zero_optimization": {"stage": 1 if half and zero_stage == 0 else zero_stage},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": dtype == torch.bfloat16},
+        "bf16": {"enabled": half},
         "steps_per_print": 2**31,
         "wall_clock_breakdown": False,
     }
