@@ -6,8 +6,7 @@ matter here (image processor, tokenizer, chat template) are used as they are.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ekipl.actions import Problem
 from ekipl.errors import UsageError
 
 TINY = Path(__file__).parent / "tiny" / "checkpoint"
+_WAY_OUT = "; give a folder written by save_pretrained (ekipl train writes one at RUN/model)"
 _TEXT_SLOT = "\ue000ekipl-text\ue000"  # stands for the user's text while the chat template is rendered
 PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
 
@@ -87,13 +87,8 @@ def resolve_path(path: str) -> str:
         return str(TINY)
     folder = Path(path).expanduser()
     if folder.is_dir():
-        missing = [name for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json")
-                   if not (folder / name).is_file()]  # fmt: skip
-        if missing:
-            raise UsageError(
-                f"model.path: {path}: not a model folder: {', '.join(missing)} missing; "
-                "give a folder written by save_pretrained (ekipl train writes one at RUN/model)"
-            )
+        if missing := [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).is_file()]:
+            raise UsageError(f"model.path: {path}: not a model folder: {', '.join(missing)} missing{_WAY_OUT}")
         return str(folder)
     if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
         raise UsageError(
@@ -124,25 +119,30 @@ def load_model(
         device: ``cpu``, ``cuda``...; None takes a GPU where there is one.
 
     Raises:
-        UsageError: the folder is not a model's.
+        UsageError: the folder is not a model's, or not one of the family.
     """
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what it warns of is refused below
     folder = resolve_path(path)
     options = {"trust_remote_code": trust_remote_code}
     pixels = {k: v for k, v in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if v is not None}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **options)
         image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **pixels, **options)
-        model = AutoModelForImageTextToText.from_pretrained(
+        model, report = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             attn_implementation=attention,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # reported, and refused below in one line
+            output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError, json.JSONDecodeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UsageError(f"model.path: {path}: cannot be loaded: {first}") from error
+    except Exception as error:  # of many classes, each for another fault of the files: the user's to act on
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UsageError(f"model.path: {path}: cannot be loaded: {reason.rstrip('.')}{_WAY_OUT}") from error
+    if fault := _fault(model, tokenizer, report):
+        raise UsageError(f"model.path: {path}: {fault}{_WAY_OUT}")
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.eval()
     return VLM(
@@ -155,6 +155,16 @@ def load_model(
         suppressed=_suppressed(tokenizer),
         image_token=model.config.image_token_id,
     )
+
+
+def _fault(model: Any, tokenizer: Any, report: Mapping[str, Any]) -> str | None:
+    """Why a model that transformers has loaded cannot be used: it would fill absent weights with random numbers."""
+    absent = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    if absent:
+        return f"{len(absent)} of its weights are missing or of another shape, {absent[0]} among them"
+    if not hasattr(model.model, "get_rope_index"):
+        return f"{model.config.model_type}: not built like Qwen2-VL, which is what ekipl trains"
+    return None if tokenizer.chat_template else "its tokenizer has no chat template"
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:

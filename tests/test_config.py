@@ -342,6 +342,10 @@ def test_passk_needs_points(k: str, line: str) -> None:
 def test_a_model_is_a_folder_with_a_config_or_a_name_on_the_hub(tmp_path: Path) -> None:
     (tmp_path / "run" / "model").mkdir(parents=True)
     (tmp_path / "run" / "model" / "config.json").write_text("{}")
+    assert refusal("eval", f"model.path={tmp_path}/run/model") == [
+        f"model.path: {tmp_path}/run/model: holds no weights in safetensors files; name a folder that does"
+    ]
+    (tmp_path / "run" / "model" / "model-00001-of-00001.safetensors").write_text("")
     for path in ("tiny", "Qwen/Qwen2-VL-7B-Instruct", f"{tmp_path}/run/model"):
         check(composed("eval", f"model.path={path}", f"models=[{path}]"), "eval")
     assert refusal("eval", f"model.path={tmp_path}/run") == [

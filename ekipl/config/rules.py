@@ -113,8 +113,9 @@ def _model(key: str, path: str) -> Iterator[str]:
         return
     folder = Path(path).expanduser()
     if (folder / "config.json").is_file():
-        return
-    if (folder / "model" / "config.json").is_file():
+        if not any(folder.glob("*.safetensors")):
+            yield f"{key}: {path}: holds no weights in safetensors files; name a folder that does"
+    elif (folder / "model" / "config.json").is_file():
         yield f"{key}: {path}: a run folder; its model is {folder / 'model'}"
     elif folder.exists():
         yield f"{key}: {path}: no model, for it holds no config.json; name a folder that does"

@@ -1,0 +1,78 @@
+"""What is no model is refused in one line; nothing is made up in place of what is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from ekipl.errors import UsageError
+from ekipl.models import TINY, load_model
+
+
+def rewrite(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text)
+
+
+def without_a_tensor(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights[min(name for name in weights if "visual" in name)]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def of_another_shape(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    name = min(name for name in weights if "visual" in name)
+    weights[name] = weights[name][:-1].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def cut_off(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def pickled_only(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def without_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (without_a_tensor, "1 of its weights are missing or of another shape, "),
+        (of_another_shape, "1 of its weights are missing or of another shape, "),
+        (cut_off, "cannot be loaded: "),
+        (pickled_only, "cannot be loaded: "),
+        (without_template, "its tokenizer has no chat template"),
+        (rewrite("config.json", "[]"), "cannot be loaded: "),
+        (rewrite("config.json", '{"a":'), "cannot be loaded: "),
+        (rewrite("config.json", '{"model_type": "qwen2"}'), "cannot be loaded: "),
+        (rewrite("preprocessor_config.json", "{"), "cannot be loaded: "),
+        (rewrite("tokenizer.json", "{"), "cannot be loaded: "),
+        (
+            lambda folder: (folder / "tokenizer_config.json").unlink(),
+            "not a model folder: tokenizer_config.json missing",
+        ),
+    ],
+)
+def test_a_damaged_model_is_refused_in_one_line(damage: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(TINY, folder)
+    damage(folder)
+    with pytest.raises(UsageError) as refused:
+        load_model(str(folder), device="cpu")
+    line = str(refused.value)
+    assert line.startswith(f"model.path: {folder}: {said}")
+    assert line.endswith("; give a folder written by save_pretrained (ekipl train writes one at RUN/model)")
+    assert line.isprintable()
