@@ -35,7 +35,7 @@ RGB = {
     "red": (215, 30, 35),
     "purple": (150, 45, 200),
 }
-RADIUS = {"small": 0.23, "medium": 0.34, "large": 0.46}
+RADIUS = {"small": 0.26, "medium": 0.36, "large": 0.48}
 AZIMUTH = {"center": 0.0, "left": radians(40), "right": radians(-40)}
 GROUND_HALF = 1.5  # half the side of the square that things stand on
 ELEVATION = radians(52)
@@ -76,6 +76,12 @@ def render(things: Sequence[Thing], image_size: int, camera: Camera = "center") 
     for thing in sorted(things, key=lambda t: -_to_camera(np.array([[t.x, t.y, 0.0]]), camera)[0, 2]):
         _draw_thing(draw, thing, side, camera)
     return image.reduce(SUPERSAMPLE)
+
+
+def pixel_of(point: tuple[float, float, float], image_size: int, camera: Camera = "center") -> tuple[float, float]:
+    """Where a ground point (x, y, height) lies in the picture: pixels from the left and from the top."""
+    x, y = _to_pixels(_to_camera(np.array([point]), camera), image_size)[0]
+    return float(x), float(y)
 
 
 def _to_camera(points: Floats, camera: Camera) -> Floats:
@@ -142,7 +148,7 @@ def _shade(thing: Thing, normals: Floats, camera: Camera) -> NDArray[np.int64]:
     base = np.array(RGB[thing.color], dtype=float)
     alpha = np.full((len(normals), 1), 255.0)
     if thing.material == "rubber":
-        color = base * (0.5 + 0.55 * diffuse)
+        color = base * (0.38 + 0.72 * diffuse) + 35 * gloss**8
     elif thing.material == "metal":
         sky = np.clip(normals[:, 2:], 0, 1) ** 4
         color = base * (0.25 + 0.6 * diffuse) + 75 * sky + 150 * gloss**14
@@ -191,9 +197,9 @@ def _ring() -> Faces:
 
 
 _FACES = {
-    "cube": lambda: _around([(1.15, 0), (1.15, 1.62), (1e-6, 1.62)], 4, pi / 4),
+    "cube": lambda: _around([(1.2, 0), (1.2, 1.5), (1e-6, 1.5)], 4, pi / 4),
     "sphere": _sphere,
-    "cylinder": lambda: _around([(0.88, 0), (0.88, 1.75), (1e-6, 1.75)], 18),
+    "cylinder": lambda: _around([(0.7, 0), (0.7, 2.3), (1e-6, 2.3)], 18),
     "cone": lambda: _around([(1.0, 0), (1e-6, 2.1)], 18),
     "pyramid": lambda: _around([(1.25, 0), (1e-6, 1.9)], 4, pi / 4),
     "ring": _ring,

@@ -1,0 +1,214 @@
+"""Build ``model=tiny`` from nothing: ``python -m ekipl.tiny.build``. Seeded and resumable; the result: docs/tiny.md.
+
+Stages: a tokenizer, random weights and a vision tower that knows what each token shows; b right completions of all
+three tasks (first reading single pictures, then comparing two); c a short stage on partly wrong and ill-formed
+completions, so that there is something left to learn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from ekipl.actions import Problem
+from ekipl.models import VLM, encode_prompts, encode_text, load_model
+from ekipl.tiny.corpus import CLEAN, Lesson, Mixture, example, tokenizer_texts
+from ekipl.tiny.model import build_image_processor, build_model
+from ekipl.tiny.sight import train_sight
+from ekipl.tiny.tokenizer import build_tokenizer
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+SAVE_EVERY = 100
+
+
+@dataclass(frozen=True)
+class Phase:
+    """So many optimiser steps, each on these many examples of each lesson."""
+
+    steps: int
+    lessons: dict[Lesson, int]
+    rate: tuple[float, float]  # learning rate at the start and, after a cosine, at the end
+    mixture: Mixture = CLEAN
+
+
+SIGHT_STEPS = 700
+READ = Phase(300, {"counting": 24, "structure": 12, "reading": 20}, (1e-3, 1e-3))
+COMPARE = Phase(700, {"counting": 20, "structure": 8, "spatial": 24, "reading": 4}, (1e-3, 1e-4))
+SPOIL = Phase(
+    160,
+    {"counting": 32, "structure": 24, "spatial": 16},
+    (3e-4, 1e-4),
+    Mixture(wrong={"counting": 0.5, "structure": 0.45}, broken=0.15),
+)
+WARMUP = 60
+
+
+class Steps(Dataset[dict[str, Any]]):
+    """The batches of a phase by step number: step k holds examples k*n .. k*n+n-1 of each lesson (n its count)."""
+
+    def __init__(self, vlm: VLM, phase: Phase, first: int, offset: int) -> None:
+        self.vlm, self.phase, self.first, self.offset = vlm, phase, first, offset
+
+    def __len__(self) -> int:
+        return self.phase.steps - self.first
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        step = self.offset + self.first + item
+        return {
+            lesson: collate(self.vlm, lesson, range(step * 64, step * 64 + n), self.phase.mixture)
+            for lesson, n in self.phase.lessons.items()
+        }
+
+
+def collate(vlm: VLM, lesson: Lesson, indices: Sequence[int], mixture: Mixture) -> dict[str, Tensor]:
+    """Prompts padded on the left, completions on the right; targets (B, T) are -100 past the end of a completion."""
+    examples = [example(lesson, index, mixture) for index in indices]
+    problems = [Problem("", lesson, "train", e.images, "", e.prompt, "", "number") for e in examples]
+    prompts = encode_prompts(vlm, problems)
+    completions = [[*encode_text(vlm.tokenizer, e.completion), vlm.end_of_turn] for e in examples]
+    width = max(map(len, completions))
+    pad = vlm.tokenizer.pad_token_id
+    tail = torch.tensor([ids + [pad] * (width - len(ids)) for ids in completions])
+    learn = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in completions])
+    input_ids = torch.cat([prompts.input_ids, tail], dim=1)
+    assert prompts.pixel_values is not None
+    assert prompts.image_grid is not None
+    return {
+        "input_ids": input_ids,
+        "attention_mask": torch.cat([prompts.attention_mask, learn], dim=1),
+        "types": torch.cat([prompts.token_types, torch.zeros_like(tail)], dim=1),
+        "targets": torch.where(learn == 1, tail, -100),
+        "pixel_values": prompts.pixel_values,
+        "image_grid": prompts.image_grid,
+    }
+
+
+def loss_of(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Mean cross-entropy over the tokens of the completions."""
+    positions, _ = model.model.get_rope_index(
+        batch["input_ids"],
+        mm_token_type_ids=batch["types"],
+        image_grid_thw=batch["image_grid"],
+        attention_mask=batch["attention_mask"],
+    )
+    hidden = model.model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        position_ids=positions,
+        mm_token_type_ids=batch["types"],
+        pixel_values=batch["pixel_values"],
+        image_grid_thw=batch["image_grid"],
+    ).last_hidden_state
+    width = batch["targets"].shape[1]
+    keep = batch["targets"] != -100
+    logits = model.lm_head(hidden[:, -width - 1 : -1][keep])
+    return F.cross_entropy(logits, batch["targets"][keep])
+
+
+def rate_at(phase: Phase, step: int, warm: bool) -> float:
+    """Learning rate of one step: a cosine from start to end, after a warm-up where ``warm``."""
+    start, end = phase.rate
+    rate = end + (start - end) * 0.5 * (1 + math.cos(math.pi * step / phase.steps))
+    return rate * min(1.0, (step + 1) / WARMUP) if warm else rate
+
+
+def train(vlm: VLM, phases: Sequence[tuple[str, Phase]], work: Path) -> None:
+    """Run the phases, from where ``work/state.pt`` left off."""
+    model: Any = vlm.model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98))
+    state_file = work / "state.pt"
+    done = 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        done = state["done"]
+    offset, started = 0, time.monotonic()
+    for name, phase in phases:
+        first = min(max(done - offset, 0), phase.steps)
+        batches: Iterator[Any] = iter(
+            DataLoader(Steps(vlm, phase, first, offset), batch_size=None, num_workers=1, prefetch_factor=4)
+        )
+        for step, lessons in enumerate(batches, first):
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(phase, step, warm=offset == 0)
+            losses = {}
+            for lesson, batch in lessons.items():
+                loss = loss_of(model, batch)
+                (loss / len(lessons)).backward()  # type: ignore[no-untyped-call]
+                losses[lesson] = loss.item()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            if step % 20 == 0:
+                shown = " ".join(f"{k} {v:.3f}" for k, v in losses.items())
+                print(f"{name} {step} {time.monotonic() - started:.0f}s {shown}", flush=True)
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == phase.steps:
+                _save_state(state_file, model, optimizer, offset + step + 1)
+        offset += phase.steps
+    model.eval()
+
+
+def _save_state(path: Path, model: Any, optimizer: Any, done: int) -> None:
+    partial = path.with_suffix(".tmp")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "done": done}, partial)
+    partial.replace(path)
+
+
+def start(work: Path, seed: int) -> VLM:
+    """Stage a: all but the vision tower in ``work/start``, that in ``work/sight.pt``."""
+    folder = work / "start"
+    if not (folder / "config.json").exists():
+        tokenizer = build_tokenizer(tokenizer_texts())
+        tokenizer.save_pretrained(folder)
+        build_image_processor().save_pretrained(folder)
+        build_model(tokenizer, seed).save_pretrained(folder)
+    vlm = load_model(str(folder), device="cpu")
+    tower: Any = vlm.model.model.visual
+    sight = work / "sight.pt"
+    if not sight.exists():
+        torch.manual_seed(seed)  # of the heads
+        train_sight(vlm, SIGHT_STEPS)
+        torch.save(tower.state_dict(), sight)
+    tower.load_state_dict(torch.load(sight, weights_only=True))
+    return vlm
+
+
+def save(vlm: VLM, folder: Path) -> None:
+    """The folder that is shipped: half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = next(vlm.model.parameters()).dtype
+    vlm.model.to(torch.float16).save_pretrained(folder)
+    vlm.model.to(dtype)
+    vlm.tokenizer.save_pretrained(folder)
+    vlm.image_processor.save_pretrained(folder)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("runs/tiny"), help="state of the build, to resume from")
+    parser.add_argument("--out", type=Path, default=CHECKPOINT, help="where the checkpoint is written")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.work.mkdir(parents=True, exist_ok=True)
+    vlm = start(args.work, args.seed)
+    train(vlm, [("read", READ), ("compare", COMPARE), ("spoil", SPOIL)], args.work)
+    save(vlm, args.out)
+
+
+if __name__ == "__main__":
+    main()
