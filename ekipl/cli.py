@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -25,6 +26,8 @@ COMMANDS = {
 }
 # Spellings of overrides, where a bare override reads badly. They end up in .hydra/overrides.yaml like any other.
 FLAGS = {"passk": {"--k": "passk.k=[{}]"}}
+
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of what a signal has ended, as shells have them
 
 HELP = """\
 usage: ekipl COMMAND [group=option ...] [key=value ...] [--multirun]
@@ -108,7 +111,7 @@ def _compose_and_run(command: str, arguments: list[str]) -> None:
 
 
 def _run(name: str, cfg: DictConfig) -> None:
-    """One job. A failure that has been told ends a single run at once; a sweep goes on with its other jobs."""
+    """One job. A failure that has been told ends a single run; a sweep goes on, unless a signal came."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -120,7 +123,10 @@ def _run(name: str, cfg: DictConfig) -> None:
         code: int | str | None = 2
     except SystemExit as end:  # of the processes that train
         code = end.code
-    if code and HydraConfig.get().mode == RunMode.MULTIRUN:
+    except KeyboardInterrupt:
+        print(f"ekipl {name.replace('_', '-')}: interrupted", file=sys.stderr)
+        code = STOPPED[0]
+    if code and code not in STOPPED and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise JobFailed(code)
     sys.exit(code)
 

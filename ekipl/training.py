@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from ekipl.advantages import Baseline
 from ekipl.algorithm import Plan, Step, train
 from ekipl.errors import UsageError
 from ekipl.interfaces import Data, Logger, Task
+from ekipl.lifetime import sole_user
 from ekipl.log import Loggers
 from ekipl.records import Sampling, records_of_group, write_actions, write_text
 from ekipl.selection import Selection
@@ -31,14 +34,25 @@ if TYPE_CHECKING:
     from ekipl.processes import Processes
     from ekipl.rollout.hf import HFSampler
 
+MODEL = "model"
 RECENT = 5  # steps over which dead groups are averaged before something is said
 
 
 def run_training(cfg: DictConfig, directory: Path) -> None:
     """Train as ``cfg`` says, in each of the processes; a directory that holds checkpoints is gone on with.
 
-    What can be refused is refused before weights load: settings, data, keys.
+    A finished run is left as it is.
     """
+    is_first = os.environ.get("RANK", "0") == "0"
+    with sole_user(directory) if is_first else nullcontext():
+        if not (directory / MODEL).exists():  # written last
+            _train(cfg, directory)
+        if is_first:
+            _report(directory)
+
+
+def _train(cfg: DictConfig, directory: Path) -> None:
+    """What can be refused is refused before weights load: settings, data, keys."""
     from ekipl.commands import build
     from ekipl.config import check
     from ekipl.log import progress
@@ -54,8 +68,8 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
     from ekipl.processes import join
 
     processes = join()
-    logger = build.build_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
     engine, policy, judge = _policy(settings, processes)
+    logger = build.build_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
     if done:
         engine.load_state(done[0])
         policy.load_weights(engine)
@@ -77,7 +91,16 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
         finally:
             pool.close()
             logger.close()
-    record.finish()
+    engine.save(str(directory / MODEL))
+
+
+def _report(directory: Path) -> None:
+    """The figures, and a summary of one page."""
+    from ekipl.report import write_report
+
+    page = write_report(directory)
+    write_text(directory / "summary.md", page)
+    print(page)
 
 
 def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, HFSampler, HFSampler]:
@@ -175,7 +198,7 @@ def _held_out(settings: Settings, task: Task, data: Data) -> list[Sequence[Probl
 
 @dataclass
 class Record:
-    """Keeps the run directory: metrics, actions, evaluations, checkpoints, the model, figures and summary."""
+    """Keeps the run directory: metrics, actions, evaluations, checkpoints."""
 
     directory: Path
     settings: Settings
@@ -215,18 +238,6 @@ class Record:
             folder, keep = self.directory / "checkpoints", self.settings.checkpoint.keep
             checkpoint.save(folder, step.number, self.engine.save_state, keep, self.processes)
         self.advance(1)
-
-    def finish(self) -> None:
-        """The model for others to open, the figures, and a summary of one page."""
-        from ekipl.report import write_report
-
-        model = self.directory / "model"
-        if not model.exists():
-            self.engine.save(str(model))
-        if self.processes.first:
-            page = write_report(self.directory)
-            write_text(self.directory / "summary.md", page)
-            print(page)
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:

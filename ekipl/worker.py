@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 
 from ekipl.errors import UsageError
+from ekipl.lifetime import end_with_parent
+
+INTERRUPTED = 130  # as shells have it
+PATIENCE_S = 10.0
 
 
 def main() -> int:
     """Train as the config says. A usage error is one message and exit status 2."""
-    from omegaconf import OmegaConf
-
-    from ekipl.training import run_training
-
-    path = Path(sys.argv[1])
+    end_with_parent()
     try:
+        from omegaconf import OmegaConf
+
+        from ekipl.training import run_training
+
+        path = Path(sys.argv[1])
         run_training(OmegaConf.load(path), path.parent)  # type: ignore[arg-type]
     except UsageError as error:
-        print(f"ekipl train: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(PATIENCE_S)  # mostly all fail alike: the first says so, and the launcher ends the others
+        print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

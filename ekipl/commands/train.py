@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+KILLED = 128  # what shells add to the number of the signal that ended a process
 
 
 def run(cfg: DictConfig) -> None:
@@ -26,8 +30,11 @@ def run(cfg: DictConfig) -> None:
     _refuse_another_run(config, resolved)
     write_text(config, resolved)
     status = launch(config, settings.engine.num_processes)
+    if KILLED < status < KILLED + signal.NSIG:
+        ended = f"ekipl train: ended by a signal ({signal.strsignal(status - KILLED)})"
+        print(f"{ended}; the same command with hydra.run.dir={directory} goes on", file=sys.stderr)
     if status:
-        sys.exit(status if status > 0 else 128 - status)
+        sys.exit(status)
 
 
 def _refuse_another_run(config: Path, resolved: str) -> None:
