@@ -60,6 +60,11 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     settings = check(cfg, "train")
     task, data = build.build_task(cfg), build.build_data(settings)
     problems = data.problems(task, "train", settings.data.train_limit)
+    if len(problems) < settings.problems_per_step:
+        raise UsageError(
+            f"problems_per_step: {settings.problems_per_step}: a batch of the {len(problems)} training problems would "
+            f"hold copies; set it to {len(problems)} or less"
+        )
     held_out = _held_out(settings, task, data)
     pool = build.build_pool(settings)
     done = checkpoint.checkpoints(directory / "checkpoints")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-SMOKE = ["train", "experiment=smoke", "rollout.max_tokens=40"]
+SMOKE = ["train", "experiment=smoke", "rollout.max_tokens=96"]
 
 
 def ekipl(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -117,6 +117,12 @@ def test_the_sweep_of_the_readme(tmp_path: Path) -> None:
     assert "fewer" not in done.stdout
     offered = [rows(tmp_path / run)[0]["group/offered"] for run in runs]
     assert offered == [2, 4, 6, 2, 4, 6]  # N (M + 1) for M = 0, 1, 2
+
+
+def test_a_batch_holds_no_copies(tmp_path: Path) -> None:
+    done = ekipl(*SMOKE, "problems_per_step=5", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 2
+    assert "problems_per_step: 5: a batch of the 4 training problems would hold copies; set it to 4" in done.stderr
 
 
 @pytest.mark.parametrize(
