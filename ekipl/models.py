@@ -186,12 +186,20 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_prompts(vlm: VLM, problems: Sequence[Problem]) -> Prompts:
-    """Chat-format prompts, images first, with as many placeholders as an image has features. On the model's device."""
+    """Chat-format prompts, images first, with as many placeholders as an image has features. On the model's device.
+
+    Raises:
+        UsageError: an image is too long and thin for the model.
+    """
     rows = []
     images: list[Image.Image] = []
     for problem in problems:
         images.extend(problem.images)
-    pixels, grid = _images(vlm, images)
+    try:
+        pixels, grid = _images(vlm, images)
+    except ValueError as error:  # an aspect ratio that the model has no patches for
+        ids = ", ".join(problem.id for problem in problems)
+        raise UsageError(f"data: an image of {ids}: {error}; leave out its row") from error
     next_image = 0
     for problem in problems:
         count = len(problem.images)

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from ekipl.actions import Action
+from ekipl.errors import UsageError
 from ekipl.interfaces import Decoding
 from ekipl.models import VLM, encode_prompts, load_model
 from ekipl.prefix import ActionScorer
@@ -104,6 +106,17 @@ def test_encoding_an_external_action(vlm: VLM) -> None:
     assert sampler.encode(external("word " * 200)) == "too_long"
     assert sampler.encode(external(" \n")) == "empty"
     assert sampler.encode(external("half a \ud83d pair")) == "lone_surrogate"
+
+
+def test_an_image_that_the_model_cannot_take_is_named(vlm: VLM) -> None:
+    thin = replace(PROBLEMS[0], images=(Image.new("RGB", (2000, 2)),))
+    with pytest.raises(UsageError, match=f"data: an image of {thin.id}: .*aspect ratio"):
+        HFSampler(vlm, DECODING).sample([thin], 1, seed=0)
+
+
+def test_an_empty_answer_of_the_policy_is_one_to_learn_from(vlm: VLM) -> None:
+    own = replace(external(""), source="policy", tokens=(vlm.end_of_turn,), logprobs=(-1.0,))
+    assert HFSampler(vlm, DECODING).encode(own) == own
 
 
 def test_special_tokens_in_an_external_answer_stay_text(vlm: VLM) -> None:

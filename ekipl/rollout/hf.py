@@ -49,10 +49,10 @@ class HFSampler:
 
     def encode(self, action: Action) -> Action | str:
         """The action with the policy's token ids, or why the policy cannot learn from it."""
-        if not action.text.strip():
-            return "empty"
         tokens = action.tokens
-        if tokens is None:
+        if tokens is None:  # an external model's; of its own, the policy learns to give no empty answer
+            if not action.text.strip():
+                return "empty"
             if any("\ud800" <= char <= "\udfff" for char in action.text):
                 return "lone_surrogate"  # no tokenizer can encode it
             end = [self.vlm.end_of_turn] if action.finish == "stop" else []
