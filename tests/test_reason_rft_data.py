@@ -260,11 +260,12 @@ def png(width: int, height: int) -> bytes:
         b"",
         b"not an image",
         png(8, 6)[:20],
+        png(8, 6)[:-12],
         png(60_000, 60_000),
         png(12_000, 12_000),
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n",
     ],
-    ids=["empty", "text", "cut", "bomb", "large", "postscript"],
+    ids=["empty", "text", "cut", "without end", "bomb", "large", "postscript"],
 )
 def test_unreadable_images_are_found_early(write: Write, content: bytes) -> None:
     root = write(COUNTING)
@@ -285,7 +286,7 @@ def test_pixels_are_read_with_the_problem(write: Write) -> None:
     problems = ReasonRFTData(root).problems(Counting(), "id")
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])  # the header is there
-    with pytest.raises(UsageError, match="a.png: cannot be read"):
+    with pytest.raises(UsageError, match=r"a.png \(row id 'c-1'\): cannot be read"):
         problems[0]
     file.write_bytes(whole)
     assert problems[0].images[0].size == (8, 6)

@@ -62,7 +62,8 @@ class _Entry:
     metadata: Mapping[str, Any]
 
     def row(self) -> Row:
-        return Row(self.id, tuple(map(_read_image, self.images)), self.question, self.answer, self.kind, self.metadata)
+        images = tuple(_read_image(path, self.id) for path in self.images)
+        return Row(self.id, images, self.question, self.answer, self.kind, self.metadata)
 
 
 class ReasonRFTData:
@@ -215,13 +216,22 @@ def _find_image(place: _Place, name: str) -> Path | str:
             return f"image: {reprlib.repr(name)}: lies outside {place.roots[0]}"
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            Image.open(path, formats=IMAGE_FORMATS).close()
+            with Image.open(path, formats=IMAGE_FORMATS) as image:
+                is_cut = image.format == "PNG" and b"IEND" not in _end_of(path)  # as a broken download leaves it
+        if is_cut:
+            return f"image: {reprlib.repr(name)}: cannot be read: it is cut off"
     except Exception as error:  # decoders fail in many ways; each is a fault of the file, and reported
         return f"image: {reprlib.repr(name)}: cannot be read: {getattr(error, 'strerror', None) or error}"
     return path
 
 
-def _read_image(path: Path) -> Image.Image:
+def _end_of(path: Path, size: int = 4096) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read()
+
+
+def _read_image(path: Path, of_row: str) -> Image.Image:
     """RGB pixels, transparent ones white as on paper; EXIF orientation is ignored."""
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
@@ -230,7 +240,9 @@ def _read_image(path: Path) -> Image.Image:
             picture = image.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UsageError(f"data: {path}: cannot be read: {error}; replace the image or leave out its rows") from error
+        raise UsageError(
+            f"data: {path} (row id {of_row!r}): cannot be read: {error}; replace the image or leave out its rows"
+        ) from error
 
 
 # --- the hub ---
