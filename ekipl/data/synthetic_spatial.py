@@ -134,10 +134,13 @@ def _options(state: State, index: int, what: str) -> list[Change]:
 
 
 def _cot(initial: State, final: State) -> str:
-    """For every thing its cell before, its cell after, and how it looks after (the material only where it changed)."""
+    """For every thing its cell before and after, and how it looks after, in the order of the question's tuples.
+
+    The material is named only where it changed.
+    """
     lines = []
     for i, (before, after) in enumerate(zip(initial, final, strict=True)):
-        look = f"{after.size} {after.color} {after.shape}"
+        look = f"{after.shape} {after.size} {after.color}"
         if after.material != before.material:
             look += f" {after.material}"
         lines.append(f"{i} {cell(before)} {cell(after)} {look}")

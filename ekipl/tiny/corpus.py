@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -22,7 +22,8 @@ Lesson = Literal["counting", "structure", "spatial", "reading"]  # reading: name
 
 SEED = 7_310_021  # of the training rows: no run's seed is meant to be this one
 IMAGE_SIZE = 96
-TASKS: dict[str, Task] = {"counting": Counting(), "structure": Structure(), "spatial": Spatial()}
+_ALL: tuple[Any, ...] = (Counting(), Structure(), Spatial())
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 HELD_OUT = {
     "counting": synthetic_counting.HELD_OUT_FAMILIES,
     "structure": synthetic_structure.HELD_OUT_FAMILIES,
@@ -101,7 +102,7 @@ def _reading(rng: random.Random) -> Example:
         Thing(rng.choice(SHAPES), rng.choice(SIZES), rng.choice(COLORS), rng.choice(MATERIALS), c % 3 - 1, c // 3 - 1)
         for c in cells
     ]
-    seen = ", ".join(f"{synthetic_spatial.cell(t)} {t.size} {t.color} {t.shape}" for t in things)
+    seen = ", ".join(f"{synthetic_spatial.cell(t)} {t.shape} {t.size} {t.color}" for t in things)
     return Example((render(things, IMAGE_SIZE),), "List the objects.", f"<think> {seen}</think>")
 
 
