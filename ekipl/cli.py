@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ekipl import __version__
+from ekipl.disk import room_in
 from ekipl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def _run(name: str, cfg: DictConfig) -> None:
     from hydra.types import RunMode
 
     try:
-        importlib.import_module(f"ekipl.commands.{name}").run(cfg)
+        with room_in(Path(HydraConfig.get().runtime.output_dir)):
+            importlib.import_module(f"ekipl.commands.{name}").run(cfg)
         return
     except UsageError as error:
         print(error, file=sys.stderr)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from ekipl.disk import room_in
 from ekipl.errors import UsageError
 from ekipl.lifetime import end_with_parent
 
@@ -23,7 +24,8 @@ def main() -> int:
         from ekipl.training import run_training
 
         path = Path(sys.argv[1])
-        run_training(OmegaConf.load(path), path.parent)  # type: ignore[arg-type]
+        with room_in(path.parent):
+            run_training(OmegaConf.load(path), path.parent)  # type: ignore[arg-type]
     except UsageError as error:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(PATIENCE_S)  # mostly all fail alike: the first says so, and the launcher ends the others
