@@ -359,6 +359,13 @@ def test_a_model_is_a_folder_with_a_config_or_a_name_on_the_hub(tmp_path: Path) 
     check(composed("external_sample", "model.path=gpt2"), "external_sample")  # loads no policy
 
 
+def test_completions_come_from_a_file_or_from_models() -> None:
+    assert refusal("eval", "predictions=a.jsonl", "records=[b]", "models=[tiny]") == [
+        "predictions: a.jsonl: records would not be read; leave out one of the two",
+        "predictions: a.jsonl: models would not be read; leave out one of the two",
+    ]
+
+
 def test_settings_are_of_the_command_that_asks() -> None:
     assert refusal("train", "command=eval") == ["command: eval: this is train; leave it as it is"]
     assert refusal("rollout", "~samples", "+records=[]") == [

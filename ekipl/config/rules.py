@@ -199,6 +199,13 @@ def _processes(v: Values) -> Iterator[str]:
         )
 
 
+def _one_origin(v: Values) -> Iterator[str]:
+    if v["predictions"] is not None:
+        for key in ("records", "models"):
+            if v[key]:
+                yield f"predictions: {v['predictions']}: {key} would not be read; leave out one of the two"
+
+
 def _passk_samples(v: Values) -> Iterator[str]:
     samples = v["passk.samples"]
     if samples is None or v["records"]:
@@ -214,7 +221,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "train": (*COMMON, _policy, *EXTERNAL, _train_rows, _selection, _temperature, _processes),
     "rollout": (*COMMON, _policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
-    "eval": (*COMMON, _policy, _compared_models),
+    "eval": (*COMMON, _policy, _compared_models, _one_origin),
     "passk": (*COMMON, _policy, _compared_models, _passk_samples),
 }
 
