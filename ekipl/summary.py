@@ -15,9 +15,6 @@ def step_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Metrics of one step that come from its actions, keys grouped by a prefix; the clock is not among them."""
     offered = [action for group in groups for action in group.offered]
     kept = [action for group in groups for action in group.actions]
-    refused: Counter[str] = Counter()
-    for group in groups:
-        refused.update(group.refused)
     metrics = {
         "group/frac_zero_variance": fmean(group.dead for group in groups),
         "group/size": fmean(len(group.kept) for group in groups),
@@ -25,7 +22,7 @@ def step_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "reward/offered": _mean(action.total for action in offered),
         "reward/kept": _mean(action.total for action in kept),
     }
-    metrics |= {f"group/refused/{reason}": float(count) for reason, count in sorted(refused.items())}
+    metrics |= {f"group/refused/{reason}": float(count) for reason, count in sorted(_refused(groups).items())}
     for source in sorted({action.source for action in offered}):
         metrics |= _of_source(source, offered, kept)
     return metrics
@@ -43,6 +40,10 @@ def _of_source(source: str, offered: Sequence[Action], kept: Sequence[Action]) -
         f"length/tokens/{source}": _mean(len(action.tokens or ()) for action in own),
         f"length/truncated/{source}": _mean(action.finish == "length" for action in own),
     }
+
+
+def _refused(groups: Sequence[Group]) -> Counter[str]:
+    return sum((Counter(group.refused) for group in groups), Counter())
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -75,11 +76,13 @@ def advice(dead: Sequence[float], groups: Sequence[Group], size: int) -> str | N
 
 
 def too_few(groups: Sequence[Group], size: int) -> str | None:
-    """Says so when groups have fewer than G candidates, or None."""
+    """Says so, and what was refused, when groups have fewer than G candidates, or None."""
     smallest = min((len(group.offered) for group in groups), default=size)
     if smallest >= size:
         return None
-    return f"G = {size}, but some problems have only {smallest} candidates: all of them are kept."
+    refused = _refused(groups)
+    why = f" ({', '.join(f'{count} x {reason}' for reason, count in refused.most_common())})" if refused else ""
+    return f"G = {size}, but some problems have only {smallest} candidates: all of them are kept{why}."
 
 
 def sources_of(metrics: Mapping[str, float]) -> list[str]:
