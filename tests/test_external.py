@@ -25,9 +25,11 @@ from PIL import Image
 
 from ekipl.actions import Action, Problem, Reward
 from ekipl.errors import UsageError
-from ekipl.external import client, pool, simulated
+from ekipl.external import asker, client, question, simulated
+from ekipl.external.models import ExternalModel
 from ekipl.external.none import NoPool
-from ekipl.external.pool import ExternalModel, LiteLLMPool, first
+from ekipl.external.pool import LiteLLMPool
+from ekipl.external.question import Question
 from ekipl.external.recorded import RecordedPool
 from ekipl.interfaces import Decoding, External
 from ekipl.records import Record, write_actions
@@ -48,7 +50,7 @@ def problem(name: str = "p0", images: int = 1, **changes: Any) -> Problem:
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_KEY", KEY)
-    monkeypatch.setattr(pool, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(asker, "FIRST_WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_images_arrive_byte_for_byte_before_the_prompt_and_nothing_else_is_sent(
     assert [part["type"] for part in request.parts] == ["image_url", "image_url", "text"]
     assert request.prompt == asked.prompt
     for sent, image in zip(request.images, asked.images, strict=True):
-        assert sent == base64.b64decode(pool.data_url(image).split(",")[1])
+        assert sent == base64.b64decode(question.data_url(image).split(",")[1])
         assert Image.open(BytesIO(sent)).tobytes() == image.tobytes()
     assert {key: value for key, value in request.body.items() if key != "messages"} == {
         "model": "gpt4o",
@@ -164,9 +166,9 @@ def test_a_model_may_have_its_own_number_of_samples(make_pool: MakePool) -> None
 
 def test_a_completion_carries_the_tokens_that_the_provider_counted() -> None:
     with OpenAIServer(lambda _: Reply("four words in it")) as server:
-        call = client.Call("openai/m", pool.question(problem()), {}, server.url, KEY, 10)
+        call = client.Call("openai/m", Question(problem()).messages, {}, server.url, KEY, 10)
         completion = asyncio.run(client.complete(call))
-    assert completion == client.Completion("four words in it", "stop", 3, 4)  # prompt: "p0: how many?"
+    assert completion == client.Completion("four words in it", "stop", 3, 4, "m")  # prompt: "p0: how many?"
     assert KEY not in repr(call)
 
 
@@ -188,7 +190,7 @@ def test_gemini_answers_and_failures(make_pool: MakePool) -> None:
         waited = server.requests[1].time - server.requests[0].time
         parts = server.requests[1].body["contents"][0]["parts"]
         assert base64.b64decode(parts[0]["inline_data"]["data"]) == base64.b64decode(
-            pool.data_url(asked.images[0]).split(",")[1]
+            question.data_url(asked.images[0]).split(",")[1]
         )
         assert parts[1] == {"text": asked.prompt}
         assert waited >= 0.4
@@ -217,7 +219,7 @@ def test_what_stays_unavailable_is_asked_a_fixed_number_of_times_and_counted(mak
     assert bad == External((), {"rate limited" if status == 429 else "server error": 2})
     assert len(good.actions) == 2
     assert good.failed == {}
-    assert len(server.requests) == 2 * pool.ATTEMPTS + 2  # no other layer multiplies the attempts
+    assert len(server.requests) == 2 * asker.ATTEMPTS + 2  # no other layer multiplies the attempts
 
 
 def test_a_pause_that_is_too_long_loses_the_sample_at_once(make_pool: MakePool) -> None:
@@ -230,7 +232,7 @@ def test_a_pause_that_is_too_long_loses_the_sample_at_once(make_pool: MakePool) 
 def test_the_deadline_holds_for_the_whole_answer(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, reply: Reply
 ) -> None:
-    monkeypatch.setattr(pool, "ATTEMPTS", 2)
+    monkeypatch.setattr(asker, "ATTEMPTS", 2)
     with OpenAIServer(lambda _: reply) as server:
         slow = make_pool(server, timeout_s=0.4)
         start = time.monotonic()
@@ -242,7 +244,7 @@ def test_the_deadline_holds_for_the_whole_answer(
 def test_a_server_that_is_not_there_is_counted(make_pool: MakePool) -> None:
     with OpenAIServer() as server:
         nobody = make_pool(server)
-    assert nobody.sample([problem()], 2) == [External((), {"server error": 2})]
+    assert nobody.sample([problem()], 2) == [External((), {"no connection": 2})]
 
 
 @pytest.mark.parametrize(
@@ -251,10 +253,11 @@ def test_a_server_that_is_not_there_is_counted(make_pool: MakePool) -> None:
         (Reply("half an ans", finish="content_filter"), "content filter"),
         (Reply(status=400, error={"code": "content_filter", "message": "filtered"}), "content filter"),
         (Reply(None), "empty answer"),
-        (Reply(None, message={"refusal": "I cannot"}), "empty answer"),
+        (Reply(None, message={"refusal": "I cannot"}), "refusal"),
         (Reply(" \n", finish="length"), "empty answer"),
         (Reply(body=b'{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[]}'), "empty answer"),
-        (Reply(body=b"<html>busy</html>"), "server error"),
+        (Reply(body=b"<html>busy</html>"), "unreadable answer"),
+        (Reply(body=b'{"choices":[{"message":{"content":"\xff"}}]}'), "unreadable answer"),
     ],
 )
 def test_answers_with_nothing_in_them_are_counted(make_pool: MakePool, reply: Reply, reason: str) -> None:
@@ -366,16 +369,6 @@ def test_a_server_of_ones_own_never_sees_the_key_of_openai(
     assert "sk-the-real-one-123" not in json.dumps(dict(server.requests[0].headers))
 
 
-def test_first_takes_m_models_and_no_more() -> None:
-    models = [ExternalModel("gpt4o", "openai/gpt-4o"), ExternalModel("gemini", "gemini/gemini-2.5-pro")]
-    assert [first(models, m) for m in (0, 1, 2)] == [(), (models[0],), tuple(models)]
-    message = "M: 3: only 2 external models are configured (gpt4o, gemini); add models to external.models or set M<=2"
-    with pytest.raises(UsageError, match=re.escape(message)):
-        first(models, 3)
-    with pytest.raises(UsageError, match="M: -1"):
-        first(models, -1)
-
-
 # Threads and loops
 
 
@@ -449,7 +442,7 @@ import os, sys
 import ekipl.external.none, ekipl.external.pool, ekipl.external.recorded, ekipl.external.simulated
 assert "litellm" not in sys.modules
 from ekipl.interfaces import Decoding
-ekipl.external.pool.LiteLLMPool([ekipl.external.pool.ExternalModel("a", "simulated/a")], Decoding(), 1).close()
+ekipl.external.pool.LiteLLMPool([ekipl.external.models.ExternalModel("a", "simulated/a")], Decoding(), 1).close()
 assert "litellm" in sys.modules and "OPENAI_API_KEY" not in os.environ
 """
     environment = {"PYTHONPATH": ":".join(sys.path), "PATH": "", "HOME": str(tmp_path)}
@@ -567,7 +560,7 @@ def test_experts_answer_through_the_very_same_pool() -> None:
 
 def test_an_expert_counts_its_tokens() -> None:
     known = {**COUNT, "answer": "4"}
-    call = client.Call("simulated/a", pool.question(problem()), {"accuracy": 1.0}, None, "none", 10, known)
+    call = client.Call("simulated/a", Question(problem()).messages, {"accuracy": 1.0}, None, "none", 10, known)
     completion = asyncio.run(client.complete(call))
     assert completion.prompt_tokens == 3  # "p0: how many?" has 13 characters
     assert completion.completion_tokens == len(completion.text) // 4

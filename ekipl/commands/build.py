@@ -119,7 +119,8 @@ def build_pool(settings: Settings) -> ExternalPool:
 
         assert external.path is not None  # a rule of the settings
         return RecordedPool(actions_file(external.path), [model.name for model in models])
-    from ekipl.external.pool import ExternalModel, LiteLLMPool
+    from ekipl.external.models import ExternalModel
+    from ekipl.external.pool import LiteLLMPool
 
     experts = {f"simulated/{expert.name}": expert.model_dump(exclude={"name"}) for expert in external.experts}
     asked = [
@@ -127,7 +128,8 @@ def build_pool(settings: Settings) -> ExternalPool:
         for model in models
     ]
     decoding = Decoding(external.temperature, external.top_p, 0, external.max_tokens)
-    return LiteLLMPool(asked, decoding, external.timeout_s, settings.seed)
+    cache = None if external.cache is None else Path(external.cache).expanduser()
+    return LiteLLMPool(asked, decoding, external.timeout_s, settings.seed, cache)
 
 
 def external_sampling(settings: Settings) -> dict[str, Sampling]:

@@ -87,6 +87,7 @@ class ExternalSettings(Section):
     top_p: TopP
     max_tokens: Count
     timeout_s: Annotated[float, Field(gt=0)]
+    cache: Name | None
     path: Name | None
 
 

@@ -1,4 +1,4 @@
-"""The one file that knows LiteLLM: a call goes in; a completion, or one of three kinds of failure, comes out."""
+"""The one file that knows LiteLLM: a call goes in; a completion, or one of two kinds of failure, comes out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ekipl.external import simulated
 _SHOWN = 300  # characters of a provider's message in one of ours
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _SECRET_SHAPE = re.compile(r"(?i)\b(?:sk-|AIza|Bearer\s+)[^\s\"',;]+")
+LOST, UNREADABLE = "connection lost", "unreadable answer"
 _FILTERED = {"content_filter", "content_policy_violation"}
 
 
@@ -49,12 +50,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's answer, character for character, and the tokens that its provider counted."""
+    """A model's answer, character for character, and the tokens that its provider counted (0: not told).
+
+    ``fault`` says why there is nothing in it to learn from, ``version`` which model the provider says has answered.
+    """
 
     text: str
     finish: Finish
     prompt_tokens: int
     completion_tokens: int
+    version: str = ""
+    fault: str | None = None
 
 
 class Refused(Exception):
@@ -69,22 +75,22 @@ class Refused(Exception):
 
 
 class Unavailable(Exception):
-    """Asking again may help, not before ``retry_after_s`` seconds."""
+    """Asking again may help, not before ``retry_after_s`` seconds.
 
-    def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
+    ``may_be_billed``: the request arrived, and no error was told; the provider may have answered and will say so on
+    its bill.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float = 0.0, *, may_be_billed: bool = False) -> None:
         super().__init__(reason)
-        self.retry_after_s = retry_after_s
-
-
-class Withheld(Exception):
-    """There is an answer, and nothing in it to learn from."""
+        self.retry_after_s, self.may_be_billed = retry_after_s, may_be_billed
 
 
 async def complete(call: Call) -> Completion:
     """Asks once.
 
     Raises:
-        Refused, Unavailable, Withheld: see there.
+        Refused, Unavailable: see there.
     """
     litellm, openai = _libraries()
     replies: list[str] = []
@@ -109,10 +115,12 @@ async def complete(call: Call) -> Completion:
         # LiteLLM's own timeout starts anew with every byte that arrives.
         response = await asyncio.wait_for(asked, call.timeout_s)
     except asyncio.TimeoutError:
-        raise Unavailable("timeout") from None
+        raise Unavailable("timeout", may_be_billed=True) from None
     except openai.OpenAIError as error:  # every exception of LiteLLM is one
         if call.known is not None:
             raise  # our own code failed
+        if _is_filtered(error):
+            return Completion("", "stop", 0, 0, fault="content filter")
         raise _failure(error, call) from None  # the original holds the request with its key
     return _completion(response, replies[-1] if replies else "")
 
@@ -130,6 +138,19 @@ def unusable(model: str, *, has_key: bool) -> str | None:
     if not missing:
         return None
     return f"the environment variable {' or '.join(missing)} is not set; set it, or name another under api_key_env"
+
+
+def listed_price(model: str) -> tuple[float, float] | None:
+    """Dollars for a million prompt and completion tokens by LiteLLM's list; None where the model is not in it."""
+    litellm, _ = _libraries()
+    provider, _, name = model.partition("/")
+    for known in (model, name):
+        entry = litellm.model_cost.get(known, {})
+        costs = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+        if entry.get("litellm_provider") == provider and None not in costs:
+            thoughts = entry.get("output_cost_per_reasoning_token") or 0.0
+            return 1e6 * costs[0], 1e6 * max(costs[1], thoughts)
+    return None
 
 
 async def close() -> None:
@@ -186,51 +207,75 @@ class _SimulatedProvider:
 
 
 def _completion(response: Any, reply: str) -> Completion:
+    usage, version = response.usage, redact(str(response.model or ""), None)
+    tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0)
     if not response.choices:
-        raise Withheld("empty answer")
-    choice, usage = response.choices[0], response.usage
-    if choice.finish_reason == "content_filter":
-        raise Withheld("content filter")
-    text = _received(reply) or choice.message.content
-    if not text or not text.strip():
-        raise Withheld("empty answer")
+        return Completion("", "stop", *tokens, version, "empty answer")
+    choice = response.choices[0]
+    received = _received(reply)
+    text = received.get("content")
+    text = text if isinstance(text, str) else choice.message.content or ""
     finish: Finish = "length" if choice.finish_reason == "length" else "stop"
-    return Completion(text, finish, usage.prompt_tokens, usage.completion_tokens)
+    fault = None
+    if choice.finish_reason == "content_filter":
+        fault = "content filter"
+    elif not text.strip():
+        fault = "refusal" if received.get("refusal") else "empty answer"
+    return Completion(text, finish, *tokens, version, fault)
 
 
-def _received(reply: str) -> str | None:
-    """The text in the body of an OpenAI-style reply.
+def _received(reply: str) -> Mapping[str, Any]:
+    """The message in the body of an OpenAI-style reply; empty for replies of other shapes (Gemini, Anthropic).
 
     LiteLLM takes a leading <think>...</think> out of the text, which is half of the format that the reward asks for.
     Its split cannot be undone: it forgets which spelling of the tags it took, and a reasoning field that the provider
-    sent looks the same. Replies of other shapes (Gemini, Anthropic) it leaves alone.
+    sent looks the same. Replies of other shapes it leaves alone.
     """
     try:
-        text = json.loads(reply)["choices"][0]["message"]["content"]
+        message = json.loads(reply)["choices"][0]["message"]
     except (ValueError, LookupError, TypeError):
-        return None
-    return text if isinstance(text, str) else None
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _body(error: Any) -> Mapping[str, Any]:
+    body = getattr(error, "body", None)
+    return body if isinstance(body, dict) else {}
+
+
+def _is_filtered(error: Any) -> bool:
+    litellm, _ = _libraries()
+    return _body(error).get("code") in _FILTERED or isinstance(error, litellm.ContentPolicyViolationError)
 
 
 def _failure(error: Any, call: Call) -> Exception:
-    """Which of the three failures an exception of LiteLLM stands for."""
-    litellm, _ = _libraries()
+    """Which of the two failures an exception of LiteLLM stands for."""
     status = error.status_code if isinstance(getattr(error, "status_code", None), int) else 500
-    body = error.body if isinstance(getattr(error, "body", None), dict) else {}
-    headers = getattr(error, "litellm_response_headers", None)
+    body, headers = _body(error), getattr(error, "litellm_response_headers", None)
     message = str(error)
-    if body.get("code") in _FILTERED or isinstance(error, litellm.ContentPolicyViolationError):
-        return Withheld("content filter")
     if status == 408:
-        return Unavailable("timeout")
+        return Unavailable("timeout", may_be_billed=True)
     is_spent = body.get("code") == "insufficient_quota" or "PerDay" in message  # Gemini's name for a daily quota
     if status == 429 and not is_spent:
         return Unavailable("rate limited", _retry_after(headers, message))
     if status >= 500 or status == 409:
-        return Unavailable("server error", _retry_after(headers, message))
+        reason = "server error" if headers is not None else _without_status(error)
+        return Unavailable(reason, _retry_after(headers, message), may_be_billed=reason in (LOST, UNREADABLE))
     named = [key for key in call.parameters if key == body.get("param") or re.search(rf"\b{re.escape(key)}\b", message)]
     parameter = named[0] if named and status in (400, 422) else None
     return Refused(status, parameter, redact(message, call.api_key))
+
+
+def _without_status(error: BaseException) -> str:
+    """What went wrong where no HTTP status was told; LiteLLM makes a status 500 of all of it."""
+    import httpx
+
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    if any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout) for cause in causes):
+        return "no connection"
+    return LOST if any(isinstance(cause, httpx.TransportError) for cause in causes) else UNREADABLE
 
 
 def _retry_after(headers: Mapping[str, str] | None, message: str) -> float:

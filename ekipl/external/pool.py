@@ -3,87 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
-import random
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from io import BytesIO
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
-from PIL import Image
-
-from ekipl.actions import POLICY, Action, Problem
+from ekipl.actions import Action, Problem
 from ekipl.errors import UsageError
-from ekipl.external import client, simulated
+from ekipl.external import client
+from ekipl.external.asker import Asker, Failed
+from ekipl.external.cache import Cache, key_of
+from ekipl.external.ledger import Exhausted, Ledger
 from ekipl.external.loop import LoopThread
+from ekipl.external.models import ExternalModel, budget_mistakes, mistakes
+from ekipl.external.question import Question
 from ekipl.interfaces import Decoding, External
 
-ATTEMPTS = 5
-FIRST_WAIT_S = 1.0  # doubles with every attempt
-LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this sample
-
-RESERVED = {  # parameters that have their own place, or would break what the pool promises
-    *("model", "messages", "n", "stream", "metadata", "api_base", "base_url", "api_key", "timeout"),
-    *("max_retries", "num_retries", "fallbacks", "logger_fn"),
-}
-
-
-@dataclass(frozen=True)
-class ExternalModel:
-    """One external model.
-
-    Attributes:
-        name: the source of its actions, in records and figures.
-        model: LiteLLM's name of it: ``openai/gpt-4o-2024-11-20``, ``gemini/gemini-2.5-pro``, ``simulated/careful``.
-        samples: actions a problem; None = N.
-        api_base: address of an OpenAI-compatible server; None = the provider's own.
-        api_key_env: NAME of the environment variable with the key. None = the provider's usual variable, or no key at
-            all where ``api_base`` is given, so that a key never goes to a server it was not meant for.
-        temperature: None = the pool's, as for the next two.
-        top_p: in (0, 1].
-        max_tokens: of an answer.
-        concurrency: calls in flight at a time.
-        params: further parameters, passed on as they are; a null leaves out even ``temperature``, ``top_p`` or
-            ``max_tokens``. For ``simulated/`` models: the settings of ``ekipl.external.simulated.Expert``.
-    """
-
-    name: str
-    model: str
-    samples: int | None = None
-    api_base: str | None = None
-    api_key_env: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    concurrency: int = 16
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_simulated(self) -> bool:
-        return self.model.startswith(simulated.PREFIX)
-
-
-def first(models: Sequence[ExternalModel], m: int) -> tuple[ExternalModel, ...]:
-    """The M external models that are used. Raises UsageError when fewer are configured."""
-    if not 0 <= m <= len(models):
-        names = ", ".join(model.name for model in models) or "none"
-        raise UsageError(
-            f"M: {m}: only {len(models)} external models are configured ({names}); "
-            f"add models to external.models or set M<={len(models)}"
-        )
-    return tuple(models[:m])
+OnExhausted = Literal["stop", "policy_only"]
+BUDGET_SPENT = "budget spent"
+GRACE_S = 5.0  # after its deadline a call is surely over
+POLL_S = 0.1  # while another process asks for the same answer
 
 
 class LiteLLMPool:
     """Implements ``ExternalPool`` for whatever LiteLLM can call.
 
-    Every sample is one call for one completion (``n`` > 1 is refused by some providers and ignored by others), every
-    call has a deadline, and what fails for a while is asked again here and nowhere else.
+    Every sample is one call for one completion: ``n`` > 1 is refused by some providers and ignored by others.
     """
 
-    def __init__(self, models: Sequence[ExternalModel], decoding: Decoding, timeout_s: float, seed: int = 0) -> None:
+    def __init__(
+        self,
+        models: Sequence[ExternalModel],
+        decoding: Decoding,
+        timeout_s: float,
+        seed: int = 0,
+        cache: Path | None = None,
+        ledger: Path | None = None,
+        budget_usd: float | None = None,
+        on_exhausted: OnExhausted = "stop",
+    ) -> None:
         """Checks what can be checked without a call; takes seconds, for it imports LiteLLM.
 
         Args:
@@ -91,19 +50,28 @@ class LiteLLMPool:
             decoding: of every model that says nothing else.
             timeout_s: seconds that one call may take.
             seed: of simulated experts that have none of their own, and of the pauses between attempts.
+            cache: the file that keeps the answers of real models; None = they are not kept.
+            ledger: the file that says what this run has spent; None = in memory.
+            budget_usd: that the run may spend, calls in flight and earlier starts included; None = without limit.
+            on_exhausted: ``stop`` raises; ``policy_only`` goes on with what is in the cache.
 
         Raises:
-            UsageError: a model cannot be called as configured, for example because its key is not in the environment.
+            UsageError: a model cannot be called as configured, for example because its key is not in the environment,
+                a budget is set and a price unknown, or the files cannot be used.
         """
-        if wrong := [line for number in range(len(models)) for line in _problems(number, models)]:
+        wrong = [line for number in range(len(models)) for line in mistakes(number, models)]
+        if budget_usd is not None and not wrong:
+            wrong = [line for number, model in enumerate(models) for line in budget_mistakes(number, model, decoding)]
+        if wrong:
             raise UsageError("\n".join(wrong))
         self.names = tuple(model.name for model in models)
-        self._models = tuple(models)
-        self._keys = [_key(model) for model in models]
-        self._parameters = [parameters(model, decoding, seed) for model in models]
-        self._timeout_s = timeout_s
-        self._rng = random.Random(seed)
-        self._slots = [asyncio.Semaphore(model.concurrency) for model in models]
+        self._ledger = Ledger(ledger, budget_usd, timeout_s + GRACE_S)
+        self._askers = [Asker(i, model, decoding, timeout_s, seed, self._ledger) for i, model in enumerate(models)]
+        self._budget_usd, self._on_exhausted = budget_usd, on_exhausted
+        has_real = not all(model.is_simulated for model in models)
+        self._cache = Cache(cache) if cache is not None and has_real else None
+        self._has_said = False
+        self._fatal: UsageError | None = None
         self._loop = LoopThread("ekipl-external")
 
     def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
@@ -113,7 +81,8 @@ class LiteLLMPool:
         fewer actions.
 
         Raises:
-            UsageError: a model refuses the key, its own name or a parameter: then every call of it would fail.
+            UsageError: a model refuses the key, its own name or a parameter: then every call of it would fail. Or the
+                budget is spent, and this is to end the run.
         """
         return self._loop.run(self._sample(list(problems), n))
 
@@ -122,152 +91,92 @@ class LiteLLMPool:
         if self._loop.is_alive:
             self._loop.run(client.close())
             self._loop.close()
+            self._ledger.close()
+            if self._cache is not None:
+                self._cache.close()
 
     async def _sample(self, problems: Sequence[Problem], n: int) -> list[External]:
-        counts = [n if model.samples is None else model.samples for model in self._models]
         tasks = [
             [
-                asyncio.create_task(self._action(which, problem, messages, index))
-                for which, count in enumerate(counts)
-                for index in range(count)
+                asyncio.create_task(self._action(asker, question, index))
+                for asker in self._askers
+                for index in range(n if asker.model.samples is None else asker.model.samples)
             ]
-            for problem, messages in ((problem, question(problem)) for problem in problems)
+            for question in map(Question, problems)
         ]
         calls = [task for of_problem in tasks for task in of_problem]
         try:
-            await asyncio.gather(*calls)
-        finally:  # after a failure or Ctrl-C: ask no more
+            # After a failure no new call begins, but those under way end: their answers are being paid for.
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+        finally:  # Ctrl-C ends them
             for call in calls:
                 call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
+        if errors := [end for end in ends if isinstance(end, BaseException)]:
+            raise self._fatal or errors[0]
         return [_external([task.result() for task in of_problem]) for of_problem in tasks]
 
-    async def _action(
-        self, which: int, problem: Problem, messages: Sequence[Mapping[str, Any]], index: int
-    ) -> Action | str:
+    async def _action(self, asker: Asker, question: Question, index: int) -> Action | str:
         """Sample ``index`` of a model for a problem, or the reason why there is none."""
-        model = self._models[which]
-        call = client.Call(
-            model=model.model,
-            messages=messages,
-            parameters=self._parameters[which],
-            api_base=model.api_base,
-            api_key=self._keys[which],
-            timeout_s=self._timeout_s,
-            # THE GOLD ANSWER LEAVES THIS PROCESS FOR NOBODY. A real model that saw it would copy it, and the reward
-            # would teach the policy nothing. Only experts simulated inside this process are told.
-            known=simulated.known(problem, index) if model.is_simulated else None,
-        )
         try:
-            async with self._slots[which]:
-                completion = await self._ask(call)
-        except client.Refused as refused:
-            raise _usage_error(which, model, refused) from None
-        except (client.Unavailable, client.Withheld) as reason:
-            return str(reason)
-        return Action(problem.id, model.name, index, completion.text, completion.finish)
+            completion = await self._completion(asker, question, index)
+        except Failed as failed:
+            return str(failed)
+        except Exhausted as exhausted:
+            return self._without_money(asker, question, index, exhausted)
+        except UsageError as error:
+            self._fatal = self._fatal or error
+            raise
+        if completion.fault is not None:
+            return completion.fault
+        return Action(question.problem.id, asker.model.name, index, completion.text, completion.finish)
 
-    async def _ask(self, call: client.Call) -> client.Completion:
-        """Asks up to ``ATTEMPTS`` times; the pauses double, are spread, and respect what the provider tells."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await client.complete(call)
-            except client.Unavailable as busy:
-                if attempt == ATTEMPTS or busy.retry_after_s > LONGEST_WAIT_S:
-                    raise
-                pause = busy.retry_after_s + FIRST_WAIT_S * 2 ** (attempt - 1) * self._rng.uniform(0.5, 1)
-            await asyncio.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+    async def _completion(self, asker: Asker, question: Question, index: int) -> client.Completion:
+        """From the cache, or asked for by exactly one of those who want it now.
 
+        Simulated experts are asked every time: they cost nothing, and answer faster than a file is written.
+        """
+        cache = None if asker.model.is_simulated else self._cache
+        if cache is None:
+            async with asker.slots:
+                return await self._ask(asker, question, index)
+        key = key_of(asker.model.model, asker.model.api_base, question.fingerprint, asker.parameters, index)
+        while True:
+            if (known := cache.get(key)) is not None:
+                asker.meter.learn(question, known)
+                self._ledger.hit(asker.model.name, 1)
+                return known
+            async with asker.slots:
+                if cache.claim(key):
+                    try:
+                        if (known := cache.get(key)) is None:
+                            known = await self._ask(asker, question, index)
+                            cache.put(key, known, asker.meter.usd(question, known))
+                        return known
+                    finally:
+                        cache.release(key)
+            await asyncio.sleep(POLL_S)
 
-def question(problem: Problem) -> list[dict[str, Any]]:
-    """The problem as one user message: its images as PNG data URLs, then the prompt, and nothing else."""
-    images = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in problem.images]
-    return [{"role": "user", "content": [*images, {"type": "text", "text": problem.prompt}]}]
+    async def _ask(self, asker: Asker, question: Question, index: int) -> client.Completion:
+        if self._fatal is not None:
+            raise self._fatal
+        return await asker.ask(question, index)
 
-
-def data_url(image: Image.Image) -> str:
-    """The image as PNG, every pixel as it is."""
-    file = BytesIO()
-    image.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def parameters(model: ExternalModel, decoding: Decoding, seed: int = 0) -> dict[str, Any]:
-    """What is sent with every call of ``model``."""
-    chosen = {
-        "temperature": decoding.temperature if model.temperature is None else model.temperature,
-        "top_p": decoding.top_p if model.top_p is None else model.top_p,
-        "max_tokens": decoding.max_tokens if model.max_tokens is None else model.max_tokens,
-        "top_k": decoding.top_k or None,
-        "seed": seed if model.is_simulated else None,
-        **model.params,
-    }
-    return {key: value for key, value in chosen.items() if value is not None}
+    def _without_money(self, asker: Asker, question: Question, index: int, exhausted: Exhausted) -> str:
+        """The reason why there is no sample. Raises UsageError when that shall end the run."""
+        told = f"external.budget_usd: {self._budget_usd:g}: {exhausted}, and a call of {asker.model.name} may cost more"
+        if self._on_exhausted == "stop":
+            self._fatal = self._fatal or UsageError(
+                f"{told} than is left; raise it and start again (what is in the cache is not asked again), or set "
+                "external.on_exhausted=policy_only"
+            )
+            raise self._fatal
+        if not self._has_said:
+            print(f"ekipl: warning: {told} than is left; no more calls of such a price", file=sys.stderr)
+            self._has_said = True
+        asker.give_up(question, index, BUDGET_SPENT)
+        return BUDGET_SPENT
 
 
 def _external(outcomes: Sequence[Action | str]) -> External:
     actions = tuple(outcome for outcome in outcomes if isinstance(outcome, Action))
     return External(actions, Counter(outcome for outcome in outcomes if isinstance(outcome, str)))
-
-
-def _key(model: ExternalModel) -> str | None:
-    """The key to send; None leaves the search to LiteLLM."""
-    if model.api_key_env:
-        return os.environ.get(model.api_key_env, "").strip()
-    return "none" if model.api_base or model.is_simulated else None  # LiteLLM would send the provider's own key
-
-
-def _problems(number: int, models: Sequence[ExternalModel]) -> Iterator[str]:
-    """What is wrong with model ``number``, one line each."""
-    model, here = models[number], f"external.models.{number}"
-    if not model.name or model.name in [POLICY, *(other.name for other in models[:number])]:
-        yield f"{here}.name: {model.name!r}: empty, the policy's own or taken by another model; give it another"
-    for what, count in (("samples", model.samples), ("concurrency", model.concurrency)):
-        if count is not None and count < 1:
-            yield f"{here}.{what}: {count}: too few; give at least 1"
-    for parameter in sorted(RESERVED & set(model.params)):
-        yield f"{here}.params.{parameter}: the pool sets this itself; leave it out"
-    if model.is_simulated:
-        yield from _expert_problems(model, here)
-        return
-    if "seed" in model.params:
-        yield f"{here}.params.seed: one seed for all samples makes them the same; leave it out"
-    key = _key(model)
-    if model.api_key_env and not key:
-        yield (
-            f"{here}.api_key_env: {model.api_key_env}: this environment variable is not set, and {model.model} needs "
-            "its key; export it, or name the variable that holds the key"
-        )
-    elif key and not (key.isascii() and key.isprintable()):
-        yield f"{here}.api_key_env: {model.api_key_env}: its value holds characters that no key has; export it again"
-    elif reason := client.unusable(model.model, has_key=key is not None):
-        yield f"{here}.model: {model.model}: {reason}"
-
-
-def _expert_problems(model: ExternalModel, here: str) -> Iterator[str]:
-    """What is wrong with the settings of a simulated expert."""
-    for key in sorted(set(model.params) - set(simulated.SETTINGS)):
-        yield f"{here}.params.{key}: no setting of a simulated expert; there are {', '.join(simulated.SETTINGS)}"
-    settings = {key: value for key, value in model.params.items() if key in simulated.SETTINGS}
-    try:
-        simulated.Expert(model.model.removeprefix(simulated.PREFIX), **settings)
-    except ValueError as error:
-        yield f"{here}.params.{error}"
-
-
-def _usage_error(number: int, model: ExternalModel, refused: client.Refused) -> UsageError:
-    """What the user can do about a refusal."""
-    where, way_out = f"external.models.{number}", "see what the provider says"
-    if refused.status in (401, 403):
-        way_out = f"check the key in {model.api_key_env or 'the environment'} and what it is allowed to use"
-    elif refused.status == 404:
-        way_out = "check the model's name and api_base"
-    elif refused.status == 429:
-        way_out = "the quota is spent: wait, pay, or take the model out"
-    elif refused.parameter:
-        where += f".{refused.parameter}"
-        way_out = f"change {refused.parameter}, or leave it out with params: {{{refused.parameter}: null}}"
-    return UsageError(
-        f"{where}: {model.name} ({model.model}): refused with status {refused.status} ({refused}); {way_out}"
-    )

@@ -1,0 +1,150 @@
+"""What a run spends on external models: every call on paper before it is sent, and never more than the budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ekipl.external.database import Database
+from ekipl.tables import Table
+
+FILE = "ledger.sqlite"  # in the run directory
+ANSWERED = "answered"
+NANO = 10**9  # dollars are added up as whole nanodollars: sums are exact
+
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS calls (
+    id INTEGER PRIMARY KEY,
+    time REAL NOT NULL,          -- when it was sent, seconds since 1970
+    source TEXT NOT NULL,        -- the model's name in the settings
+    problem TEXT NOT NULL,       -- task/split/id
+    sample INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,    -- from 1; 0: given up without a request
+    outcome TEXT,                -- 'answered', or what went wrong; NULL: under way, or its process was killed
+    nano INTEGER,                -- dollars / 10^9: at most, until the outcome is known; NULL: price unknown
+    prompt_tokens INTEGER NOT NULL DEFAULT 0,
+    completion_tokens INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE INDEX IF NOT EXISTS under_way ON calls (time) WHERE outcome IS NULL",
+    "CREATE TABLE IF NOT EXISTS spent (one INTEGER PRIMARY KEY CHECK (one = 1), nano INTEGER NOT NULL)",
+    "INSERT OR IGNORE INTO spent VALUES (1, 0)",
+    "CREATE TABLE IF NOT EXISTS hits (source TEXT PRIMARY KEY, count INTEGER NOT NULL)",
+)
+
+
+class Exhausted(Exception):
+    """The budget does not allow this call. ``may_change``: calls under way may turn out cheaper than feared."""
+
+    def __init__(self, spent_usd: float, may_change: bool) -> None:
+        super().__init__(f"{spent_usd:.4f} USD are spent or promised")
+        self.may_change = may_change
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A call in the ledger, and the most that it can cost; None = unknown."""
+
+    id: int
+    most: int | None
+
+
+class Ledger:
+    """The calls of one run, in a SQLite file that its processes share and that outlives them."""
+
+    def __init__(self, path: Path | None, budget_usd: float | None, call_s: float) -> None:
+        """Opens or makes the file.
+
+        Args:
+            path: None keeps the ledger in memory.
+            budget_usd: of the run, over all its processes and restarts; None = without limit.
+            call_s: seconds after which no call is under way any more.
+
+        Raises:
+            UsageError: the file cannot be used.
+        """
+        self._database = Database(path, "hydra.run.dir", _TABLES)
+        self._budget = None if budget_usd is None else math.floor(budget_usd * NANO)
+        self._call_s = call_s
+
+    def promise(self, source: str, problem: str, sample: int, attempt: int, most_usd: float | None) -> Entry:
+        """Notes a call that is about to be sent, at the most that it can cost. Raises Exhausted: do not send it."""
+        most = None if most_usd is None else math.ceil(most_usd * NANO)
+        with self._database.transaction():
+            ((spent,),) = self._database.rows("SELECT nano FROM spent")
+            if self._budget is not None and spent + (most or 0) > self._budget:
+                since = time.time() - self._call_s
+                waiting = "SELECT 1 FROM calls WHERE outcome IS NULL AND time > ? LIMIT 1"
+                raise Exhausted(spent / NANO, bool(self._database.rows(waiting, since)))
+            ((number,),) = self._database.rows(
+                "INSERT INTO calls (time, source, problem, sample, attempt, nano) VALUES (?, ?, ?, ?, ?, ?)"
+                " RETURNING id",
+                *(time.time(), source, problem, sample, attempt, most),
+            )
+            self._database.rows("UPDATE spent SET nano = nano + ?", most or 0)
+        return Entry(number, most)
+
+    def settle(self, entry: Entry, outcome: str, usd: float | None, prompt: int = 0, completion: int = 0) -> None:
+        """Notes how a call ended, what it cost (None: unknown; ``most`` was right) and its tokens."""
+        nano = entry.most if usd is None else math.ceil(usd * NANO)
+        with self._database.transaction():
+            self._database.rows(
+                "UPDATE calls SET outcome = ?, nano = ?, prompt_tokens = ?, completion_tokens = ? WHERE id = ?",
+                *(outcome, nano, prompt, completion, entry.id),
+            )
+            self._database.rows("UPDATE spent SET nano = nano + ?", (nano or 0) - (entry.most or 0))
+
+    def give_up(self, source: str, problem: str, sample: int, reason: str) -> None:
+        """Notes a sample for which no request was sent."""
+        self._database.rows(
+            "INSERT INTO calls (time, source, problem, sample, attempt, outcome, nano) VALUES (?, ?, ?, ?, 0, ?, 0)",
+            *(time.time(), source, problem, sample, reason),
+        )
+
+    def hit(self, source: str, count: int) -> None:
+        """Counts answers that came from the cache."""
+        add = "INSERT INTO hits VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
+        self._database.rows(add, source, count)
+
+    def table(self) -> Table | None:
+        """Requests, tokens and dollars by model, and what went wrong; None where nobody was asked."""
+        sums = self._database.rows(
+            "SELECT source, sum(attempt > 0), sum(attempt > 1), sum(outcome = ?), sum(prompt_tokens),"
+            " sum(completion_tokens), sum(nano), sum(nano IS NULL) FROM calls GROUP BY source",
+            ANSWERED,
+        )
+        calls = {row[0]: row[1:] for row in sums}
+        hits = dict(self._database.rows("SELECT source, count FROM hits"))
+        if not calls and not hits:
+            return None
+        rows = []
+        for source in sorted(calls.keys() | hits.keys()):
+            *counts, nano, unknown = calls.get(source, (0, 0, 0, 0, 0, 0, 0))
+            usd = "unknown" if unknown else f"{nano / NANO:.4f}"
+            rows.append([source, *(str(count) for count in counts), str(hits.get(source, 0)), usd])
+        ends = (
+            "SELECT source, coalesce(outcome, 'never ended'), count(*) FROM calls WHERE outcome IS NOT ? GROUP BY 1, 2"
+        )
+        notes = [f"{source}: {count} x {outcome}" for source, outcome, count in self._database.rows(ends, ANSWERED)]
+        header = ["model", "requests", "retries", "answers", "prompt tokens", "completion tokens", "from cache", "USD"]
+        return Table("External models", header, rows, notes)
+
+    def spent_usd(self) -> float:
+        """Dollars spent or promised."""
+        ((nano,),) = self._database.rows("SELECT nano FROM spent")
+        return float(nano / NANO)
+
+    def close(self) -> None:
+        """Closing twice is fine."""
+        self._database.close()
+
+
+def table_of(directory: Path) -> Table | None:
+    """The table of a run directory; None where no external model was asked."""
+    if not (directory / FILE).exists():
+        return None
+    ledger = Ledger(directory / FILE, None, 0.0)
+    try:
+        return ledger.table()
+    finally:
+        ledger.close()

@@ -1,0 +1,278 @@
+"""The cache of answers: none is paid for twice, whatever is killed and however many ask at once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ekipl.errors import UsageError
+from ekipl.external.cache import Cache, key_of
+from ekipl.external.client import Completion
+from ekipl.external.models import ExternalModel
+from ekipl.external.pool import LiteLLMPool
+from ekipl.external.question import Question, digest
+from ekipl.interfaces import Decoding
+from tests.openai_server import OpenAIServer, Reply
+from tests.test_external import problem
+
+COMPLETION = Completion("<think>a</think>\n<answer>1</answer>", "stop", 7, 5, "m-2026")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    made = Cache(tmp_path / "deep" / "cache.sqlite")
+    yield made
+    made.close()
+
+
+def pool_of(server: OpenAIServer, file: Path, *names: str, **changes: Any) -> LiteLLMPool:
+    settings = {"api_base": server.url, **changes}
+    models = [ExternalModel(name, **{"model": f"openai/{name}", **settings}) for name in names or ("a", "b")]
+    return LiteLLMPool(models, Decoding(max_tokens=64), 10, cache=file)
+
+
+# Keys
+
+
+def key(**changes: Any) -> str:
+    asked = changes.pop("problem", problem())
+    parts = {
+        "model": "openai/m",
+        "api_base": None,
+        "messages": Question(asked).fingerprint,
+        "parameters": {"temperature": 1.0, "max_tokens": 5},
+        "sample": 0,
+    }
+    return key_of(**{**parts, **changes})  # type: ignore[arg-type]
+
+
+def test_equal_questions_have_equal_keys() -> None:
+    assert key() == key(problem=problem(), parameters={"max_tokens": 5, "temperature": 1.0})
+    assert key() == key(problem=problem(answer="another", metadata={}, split="id"))  # nobody is told these
+
+
+def one_pixel_off() -> Any:
+    asked = problem()
+    image = asked.images[0].copy()
+    image.putpixel((8, 6), (1, 2, 3))
+    return replace(asked, images=(image,))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "openai/n"},
+        {"api_base": "http://127.0.0.1:9/v1"},
+        {"parameters": {"temperature": 0.9, "max_tokens": 5}},
+        {"parameters": {"temperature": 1.0, "max_tokens": 5, "reasoning_effort": "low"}},
+        {"sample": 1},
+        {"problem": problem(prompt="p0: how many cubes?")},
+        {"problem": problem(images=2)},
+        {"problem": replace(problem(), images=problem("p1").images)},
+        {"problem": one_pixel_off()},
+    ],
+)
+def test_whatever_an_answer_depends_on_changes_its_key(changes: dict[str, Any]) -> None:
+    assert key(**changes) != key()
+
+
+def test_images_of_other_shapes_with_the_same_bytes_differ() -> None:
+    assert digest(Image.new("RGB", (6, 4))) != digest(Image.new("RGB", (4, 6)))
+
+
+# The file
+
+
+@given(
+    st.text(st.characters(exclude_categories=[])),
+    st.sampled_from(["stop", "length"]),
+    st.sampled_from([None, "content filter"]),
+)
+def test_what_is_put_in_comes_out_character_for_character(text: str, finish: Any, fault: str | None) -> None:
+    import tempfile
+
+    if any(0xD800 <= ord(a) < 0xDC00 <= ord(b) < 0xE000 for a, b in zip(text, text[1:], strict=False)):
+        return  # JSON has one spelling for such a pair and for the character it stands for
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Cache(Path(folder) / "c.sqlite")
+        completion = Completion(text, finish, 3, 4, "v", fault)
+        cache.put("k", completion, 0.25)
+        assert cache.get("k") == completion
+        assert cache.get("other") is None
+        cache.put("k", COMPLETION, None)
+        assert cache.get("k") == completion, "the first answer stays"
+        cache.close()
+
+
+def test_values_are_json_with_price_version_and_time(cache: Cache) -> None:
+    cache.put("k", COMPLETION, 0.25)
+    ((value,),) = cache._database.rows("SELECT value FROM answers")
+    row = json.loads(value)
+    assert abs(row.pop("time") - time.time()) < 60
+    assert row == {
+        "text": COMPLETION.text, "finish": "stop", "prompt_tokens": 7, "completion_tokens": 5,
+        "version": "m-2026", "fault": None, "usd": 0.25,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"not a database, surely" * 50, None])
+def test_a_file_that_cannot_be_used_is_told_in_words(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(UsageError, match=f"external.cache: {path}: .*; .*another file"):
+        Cache(path)
+    with pytest.raises(UsageError, match="external.cache: .*File exists; name another file"):
+        Cache(Path(__file__) / "c.sqlite")
+
+
+def _fill(path: Path, name: str) -> None:
+    cache = Cache(path)
+    for number in range(200):
+        cache.put(f"{name}{number}", COMPLETION, None)
+        cache.put(f"shared{number}", replace(COMPLETION, text=name), None)
+    cache.close()
+
+
+def test_many_processes_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite"  # which they all want to make, too
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_fill, args=(path, name)) for name in "abcd"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    cache = Cache(path)
+    assert all(cache.get(f"{name}{number}") == COMPLETION for name in "abcd" for number in range(200))
+    assert cache._database.rows("SELECT count(*) FROM answers") == [(1000,)]  # 4 x 200 + 200
+    cache.close()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ekipl.external.cache import Cache
+from tests.test_external_cache import COMPLETION
+cache = Cache(Path(sys.argv[1]))
+assert cache.claim("c1a1")
+for number in range(10**9):
+    cache.put(str(number), COMPLETION, None)
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_process_leaves_all_it_has_put_and_no_claim(cache: Cache, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "cache.sqlite"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(50):
+            last = int(process.stdout.readline())
+        assert not cache.claim("c1a1")
+        os.kill(process.pid, signal.SIGKILL)
+        last = int(process.stdout.read().split()[-1] if process.stdout else last)
+    assert last >= 49
+    assert all(cache.get(str(number)) == COMPLETION for number in range(last + 1))
+    assert cache._database.rows("PRAGMA integrity_check") == [("ok",)]
+    assert cache.claim("c1a1")
+    assert not cache.claim("c1a1")
+    cache.release("c1a1")
+    assert cache.claim("c1a1")
+
+
+# The pool
+
+
+def test_what_was_answered_once_is_not_asked_again_by_any_pool(tmp_path: Path) -> None:
+    problems = [problem(f"p{i}") for i in range(3)]
+    with OpenAIServer() as server:
+        for names, n in [(("a", "b"), 4), (("a", "b"), 4), (("b",), 2), (("a",), 3)]:
+            pool = pool_of(server, tmp_path / "c.sqlite", *names)
+            answers = pool.sample(problems, n)
+            pool.close()
+            assert [len(answer.actions) for answer in answers] == [n * len(names)] * 3
+            assert len(server.requests) == 24  # 3 problems x 2 models x 4 samples
+            assert len({action.text for answer in answers for action in answer.actions}) == 3 * n * len(names)
+        pool = pool_of(server, tmp_path / "c.sqlite", "a")
+        first = pool.sample(problems, 5)
+        assert len(server.requests) == 24 + 3  # one more sample of each
+        assert pool.sample(problems, 5) == first
+        pool.close()
+
+
+def test_an_empty_answer_was_paid_for_too_but_a_failure_is_asked_again(tmp_path: Path) -> None:
+    replies = [Reply(None), Reply("half", finish="content_filter"), Reply(status=429, headers={"retry-after": "99"})]
+    with OpenAIServer(lambda request: replies[min(request.number, 2)]) as server:
+        pool = pool_of(server, tmp_path / "c.sqlite", "a", concurrency=1)
+        failed = {"empty answer": 1, "content filter": 1, "rate limited": 1}
+        assert pool.sample([problem()], 3)[0].failed == failed
+        assert len(server.requests) == 3
+        assert pool.sample([problem()], 3)[0].failed == failed
+        assert len(server.requests) == 4
+        pool.close()
+
+
+def test_the_same_question_twice_at_once_is_asked_once(tmp_path: Path) -> None:
+    with OpenAIServer(lambda request: Reply(f"{request.number}", delay_s=0.1)) as server:
+        pool = pool_of(server, tmp_path / "c.sqlite", "a")
+        first, second = pool.sample([problem(), problem()], 3)
+        pool.close()
+    assert first == second
+    assert len(server.requests) == 3
+
+
+def _ask(url: str, path: Path, queue: Any) -> None:
+    model = ExternalModel("a", "openai/a", api_base=url)
+    pool = LiteLLMPool([model], Decoding(max_tokens=64), 10, cache=path)
+    queue.put([action.text for answer in pool.sample([problem(), problem("p1")], 8) for action in answer.actions])
+    pool.close()
+
+
+def test_two_processes_that_want_the_same_at_once_ask_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    with OpenAIServer(lambda request: Reply(f"{request.number}", delay_s=0.3)) as server:
+        both = [context.Process(target=_ask, args=(server.url, tmp_path / "c.sqlite", queue)) for _ in range(2)]
+        for process in both:
+            process.start()
+        got = [queue.get(timeout=60) for _ in both]
+        for process in both:
+            process.join(30)
+    assert got[0] == got[1]
+    assert len(server.requests) == 16
+
+
+def test_after_a_refusal_calls_under_way_end_and_are_kept(tmp_path: Path) -> None:
+    def script(request: Any) -> Reply:
+        return Reply(status=401) if request.body["model"] == "bad" else Reply("paid for", delay_s=0.5)
+
+    with OpenAIServer(script) as server:
+        pool = pool_of(server, tmp_path / "c.sqlite", "good", "bad")
+        with pytest.raises(UsageError, match="401"):
+            pool.sample([problem()], 3)
+        pool.close()
+        good = pool_of(server, tmp_path / "c.sqlite", "good")
+        asked = len(server.requests)
+        assert len(good.sample([problem()], 3)[0].actions) == 3
+        assert len(server.requests) == asked
+        good.close()
+
+
+def test_simulated_experts_leave_no_file(tmp_path: Path) -> None:
+    pool = LiteLLMPool([ExternalModel("a", "simulated/a")], Decoding(), 10, cache=tmp_path / "c.sqlite")
+    pool.sample([problem()], 1)
+    pool.close()
+    assert list(tmp_path.iterdir()) == []
