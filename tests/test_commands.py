@@ -56,7 +56,7 @@ def test_external_actions_are_recorded_as_they_were_asked(asked: tuple[str, Path
 
 def test_recorded_actions_give_passk_and_accuracy_without_a_model(asked: tuple[str, Path], tmp_path: Path) -> None:
     task, recording = asked
-    choice = [f"task={task}", f"records=[{recording}]", "splits=[id]", "limit=5"]
+    choice = [f"task={task}", f"records=[{recording}]", "splits=[id]", "limit=3"]
     ekipl(tmp_path / "k", "passk", "--k", "4,1", *choice)
     curves = read(tmp_path / "k" / "passk.json")["splits"]["id"]
     assert [curve["model"] for curve in curves] == ["expert_a", "expert_b"]
@@ -66,9 +66,10 @@ def test_recorded_actions_give_passk_and_accuracy_without_a_model(asked: tuple[s
     splits = read(tmp_path / "e" / "scores.json")["splits"]
     for curve, split in zip(curves, splits, strict=True):
         assert curve["k"] == [1, 4]
+        assert curve["problems"] == split["problems"] == 3
         assert curve["mean"][0] <= curve["mean"][1]
         assert curve["mean"][0] == pytest.approx(split["accuracy"]["mean"])  # pass@1 is the accuracy
-        assert split["samples"] == 5 * 4
+        assert split["samples"] == 3 * 4
 
 
 @pytest.mark.parametrize("task", TASKS)

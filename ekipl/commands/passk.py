@@ -57,7 +57,7 @@ def _ks(settings: Settings) -> list[int]:
 
 
 def _recorded(settings: Settings, task: Task) -> list[Outcome]:
-    """The recorded samples with the rewards that they were written with."""
+    """The recorded samples, of ``limit`` problems a split, with the rewards that they were written with."""
     from ekipl.commands.scoring import replay
     from ekipl.records import Record
 
@@ -66,7 +66,12 @@ def _recorded(settings: Settings, task: Task) -> list[Outcome]:
         return Outcome(model, record.split, record.action.problem_id, None if reward is None else reward.accuracy == 1)
 
     found = replay(settings.records or (), task, outcome)
-    return [one for one in found if settings.splits is None or one.split in settings.splits]
+    problems: dict[str, dict[str, None]] = {}  # by split, in the order of the files
+    for one in found:
+        problems.setdefault(one.split, {})[one.problem] = None
+    splits = problems if settings.splits is None else settings.splits
+    wanted = {(split, problem) for split in splits for problem in list(problems.get(split, ()))[: settings.limit]}
+    return [one for one in found if (one.split, one.problem) in wanted]
 
 
 def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Path) -> list[Outcome]:
