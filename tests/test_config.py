@@ -359,6 +359,12 @@ def test_a_model_is_a_folder_with_a_config_or_a_name_on_the_hub(tmp_path: Path) 
     check(composed("external_sample", "model.path=gpt2"), "external_sample")  # loads no policy
 
 
+def test_synthetic_data_train_on_train() -> None:
+    assert refusal("train", "data.train_split=id") == [
+        "data.train_split: id: synthetic data have train to train on; leave it out"
+    ]
+
+
 def test_completions_come_from_a_file_or_from_models() -> None:
     assert refusal("eval", "predictions=a.jsonl", "records=[b]", "models=[tiny]") == [
         "predictions: a.jsonl: records would not be read; leave out one of the two",

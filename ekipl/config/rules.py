@@ -81,6 +81,8 @@ def _data(v: Values) -> Iterator[str]:
         for key in ("data.image_size", "data.train_size", "data.test_size"):
             if v[key] is None:
                 yield f"{key}: null: synthetic data need it; set a number"
+        if v["data.train_split"] != "train":
+            yield f"data.train_split: {v['data.train_split']}: synthetic data have train to train on; leave it out"
     elif root is None and v["data.hub"] is None:
         yield "data.root: null: reason_rft needs a place; set data.root=FOLDER or data.hub=ORGANISATION/NAME"
     elif root is not None and not Path(root).expanduser().is_dir():
