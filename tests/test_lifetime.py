@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,24 @@ import pytest
 from ekipl.errors import UsageError
 from ekipl.lifetime import sole_user
 
+Start = Callable[..., "subprocess.Popen[str]"]
 LONG = ["train", "experiment=smoke", "B=1000", "evaluation.every=0", "checkpoint.every=1"]
 
 
-def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "ekipl", *LONG, *arguments, f"hydra.run.dir={directory}"]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts ``ekipl train``; what a failed test leaves is killed."""
+    commands: list[subprocess.Popen[str]] = []
+
+    def started(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+        line = [sys.executable, "-m", "ekipl", *LONG, *arguments, f"hydra.run.dir={directory}"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        commands.append(subprocess.Popen(line, **pipes, text=True, start_new_session=True))  # type: ignore[call-overload]
+        return commands[-1]
+
+    yield started
+    for command in commands:
+        command.kill()
 
 
 def until(is_so: Callable[[], object], seconds: float) -> None:
@@ -51,12 +63,18 @@ def test_a_directory_has_one_user(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is promised")
-@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(
-    ("number", "status", "said"),
-    [(signal.SIGKILL, -9, ""), (signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "Interrupt")],
+    ("processes", "number", "status", "said"),
+    [
+        (1, signal.SIGKILL, -9, ""),
+        (2, signal.SIGKILL, -9, ""),
+        (1, signal.SIGTERM, 143, "Terminated"),
+        (2, signal.SIGINT, 130, "Interrupt"),
+    ],
 )
-def test_no_process_outlives_the_command(processes: int, number: int, status: int, said: str, tmp_path: Path) -> None:
+def test_no_process_outlives_the_command(
+    start: Start, processes: int, number: int, status: int, said: str, tmp_path: Path
+) -> None:
     directory = tmp_path / "run"
     command = start(directory, f"engine.num_processes={processes}")
     until(lambda: list(directory.glob("checkpoints/step-*")) or command.poll() is not None, 200)
@@ -70,14 +88,14 @@ def test_no_process_outlives_the_command(processes: int, number: int, status: in
 
 
 @pytest.mark.slow
-def test_several_processes_refuse_with_one_voice(tmp_path: Path) -> None:
+def test_several_processes_refuse_with_one_voice(start: Start, tmp_path: Path) -> None:
     command = start(tmp_path / "run", "engine.num_processes=2", "evaluation.every=1", "evaluation.splits=[moon]")
     _, told = command.communicate(timeout=100)
     assert command.returncode == 2
     assert told == "evaluation.splits: moon: counting has id, ood\n"
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_finished_run_is_left_as_it_is(start: Start, tmp_path: Path) -> None:
     arguments = ["B=1", "checkpoint.every=0"]
     first = start(tmp_path, *arguments)
     said, _ = first.communicate(timeout=100)
