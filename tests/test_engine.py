@@ -124,11 +124,12 @@ def test_without_kl_there_is_no_reference_and_dead_groups_change_nothing() -> No
 
 
 def test_old_log_probabilities_stay_those_of_the_first_update() -> None:
-    engine = make(beta=0.0, mu=3)
-    metrics = run(engine, 1, mu=3)
-    # ratio 1 at first: the loss is minus the weighted mean advantage; later ratios move it
-    assert metrics[0]["loss/total"] != pytest.approx(metrics[2]["loss/total"], abs=1e-4)
-    assert metrics[2]["loss/total"] < metrics[0]["loss/total"]
+    first, _, third = run(make(beta=0.0, mu=3), 1, mu=3)
+    # ratio 1 at first: the loss is minus the mean advantage, 0 by construction, and no clip is active; then they move
+    assert first["loss/total"] == pytest.approx(0, abs=1e-6)
+    assert first["loss/clip_fraction"] == 0
+    assert abs(third["loss/total"]) > 1e-4
+    assert third["loss/clip_fraction"] > 0
 
 
 def test_saved_model_opens_in_plain_transformers(tmp_path: Path) -> None:

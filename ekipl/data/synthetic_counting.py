@@ -66,11 +66,12 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
 
 
 def cot(things: list[Thing], counts: Callable[[Thing], bool], plus: int) -> str:
-    """Every thing from left to right, the count so far, and the total: ``Seen: red cube 1, red ring 1. Total 1``."""
+    """Every thing from left to right with its column and the count so far: ``Seen: a red cube 1. Total 1``."""
     seen, total = [], 0
     for thing in things:
         total += counts(thing)
-        seen.append(f"{thing.color} {thing.shape} {total}")
+        column = "abcdefg"[round(thing.x / SLOT_WIDTH + (SLOTS - 1) / 2)]
+        seen.append(f"{column} {thing.color} {thing.shape} {total}")
     return f"Seen: {', '.join(seen)}. Total {total}" + (f" + {plus} = {total + plus}" if plus else "")
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ekipl.data.scenes import COLORS, MATERIALS, RADIUS, SHAPES, SIZES, Thing, pixel_of, render
-from ekipl.models import VLM
+from ekipl.models import VLM, encode_text
 from ekipl.tiny.corpus import IMAGE_SIZE
 
 TOKEN = 16  # pixels a visual token covers, each way
@@ -28,6 +28,7 @@ LOOKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("color", COLORS),
     ("material", MATERIALS),
 )
+WEIGHTS = torch.tensor([3.0, 1.0, 1.0, 1.0])  # shape is by far the hardest to see
 
 
 def labels(things: Sequence[Thing]) -> NDArray[np.int64]:
@@ -76,20 +77,25 @@ class Looks(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def train_sight(vlm: VLM, steps: int, batch: int = 32, rate: float = 2e-3) -> None:
-    """Train the tower with linear heads, which are then thrown away. ``rate`` is warmed up, then falls linearly."""
+    """Train the tower so that its tokens point at the language model's embeddings of the words for what they show.
+
+    With free heads a shape came to 3 % of the tokens' variance (a colour: 37 %), and the language model never saw it.
+    ``rate`` is warmed up, then falls linearly.
+    """
     model: Any = vlm.model
     tower = model.model.visual.train()
-    heads = nn.ModuleList(nn.Linear(model.config.text_config.hidden_size, len(values)) for _, values in LOOKS)
-    parameters = [*tower.parameters(), *heads.parameters()]
+    heads = [_embeddings(vlm, values) for _, values in LOOKS]
+    parameters = list(tower.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     started = time.monotonic()
     for step, (pixels, grid, shown) in enumerate(DataLoader(Looks(vlm, steps, batch), batch_size=None, num_workers=1)):
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50) * (1 - step / steps)
-        seen = tower(pixels, grid_thw=grid).pooler_output.view(len(grid), -1, heads[0].in_features)
-        said = [head(seen) for head in heads]
+        seen = tower(pixels, grid_thw=grid).pooler_output.view(len(grid), SIDE * SIDE, -1)
+        said = [seen @ head.T for head in heads]
         pairs = ((s.flatten(0, 1), shown[..., k].flatten()) for k, s in enumerate(said))
-        torch.stack([F.cross_entropy(s, truth, ignore_index=-1) for s, truth in pairs]).sum().backward()  # type: ignore[no-untyped-call]
+        losses = torch.stack([F.cross_entropy(s, truth, ignore_index=-1) for s, truth in pairs])
+        (losses @ WEIGHTS).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -98,3 +104,14 @@ def train_sight(vlm: VLM, steps: int, batch: int = 32, rate: float = 2e-3) -> No
             right = [float((s.argmax(-1) == shown[..., k])[thing].float().mean()) for k, s in enumerate(said)]
             shares = " ".join(f"{name} {share:.2f}" for (name, _), share in zip(LOOKS, right, strict=True))
             print(f"sight {step} {time.monotonic() - started:.0f}s {shares}", flush=True)
+
+
+def _embeddings(vlm: VLM, words: Sequence[str]) -> Tensor:
+    """Fixed embeddings of words as they stand in a sentence, (len(words), width); nothing, for "empty", is zero."""
+    model: Any = vlm.model
+    table: Tensor = model.get_input_embeddings().weight.detach()
+    rows = []
+    for word in words:
+        ids = encode_text(vlm.tokenizer, f" {word}")
+        rows.append(torch.zeros_like(table[0]) if word == "empty" else table[ids].mean(0))
+    return torch.stack(rows)
