@@ -26,7 +26,8 @@ COMMANDS = {
     "passk": "pass@k curves with intervals",
 }
 # Spellings of overrides, where a bare override reads badly. They end up in .hydra/overrides.yaml like any other.
-FLAGS = {"passk": {"--k": "passk.k=[{}]"}}
+DRY_RUN = {"--dry-run": "dry_run=true"}
+FLAGS = {"passk": {"--k": "passk.k=[{}]"}, "train": DRY_RUN, "external-sample": DRY_RUN}
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of what a signal has ended, as shells have them
 
@@ -72,11 +73,17 @@ def conf_dir() -> Path:
 
 
 def spelled_out(command: str, arguments: list[str]) -> list[str]:
-    """The arguments with the command's own flags as overrides: ``--k 1,8`` is ``passk.k=[1,8]``."""
+    """The arguments with the command's own flags as overrides: ``--k 1,8`` is ``passk.k=[1,8]``.
+
+    A flag whose override has no place for a value takes none.
+    """
     parser = argparse.ArgumentParser(f"ekipl {command}", add_help=False, allow_abbrev=False)
     flags = FLAGS.get(command, {})
-    for flag in flags:
-        parser.add_argument(flag, dest=flag, metavar="VALUE")
+    for flag, override in flags.items():
+        if "{}" in override:
+            parser.add_argument(flag, dest=flag, metavar="VALUE")
+        else:
+            parser.add_argument(flag, dest=flag, action="store_const", const=True)
     known, rest = parser.parse_known_args(arguments)
     return rest + [flags[flag].format(value) for flag, value in vars(known).items() if value is not None]
 

@@ -1,4 +1,4 @@
-"""The page and the figures of a training run, from its metrics alone."""
+"""The page and the figures of a training run, from its metrics and its ledger."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from ekipl import plots
+from ekipl.external.ledger import table_of
 from ekipl.records import read_jsonl
 from ekipl.stats import Estimate
 from ekipl.summary import sources_of
@@ -27,6 +28,7 @@ def write_report(directory: Path) -> str:
     }
     parts = [_accuracy(evaluated)] if evaluated else []
     parts += [_learning(steps)] if steps else []
+    parts += [spent] if (spent := table_of(directory)) else []
     files = [name for name, is_there in drawn.items() if is_there] + ["model/", "metrics.jsonl", "actions/"]
     return "\n".join([table.markdown() for table in parts] + [f"In {directory}: {', '.join(files)}", ""])
 

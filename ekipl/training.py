@@ -66,7 +66,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
             f"hold copies; set it to {len(problems)} or less"
         )
     held_out = _held_out(settings, task, data)
-    pool = build.build_pool(settings)
+    pool = build.build_pool(settings, directory)
     done = checkpoint.checkpoints(directory / "checkpoints")
     first_step = checkpoint.step_of(done[0]) if done else 0
 
@@ -90,8 +90,9 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         record = Record(directory, settings, processes, engine, logger, sampling, measure, advance)
         if first_step == 0:
             record.baseline()
+        plan = plan_of(settings, processes.rank, processes.size)
+        pool = build.prefetching(pool, problems, plan, first_step, settings)
         try:
-            plan = plan_of(settings, processes.rank, processes.size)
             train(problems, task, policy, pool, engine, plan, record.after_step, first_step)
         finally:
             pool.close()

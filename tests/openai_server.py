@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +58,7 @@ class Reply:
     body: bytes | None = None
     delay_s: float = 0.0  # before the answer
     drip_s: float = 0.0  # between the bytes of the answer
+    reset: bool = False  # hang up in the middle of the answer
 
     def content(self, request: Request) -> bytes:
         if self.body is not None:
@@ -86,6 +89,53 @@ def digits(request: Request) -> Reply:
     return Reply(f"<think>request {request.number} with {seen}</think>\n<answer>{request.number % 10}</answer>")
 
 
+class Faults:
+    """Answers like ``digits``, but for a share of the requests something goes wrong, in one of many ways.
+
+    ``answers`` are the numbers of the replies that a provider would charge for; ``sent`` counts all by kind.
+    """
+
+    def __init__(self, seed: int, share: float, hang_s: float) -> None:
+        self.seed, self.share = seed, share
+        self.answers: set[int] = set()
+        self.sent: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._kinds = {
+            "429": Reply(status=429),
+            "429 with Retry-After": Reply(status=429, headers={"retry-after": "0.1"}),
+            "500": Reply(status=500),
+            "503": Reply(status=503),
+            "hang": Reply("late", delay_s=hang_s),
+            "slow drip": Reply("drop by drop", drip_s=hang_s / 200),
+            "reset in mid-body": Reply("half " * 100, reset=True),
+            "invalid JSON": Reply(body=b'{"choices": [{"message"'),
+            "not UTF-8": Reply(body=b'{"choices": [{"message": {"content": "\xff\xfe"}}]}'),
+        }
+        self._answers = {
+            "no choices": Reply(body=b'{"id": "x", "object": "chat.completion", "model": "m", "choices": []}'),
+            "two choices": Reply("one", body=_two_choices()),
+            "content filter": Reply("half", finish="content_filter"),
+            "refusal": Reply(None, message={"refusal": "I cannot"}),
+            "1 MB": Reply("x" * 1_000_000, finish="length"),
+        }
+
+    def __call__(self, request: Request) -> Reply:
+        rng = random.Random(f"{self.seed}/{request.number}")
+        kind = rng.choice([*self._kinds, *self._answers]) if rng.random() < self.share else "answer"
+        with self._lock:
+            self.sent[kind] += 1
+            if kind not in self._kinds:
+                self.answers.add(request.number)
+        return {**self._kinds, **self._answers}.get(kind) or digits(request)
+
+
+def _two_choices() -> bytes:
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": "one"}, "finish_reason": "stop"} for i in (0, 1)
+    ]
+    return json.dumps({"id": "x", "object": "chat.completion", "model": "m", "choices": choices}).encode()
+
+
 class _Server(ThreadingHTTPServer):
     request_queue_size = 512  # connections that come at once
 
@@ -97,6 +147,8 @@ class OpenAIServer:
         self.script = script
         self.requests: list[Request] = []
         self.most_in_flight = 0
+        self.finished: set[int] = set()  # numbers of the requests whose reply was written to its end
+        self._open = 0  # requests that are being served
         self._in_flight = 0
         self._lock = threading.Lock()
         self._http = _Server(("127.0.0.1", port), self._handler())
@@ -110,10 +162,15 @@ class OpenAIServer:
         self._http.shutdown()
         self._http.server_close()
 
+    def settle(self) -> None:
+        """Waits until no request is being served."""
+        while self._open:
+            time.sleep(0.01)
+
     def serve(self) -> None:
         self._http.serve_forever()
 
-    def _answer(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Reply, bytes]:
+    def _answer(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Request, Reply, bytes]:
         with self._lock:
             request = Request(len(self.requests), time.time(), path, headers, json.loads(body))
             self.requests.append(request)
@@ -122,7 +179,7 @@ class OpenAIServer:
         try:
             reply = self.script(request)
             time.sleep(reply.delay_s)
-            return reply, reply.content(request)
+            return request, reply, reply.content(request)
         finally:
             with self._lock:
                 self._in_flight -= 1
@@ -134,20 +191,34 @@ class OpenAIServer:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
+                with server._lock:
+                    server._open += 1
+                try:
+                    self._serve()
+                finally:
+                    with server._lock:
+                        server._open -= 1
+
+            def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 headers = {key.lower(): value for key, value in self.headers.items()}
-                reply, content = server._answer(self.path, headers, body)
+                request, reply, content = server._answer(self.path, headers, body)
                 try:
                     self.send_response(reply.status)
                     for key, value in {"content-type": "application/json", **reply.headers}.items():
                         self.send_header(key, value)
                     self.send_header("content-length", str(len(content)))
                     self.end_headers()
+                    if reply.reset:
+                        self.wfile.write(content[: len(content) // 2])
+                        self.close_connection = True
+                        return
                     if reply.drip_s:
                         for byte in content:
                             self.wfile.write(bytes([byte]))
                             time.sleep(reply.drip_s)
                     self.wfile.write(b"" if reply.drip_s else content)
+                    server.finished.add(request.number)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True  # the client gave up waiting
 

@@ -194,9 +194,10 @@ def test_gemini_answers_and_failures(make_pool: MakePool) -> None:
         )
         assert parts[1] == {"text": asked.prompt}
         assert waited >= 0.4
+        assert gemini.sample([asked], 1)[0].failed == {"refused with status 429": 1}  # at once, and the run goes on
         with pytest.raises(UsageError, match="quota is spent"):
-            gemini.sample([asked], 1)
-    assert len(server.requests) == 3
+            make_pool(server, model="gemini/gemini-2.5-flash").sample([asked], 1)
+    assert len(server.requests) == 4
 
 
 # What fails for a while

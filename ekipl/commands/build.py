@@ -16,6 +16,7 @@ from ekipl.records import Sampling, actions_file, write_text
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from ekipl.algorithm import Plan
     from ekipl.config import Command, Settings
     from ekipl.config.settings import DecodingSettings, EvaluationSettings, ExternalModelSettings, RolloutSettings
     from ekipl.models import VLM
@@ -106,8 +107,13 @@ def count(problems: Mapping[str, Sequence[Problem]]) -> int:
     return sum(map(len, problems.values()))
 
 
-def build_pool(settings: Settings) -> ExternalPool:
-    """The first M external models. Raises UsageError when one cannot be asked as configured."""
+def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
+    """The first M external models. Raises UsageError when one cannot be asked as configured.
+
+    Args:
+        settings: its section ``external``.
+        directory: the run directory, for the ledger; None keeps that in memory.
+    """
     external = settings.external
     models = external.models[: settings.M]
     if external.kind == "none" or not models:
@@ -119,17 +125,50 @@ def build_pool(settings: Settings) -> ExternalPool:
 
         assert external.path is not None  # a rule of the settings
         return RecordedPool(actions_file(external.path), [model.name for model in models])
+    from ekipl.external.ledger import FILE
     from ekipl.external.models import ExternalModel
     from ekipl.external.pool import LiteLLMPool
 
     experts = {f"simulated/{expert.name}": expert.model_dump(exclude={"name"}) for expert in external.experts}
+    processes = settings.engine.num_processes if settings.command == "train" else 1
     asked = [
-        ExternalModel(**{**model.model_dump(), "params": {**experts.get(str(model.model), {}), **model.params}})
+        ExternalModel(
+            **{
+                **model.model_dump(),
+                "params": {**experts.get(str(model.model), {}), **model.params},
+                **{key: rate and rate / processes for key, rate in _rates(model).items()},
+            }
+        )
         for model in models
     ]
     decoding = Decoding(external.temperature, external.top_p, 0, external.max_tokens)
     cache = None if external.cache is None else Path(external.cache).expanduser()
-    return LiteLLMPool(asked, decoding, external.timeout_s, settings.seed, cache)
+    return LiteLLMPool(
+        asked,
+        decoding,
+        external.timeout_s,
+        settings.seed,
+        cache,
+        directory and directory / FILE,
+        external.budget_usd,
+        external.on_exhausted,
+    )
+
+
+def _rates(model: ExternalModelSettings) -> dict[str, float | None]:
+    return {key: getattr(model, key) for key in ("requests_per_minute", "tokens_per_minute")}
+
+
+def prefetching(
+    pool: ExternalPool, problems: Sequence[Problem], plan: Plan, first_step: int, settings: Settings
+) -> ExternalPool:
+    """The pool, asked ahead where its answers take time."""
+    ahead = settings.external.prefetch
+    if settings.external.kind != "litellm" or not pool.names or not ahead or first_step >= plan.I * plan.B:
+        return pool
+    from ekipl.external.prefetch import Prefetch
+
+    return Prefetch(pool, problems, plan, first_step, ahead)
 
 
 def external_sampling(settings: Settings) -> dict[str, Sampling]:

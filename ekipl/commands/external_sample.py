@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 def run(cfg: DictConfig) -> None:
     """Ask, score, write, and show how good the models are and how often they are right together."""
-    from ekipl.commands import build
+    from ekipl.commands import build, dry_run
     from ekipl.commands.scoring import Drawn, write_scored
     from ekipl.evaluate import chunks
+    from ekipl.external.dead import dead_table
+    from ekipl.external.ledger import table_of
     from ekipl.log import progress
     from ekipl.scores import accuracy_table
     from ekipl.tables import show_all
@@ -29,9 +31,12 @@ def run(cfg: DictConfig) -> None:
     settings, directory = build.begin(cfg, "external_sample")
     task = build.build_task(cfg)
     problems = build.open_problems(settings, task)
-    pool = build.build_pool(settings)
-    sampling = build.external_sampling(settings)
     samples = settings.samples or settings.N
+    if settings.dry_run:
+        dry_run.of_splits(settings, problems.values(), samples)
+        return
+    pool = build.build_pool(settings, directory)
+    sampling = build.external_sampling(settings)
     failed: Counter[str] = Counter()
 
     def drawn() -> Iterator[Drawn]:
@@ -49,11 +54,21 @@ def run(cfg: DictConfig) -> None:
             evaluations = write_scored(directory / "actions.jsonl", task, drawn(), settings.seed)
     finally:
         pool.close()
+    evaluations = {name: evaluations[name] for name in pool.names if name in evaluations}
     notes = [f"no action: {count} x {reason}" for reason, count in failed.most_common()]
     notes += [f"{name}: no action at all" for name in pool.names if name not in evaluations]
+    notes += [f"{name}: {length(evaluation):.0f} characters an action" for name, evaluation in evaluations.items()]
     title = f"{task.name}: up to {samples} actions a problem"
-    show_all([accuracy_table(title, evaluations, notes), *agreement(evaluations)])
+    spent = table_of(directory)
+    tables = [accuracy_table(title, evaluations, notes), *agreement(evaluations)]
+    tables += [dead_table(evaluations, samples)] if evaluations else []
+    show_all([*tables, *([spent] if spent else [])])
     print(directory / "actions.jsonl")
+
+
+def length(evaluation: Evaluation) -> float:
+    """Mean characters of an action; tokens are the policy's matter."""
+    return fmean(len(score.text) for score in evaluation.scores)
 
 
 def agreement(evaluations: Mapping[str, Evaluation]) -> list[Table]:

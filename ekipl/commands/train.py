@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+MAY_CHANGE = ("budget_usd:", "on_exhausted:", "prefetch:")  # these do not change what a run learns
 KILLED = 128  # what shells add to the number of the signal that ended a process
 
 
@@ -24,6 +25,11 @@ def run(cfg: DictConfig) -> None:
     from ekipl.records import write_text
 
     settings = check(cfg, "train")
+    if settings.dry_run:
+        from ekipl.commands import dry_run
+
+        dry_run.of_training(cfg, settings)
+        return
     directory = Path(HydraConfig.get().runtime.output_dir)
     config = directory / "config.yaml"
     resolved = OmegaConf.to_yaml(cfg, resolve=True)
@@ -41,9 +47,14 @@ def _refuse_another_run(config: Path, resolved: str) -> None:
     """A directory belongs to one run: with the same settings it is gone on with, with others it is left alone."""
     from ekipl.errors import UsageError
 
-    if not config.exists() or config.read_text() == resolved:
+    if not config.exists():
         return
-    before, now = config.read_text().splitlines(), resolved.splitlines()
+    before, now = (
+        [line for line in text.splitlines() if not line.strip().startswith(MAY_CHANGE)]
+        for text in (config.read_text(), resolved)
+    )
+    if before == now:
+        return
     changed = [line.strip() for line in now if line not in before][:5]
     raise UsageError(
         f"hydra.run.dir: {config.parent}: holds a run with other settings (now: {', '.join(changed) or 'fewer keys'}); "

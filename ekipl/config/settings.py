@@ -53,6 +53,13 @@ class ModelSettings(Section):
     trust_remote_code: bool
 
 
+class PriceSettings(Section):
+    """US dollars for a million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+
 class ExternalModelSettings(Section):
     """One external model; null means: as the external section says (``samples``: N)."""
 
@@ -65,6 +72,9 @@ class ExternalModelSettings(Section):
     top_p: TopP | None
     max_tokens: Count | None
     concurrency: Count
+    requests_per_minute: Annotated[float, Field(gt=0)] | None
+    tokens_per_minute: Annotated[float, Field(gt=0)] | None
+    price: PriceSettings | None
     params: dict[str, Any]
 
 
@@ -88,6 +98,9 @@ class ExternalSettings(Section):
     max_tokens: Count
     timeout_s: Annotated[float, Field(gt=0)]
     cache: Name | None
+    budget_usd: Annotated[float, Field(ge=0)] | None
+    on_exhausted: Literal["stop", "policy_only"]
+    prefetch: Whole
     path: Name | None
 
 
@@ -223,13 +236,14 @@ class Settings(Section):
     records: tuple[Name, ...] = ABSENT
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
+    dry_run: bool = False
 
 
 # The keys of that last block, by command.
 OWN_KEYS: dict[str, frozenset[str]] = {
-    "train": frozenset(),
+    "train": frozenset({"dry_run"}),
     "rollout": frozenset({"splits", "limit", "samples"}),
-    "external_sample": frozenset({"splits", "limit", "samples"}),
+    "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset({"decoding", "splits", "limit", "samples", "predictions", "records", "models"}),
     "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
 }

@@ -6,7 +6,9 @@ import asyncio
 import random
 
 from ekipl.external import client, simulated
+from ekipl.external.cache import key_of
 from ekipl.external.ledger import ANSWERED, Entry, Exhausted, Ledger
+from ekipl.external.limits import Health, Pace
 from ekipl.external.models import ExternalModel, key_to, parameters, price_of, refusal
 from ekipl.external.prices import Meter
 from ekipl.external.question import Question
@@ -16,6 +18,7 @@ ATTEMPTS = 5
 FIRST_WAIT_S = 1.0  # doubles with every attempt
 LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this sample
 
+SET_ASIDE = "set aside"
 POLL_S = 0.1  # while calls under way hold the rest of the budget
 
 
@@ -43,22 +46,55 @@ class Asker:
         self._timeout_s = timeout_s
         self._rng = random.Random(f"{seed}/{model.name}")
         self._ledger = ledger
+        self._pace = Pace(model.requests_per_minute, model.tokens_per_minute)
+        self._health = Health(model.name)
+
+    def samples(self, n: int) -> int:
+        """Actions a problem, of N."""
+        return n if self.model.samples is None else self.model.samples
+
+    def key(self, question: Question, sample: int) -> str:
+        """The name of a sample in the cache."""
+        return key_of(self.model.model, self.model.api_base, question.fingerprint, self.parameters, sample)
 
     async def ask(self, question: Question, sample: int) -> client.Completion:
-        """One completion, asked for up to ``ATTEMPTS`` times.
-
-        The pauses double, are spread, and respect what the provider tells.
+        """One completion, from a model that is not set aside.
 
         Raises:
             Failed: for this sample.
             Exhausted: the budget does not allow the call.
-            UsageError: for every sample: the key, the model's name or a parameter is refused.
+            UsageError: the model's first answer is that it refuses the key, its own name or a parameter.
         """
+        if not self._health.admits():
+            self.give_up(question, sample, SET_ASIDE)
+            raise Failed(SET_ASIDE)
+        try:
+            completion = await self._ask_again(question, sample)
+        except Failed as failed:
+            self._health.failed(str(failed))
+            raise
+        except client.Refused as refused:
+            error = refusal(self._number, self.model, refused)
+            if not self._health.has_answered:
+                self._health.left()
+                raise error from None
+            # The settings are fine, then: a spent quota, a revoked key, or a problem that the provider does not take.
+            self._health.failed(str(error), for_good=refused.status not in (400, 422))
+            raise Failed(f"refused with status {refused.status}") from None
+        except BaseException:
+            self._health.left()
+            raise
+        if completion.fault is None:
+            self._health.answered()
+        else:
+            self._health.failed(completion.fault)
+        return completion
+
+    async def _ask_again(self, question: Question, sample: int) -> client.Completion:
+        """Up to ``ATTEMPTS`` calls; the pauses double, are spread, and respect what the provider tells."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._ask_once(question, sample, attempt)
-            except client.Refused as refused:
-                raise refusal(self._number, self.model, refused) from None
             except client.Unavailable as busy:
                 if attempt == ATTEMPTS or busy.retry_after_s > LONGEST_WAIT_S:
                     raise Failed(str(busy)) from None
@@ -72,6 +108,7 @@ class Asker:
 
     async def _ask_once(self, question: Question, sample: int, attempt: int) -> client.Completion:
         call = self._call(question, sample)
+        await self._pace.turn(self.meter.prompt_tokens(question) + self.parameters.get("max_tokens", 0))
         entry = await self._promised(question, sample, attempt)
         try:
             completion = await client.complete(call)

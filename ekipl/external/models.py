@@ -35,6 +35,8 @@ class ExternalModel:
         max_tokens: of an answer.
         concurrency: calls in flight at a time.
         price: ``input`` and ``output``, US dollars for a million tokens; None = by LiteLLM's list.
+        requests_per_minute: None = without limit; likewise the next.
+        tokens_per_minute: of prompts and answers, each call at the most that it can have.
         params: further parameters, passed on as they are; a null leaves out even ``temperature``, ``top_p`` or
             ``max_tokens``. For ``simulated/`` models: the settings of ``ekipl.external.simulated.Expert``.
     """
@@ -49,6 +51,8 @@ class ExternalModel:
     max_tokens: int | None = None
     concurrency: int = 16
     price: Mapping[str, float] | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +13,14 @@ from ekipl.actions import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.external import client
 from ekipl.external.asker import Asker, Failed
-from ekipl.external.cache import Cache, key_of
+from ekipl.external.cache import Cache
 from ekipl.external.ledger import Exhausted, Ledger
 from ekipl.external.loop import LoopThread
 from ekipl.external.models import ExternalModel, budget_mistakes, mistakes
+from ekipl.external.outlook import outlook
 from ekipl.external.question import Question
 from ekipl.interfaces import Decoding, External
+from ekipl.tables import Table
 
 OnExhausted = Literal["stop", "policy_only"]
 BUDGET_SPENT = "budget spent"
@@ -86,6 +88,10 @@ class LiteLLMPool:
         """
         return self._loop.run(self._sample(list(problems), n))
 
+    def outlook(self, problems: Iterable[Problem], n: int) -> Table:
+        """What ``sample`` would still cost; nobody is asked."""
+        return outlook(self._askers, self._cache, problems, n)
+
     def close(self) -> None:
         """Ends connections and the thread. Closing twice is fine."""
         if self._loop.is_alive:
@@ -100,7 +106,7 @@ class LiteLLMPool:
             [
                 asyncio.create_task(self._action(asker, question, index))
                 for asker in self._askers
-                for index in range(n if asker.model.samples is None else asker.model.samples)
+                for index in range(asker.samples(n))
             ]
             for question in map(Question, problems)
         ]
@@ -139,7 +145,7 @@ class LiteLLMPool:
         if cache is None:
             async with asker.slots:
                 return await self._ask(asker, question, index)
-        key = key_of(asker.model.model, asker.model.api_base, question.fingerprint, asker.parameters, index)
+        key = asker.key(question, index)
         while True:
             if (known := cache.get(key)) is not None:
                 asker.meter.learn(question, known)

@@ -1,0 +1,76 @@
+"""When a model may be asked: so many requests and tokens a minute, and not while it keeps failing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+MINUTE_S = 60.0
+IN_A_ROW = 20  # failed samples after which a model is set aside; more than one problem's share of them
+FIRST_REST_S = 60.0  # doubles whenever the model still fails after it
+LONGEST_REST_S = 960.0
+
+
+class Pace:
+    """Spaces calls evenly, so that no minute has more than its share."""
+
+    def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
+        """None = without limit."""
+        self._request_s = MINUTE_S / requests_per_minute if requests_per_minute else 0.0
+        self._token_s = MINUTE_S / tokens_per_minute if tokens_per_minute else 0.0
+        self._next = 0.0
+
+    async def turn(self, tokens: int) -> None:
+        """Waits until a call of so many tokens, prompt and completion, may be sent."""
+        now = time.monotonic()
+        mine = max(self._next, now)
+        self._next = mine + max(self._request_s, self._token_s * tokens)
+        await asyncio.sleep(mine - now)
+
+
+class Health:
+    """Sets a model aside that keeps failing, and lets single samples try whether it has recovered."""
+
+    def __init__(self, name: str) -> None:
+        """For messages: the model's ``name``."""
+        self.has_answered = False
+        self._name = name
+        self._failures = 0  # in a row
+        self._rest_s = FIRST_REST_S
+        self._until: float | None = None  # set aside; None = it is not
+        self._is_tried = False
+
+    def admits(self) -> bool:
+        """Whether the model is asked now. Who is told yes reports ``answered``, ``failed`` or ``left``."""
+        if self._until is None:
+            return True
+        if self._is_tried or time.monotonic() < self._until:
+            return False
+        self._is_tried = True
+        return True
+
+    def answered(self) -> None:
+        """There is an answer."""
+        if self._until is not None:
+            self._say("answers again")
+        self.has_answered, self._is_tried = True, False
+        self._failures, self._until, self._rest_s = 0, None, FIRST_REST_S
+
+    def failed(self, reason: str, *, for_good: bool = False) -> None:
+        """A sample failed; ``for_good``: others would fail alike."""
+        self._failures += 1
+        resting = self._until is not None and not self._is_tried  # was sent before the model was set aside
+        if resting or not (self._is_tried or for_good or self._failures >= IN_A_ROW):
+            return
+        self._is_tried = False
+        self._until = time.monotonic() + self._rest_s
+        self._say(f"set aside for {self._rest_s:.0f} s ({reason}); the run goes on without it")
+        self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+
+    def left(self) -> None:
+        """The sample was not asked to its end."""
+        self._is_tried = False
+
+    def _say(self, what: str) -> None:
+        print(f"ekipl: warning: external model {self._name}: {what}", file=sys.stderr)

@@ -1,0 +1,69 @@
+"""Asks the external models for coming steps while the policy samples and learns."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+from ekipl.actions import Problem
+from ekipl.algorithm import Plan, data_order
+from ekipl.interfaces import External, ExternalPool
+
+
+class Prefetch:
+    """Implements ``ExternalPool`` by a pool that is asked ``ahead`` steps before its answers are needed.
+
+    What is asked, and in which order, is what Algorithm 1 will ask; a run that goes on from a checkpoint begins there.
+    """
+
+    def __init__(
+        self, pool: ExternalPool, problems: Sequence[Problem], plan: Plan, first_step: int, ahead: int
+    ) -> None:
+        """Begins to ask at once.
+
+        Args:
+            pool: safe to be asked from several threads.
+            problems: of training.
+            plan: whose data order tells what comes.
+            first_step: 0-based, of I x B.
+            ahead: steps, at least 1.
+        """
+        self.names = pool.names
+        self._pool, self._problems, self._n, self._ahead = pool, problems, plan.N, ahead
+        order = data_order(len(problems), plan.problems_per_step, plan.seed, first_step)
+        steps = islice(order, plan.I * plan.B - first_step)
+        self._coming: Iterator[list[int]] = (rows[plan.rank :: plan.processes] for rows in steps)
+        self._threads = ThreadPoolExecutor(ahead, "ekipl-prefetch")
+        self._asked: deque[Future[tuple[list[str], list[External]]]] = deque()
+        self._is_closed = False
+        self._ask_ahead()
+
+    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+        """The answers for the next step, once they are there; what was raised for it is raised now."""
+        next_step = self._asked.popleft() if self._asked else None
+        self._ask_ahead()
+        if next_step is None or n != self._n:
+            raise ValueError(f"{n} samples were not foreseen here")
+        ids, answers = next_step.result()
+        if ids != [problem.id for problem in problems]:
+            raise ValueError(f"expected problems {ids}")
+        return answers
+
+    def close(self) -> None:
+        """Ends what is under way, and closes the pool. Closing twice is fine."""
+        self._is_closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
+        self._threads.shutdown()
+
+    def _ask_ahead(self) -> None:
+        for rows in islice(self._coming, self._ahead - len(self._asked)):
+            self._asked.append(self._threads.submit(self._ask, rows))
+
+    def _ask(self, rows: Sequence[int]) -> tuple[list[str], list[External]]:
+        problems = [self._problems[row] for row in rows]  # images are opened here, not in the training thread
+        if self._is_closed:
+            raise RuntimeError("closed")
+        return [problem.id for problem in problems], self._pool.sample(problems, self._n)

@@ -1,0 +1,493 @@
+"""What calls cost, that budgets hold, that limits and bad days are respected, and that coming steps are asked ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.external_soak import soak
+from ekipl.actions import Action, Problem
+from ekipl.algorithm import Plan, data_order
+from ekipl.errors import UsageError
+from ekipl.external import asker, limits
+from ekipl.external.client import Completion
+from ekipl.external.dead import surely_dead
+from ekipl.external.ledger import ANSWERED, Exhausted, Ledger, table_of
+from ekipl.external.limits import Health, Pace
+from ekipl.external.models import ExternalModel, price_of
+from ekipl.external.pool import LiteLLMPool
+from ekipl.external.prefetch import Prefetch
+from ekipl.external.prices import Meter, Price
+from ekipl.external.question import Question
+from ekipl.interfaces import Decoding, External
+from tests.openai_server import OpenAIServer, Reply, Request
+from tests.test_external import problem
+
+TEN = {"input": 0.0, "output": 100_000.0}  # 0.1 dollars a token of the answer
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asker, "FIRST_WAIT_S", 0.01)
+
+
+def pool_of(
+    server: OpenAIServer, *names: str, max_tokens: int = 10, timeout_s: float = 10, **settings: Any
+) -> LiteLLMPool:
+    mine = {key: settings.pop(key) for key in ("price", "concurrency", "params") if key in settings}
+    models = [ExternalModel(name, f"openai/{name}", api_base=server.url, **mine) for name in names or ("a",)]
+    return LiteLLMPool(models, Decoding(max_tokens=max_tokens), timeout_s, **settings)
+
+
+# Prices
+
+
+@pytest.mark.parametrize(
+    ("model", "price"),
+    [
+        ("openai/gpt-4o-2024-08-06", Price(2.5, 10)),
+        ("gemini/gemini-2.5-flash", Price(0.3, 2.5)),
+        ("openai/Qwen/Qwen2.5-VL-72B-Instruct", None),
+        ("azure/my-deployment", None),
+        ("simulated/a", Price(0, 0)),
+    ],
+)
+def test_prices_are_litellms_unless_told(model: str, price: Price | None) -> None:
+    found = price_of(ExternalModel("m", model))
+    assert found == (price and Price(pytest.approx(price.input), pytest.approx(price.output)))  # type: ignore[arg-type]
+    assert price_of(ExternalModel("m", "openai/gpt-4o", price={"input": 1.0, "output": 7.0})) == Price(1.0, 7.0)
+
+
+def test_a_call_is_bounded_before_it_is_sent_and_more_tightly_once_images_were_counted() -> None:
+    meter = Meter("openai/gpt-4o", Price(2.0, 10.0), 50)
+    asked = Question(problem())  # one image of 9 x 7; "p0: how many?" has 13 bytes
+    assert meter.prompt_tokens(asked) == 13 + 100 + 4000
+    assert meter.most_usd(asked) == pytest.approx((4113 * 2 + 50 * 10) / 1e6)
+    answer = Completion("x", "stop", 300, 7)
+    assert meter.usd(asked, answer) == pytest.approx((300 * 2 + 7 * 10) / 1e6)
+    meter.learn(asked, answer)
+    assert meter.prompt_tokens(Question(problem("p1"))) == 300 + 113
+    assert meter.prompt_tokens(Question(problem("p1", images=2))) == 8113
+    assert meter.usd(asked, Completion("x", "stop", 0, 0)) == meter.most_usd(asked)  # the provider told no tokens
+    assert Meter("openai/gpt-4o-mini", Price(1.0, 1.0), 5).prompt_tokens(asked) == 50_113  # 2833 + 8 x 5667 = 48169
+    assert Meter("m", None, 50).most_usd(asked) is None
+
+
+def test_a_budget_needs_prices_and_limits() -> None:
+    models = [
+        ExternalModel("a", "openai/mine", api_base="http://127.0.0.1:9"),
+        ExternalModel("b", "openai/gpt-4o", api_base="http://127.0.0.1:9", params={"max_tokens": None}),
+    ]
+    with pytest.raises(UsageError) as refused:
+        LiteLLMPool(models, Decoding(), 10, budget_usd=1.0)
+    first, second = str(refused.value).splitlines()
+    assert first.startswith("external.models.0.price: null: a budget is set, and LiteLLM lists no price of openai/mine")
+    assert second.startswith("external.models.1.params.max_tokens: null")
+    LiteLLMPool(models, Decoding(), 10).close()
+
+
+# The ledger
+
+
+def test_the_ledger_adds_up_and_lets_nobody_over_the_budget(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite", 1.0, 60)
+    one = ledger.promise("a", "p", 0, 1, 0.6)
+    with pytest.raises(Exhausted, match="0.6000 USD") as exhausted:
+        ledger.promise("a", "p", 1, 1, 0.5)
+    assert exhausted.value.may_change
+    ledger.settle(one, ANSWERED, 0.1, 30, 4)
+    two = ledger.promise("a", "p", 1, 1, 0.9)  # 0.1 + 0.9: the last cent
+    ledger.settle(two, "timeout", None)  # may be on the bill
+    assert ledger.spent_usd() == 1.0
+    with pytest.raises(Exhausted) as exhausted:
+        ledger.promise("a", "p", 2, 1, 1e-9)
+    assert not exhausted.value.may_change
+    free = ledger.promise("b", "p", 0, 2, 0.0)
+    ledger.settle(free, "server error", 0.0)
+    ledger.hit("b", 5)
+    table = ledger.table()
+    assert table is not None
+    assert table.rows == [
+        ["a", "2", "0", "1", "30", "4", "0", "1.0000"],
+        ["b", "1", "1", "0", "0", "0", "5", "0.0000"],
+    ]
+    assert table.notes == ["a: 1 x timeout", "b: 1 x server error"]
+    ledger.close()
+    assert table_of(tmp_path) is None
+
+
+PROMISING = """
+import sys, time
+from pathlib import Path
+from ekipl.external.ledger import Exhausted, Ledger
+ledger = Ledger(Path(sys.argv[1]), 1.0, 60)
+try:
+    while True:
+        ledger.promise("a", "p", 0, 1, 0.001)
+        print("promised", flush=True)
+except Exhausted:
+    print("exhausted", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_share_a_budget_and_what_a_killed_one_had_in_flight_stays_promised(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    both = [
+        subprocess.Popen([sys.executable, "-c", PROMISING, str(path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    count = 0
+    for process in both:
+        assert process.stdout is not None
+        count += sum(1 for _ in iter(process.stdout.readline, "exhausted\n"))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert count == 1000
+    ledger = Ledger(path, 1.0, 60)
+    assert ledger.spent_usd() == 1.0
+    with pytest.raises(Exhausted):
+        ledger.promise("a", "p", 0, 1, 0.001)
+    ledger.close()
+    table = table_of(tmp_path)
+    assert table is not None
+    assert table.notes == ["a: 1000 x never ended"]
+
+
+# Budgets
+
+
+@pytest.mark.parametrize("concurrency", [1, 7])
+def test_a_budget_is_never_exceeded_and_spent_to_the_last_call(concurrency: int, tmp_path: Path) -> None:
+    # An answer of 4 words costs 0.4, at most 10 tokens = 1.0. Of 3.0 dollars six answers cost 2.4, after which another
+    # may cost 1.0: too much.
+    with OpenAIServer(lambda _: Reply("four words in it", delay_s=0.02)) as server:
+        pool = pool_of(server, price=TEN, concurrency=concurrency, budget_usd=3.0, ledger=tmp_path / "ledger.sqlite")
+        with pytest.raises(
+            UsageError, match=r"external.budget_usd: 3: 2.4000 USD are spent .*on_exhausted=policy_only"
+        ):
+            pool.sample([problem(f"p{i}") for i in range(5)], 4)
+        pool.close()
+        assert len(server.requests) == 6
+        assert server.most_in_flight <= 3  # each holds 1.0 dollar
+        again = pool_of(server, price=TEN, budget_usd=3.0, ledger=tmp_path / "ledger.sqlite")
+        with pytest.raises(UsageError, match="2.4000 USD are spent"):
+            again.sample([problem("p9")], 1)
+        again.close()
+        assert len(server.requests) == 6
+
+
+def test_policy_only_goes_on_with_what_was_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with OpenAIServer(lambda _: Reply("four words in it")) as server:
+        settings = {"price": TEN, "budget_usd": 3.0, "on_exhausted": "policy_only", "concurrency": 1}
+        pool = pool_of(server, cache=tmp_path / "c.sqlite", ledger=tmp_path / "ledger.sqlite", **settings)
+        answers = pool.sample([problem(f"p{i}") for i in range(3)], 3)
+        assert [len(answer.actions) for answer in answers] == [3, 3, 0]
+        assert [answer.failed for answer in answers] == [{}, {}, {"budget spent": 3}]
+        assert pool.sample([problem("p0")], 3) == answers[:1]
+        pool.close()
+    assert len(server.requests) == 6
+    assert capsys.readouterr().err.count("external.budget_usd: 3") == 1
+    table = table_of(tmp_path)
+    assert table is not None
+    assert table.rows == [["a", "6", "0", "6", "18", "24", "3", "2.4000"]]
+    assert table.notes == ["a: 3 x budget spent"]
+
+
+def test_what_may_be_on_the_bill_counts_and_what_is_not_does_not(tmp_path: Path) -> None:
+    replies = [Reply(status=503), Reply(body=b"<html>"), Reply("late", delay_s=9), Reply("two words")]
+    with OpenAIServer(lambda request: replies[min(request.number, 3)]) as server:
+        pool = pool_of(server, price=TEN, timeout_s=1.0, budget_usd=99.0, ledger=tmp_path / "ledger.sqlite")
+        assert len(pool.sample([problem()], 1)[0].actions) == 1
+        pool.close()
+    table = table_of(tmp_path)
+    assert table is not None
+    # 503: nothing. 200 that cannot be read, and a deadline: at most 1.0 each. The answer: 2 tokens, 0.2.
+    assert table.rows == [["a", "4", "3", "1", "3", "2", "0", "2.2000"]]
+    assert table.notes == ["a: 1 x server error", "a: 1 x timeout", "a: 1 x unreadable answer"]
+
+
+def test_the_outlook_counts_what_is_missing_and_asks_nobody(tmp_path: Path) -> None:
+    problems = [problem(f"p{i}") for i in range(4)]
+    with OpenAIServer(lambda _: Reply("four words in it")) as server:
+        pool = pool_of(server, "a", "b", price={"input": 1.0, "output": 10.0}, cache=tmp_path / "c.sqlite")
+        pool.sample(problems[:3], 2)
+        table = pool.outlook([*problems, *problems], 3)
+        pool.close()
+        assert len(server.requests) == 12
+    # 4 x 3 samples, 3 x 2 there: 6 to ask, 3 prompt and 4 completion tokens each: (18 x 1 + 24 x 10) / 1e6 = 0.000258
+    # at most (3 + 113) + 10 x 10 a call: 6 x 216 / 1e6 = 0.001296
+    assert table.rows == [[name, "12", "6", "6", "18", "24", "0.0003", "0.0013"] for name in "ab"]
+
+
+# Limits and bad days
+
+
+def test_calls_are_spaced_to_the_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MINUTE_S", 1.0)
+
+    async def times(pace: Pace, tokens: int) -> list[float]:
+        async def one() -> float:
+            await pace.turn(tokens)
+            return time.monotonic() - start
+
+        start = time.monotonic()
+        return list(await asyncio.gather(*(one() for _ in range(5))))
+
+    for pace, tokens in [(Pace(20, None), 10), (Pace(None, 200), 10), (Pace(20, 10**6), 10), (Pace(10**6, 200), 10)]:
+        got = asyncio.run(times(pace, tokens))
+        assert all(moment >= 0.05 * number - 0.001 for number, moment in enumerate(got)), got  # 20 in a second
+        assert got[-1] < 1
+    assert asyncio.run(times(Pace(None, None), 10))[-1] < 0.05
+
+
+def test_a_failing_model_is_set_aside_tried_singly_and_taken_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "IN_A_ROW", 3)
+    now = [100.0]
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    health = Health("a")
+    for _ in range(2):
+        health.failed("timeout")
+    health.answered()
+    for _ in range(3):
+        assert health.admits()
+        health.failed("timeout")
+    health.failed("timeout")  # under way when it was set aside: changes nothing
+    assert not health.admits()
+    now[0] += 59
+    assert not health.admits()
+    now[0] += 2
+    assert health.admits()
+    assert not health.admits(), "one at a time"
+    health.failed("timeout")
+    now[0] += 61
+    assert not health.admits(), "twice as long"
+    now[0] += 60
+    assert health.admits()
+    health.left()
+    assert health.admits()
+    health.answered()
+    assert health.admits()
+    assert health.admits()
+    told = capsys.readouterr().err
+    assert told.count("set aside for 60 s (timeout)") == 1
+    assert told.count("set aside for 120 s (timeout)") == 1
+    assert told.count("answers again") == 1
+
+
+def test_the_run_goes_on_without_a_model_that_fails_and_the_summary_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(limits, "IN_A_ROW", 4)
+    monkeypatch.setattr(limits, "FIRST_REST_S", 0.3)
+    is_down = [True]
+
+    def script(request: Request) -> Reply:
+        return Reply(status=500) if is_down[0] and request.body["model"] == "bad" else Reply("fine")
+
+    with OpenAIServer(script) as server:
+        pool = pool_of(server, "good", "bad", concurrency=1, ledger=tmp_path / "ledger.sqlite")
+        answers = pool.sample([problem(f"p{i}") for i in range(5)], 2)
+        assert [len(answer.actions) for answer in answers] == [2] * 5
+        failed = [answer.failed for answer in answers]
+        assert failed == [{"server error": 2}] * 2 + [{"set aside": 2}] * 3
+        assert sum(request.body["model"] == "bad" for request in server.requests) == 4 * asker.ATTEMPTS
+        is_down[0] = False
+        time.sleep(0.35)
+        (answer,) = pool.sample([problem("p9")], 2)
+        assert len(answer.actions) == 4
+        pool.close()
+    told = capsys.readouterr().err
+    assert "external model bad: set aside for 0 s (server error); the run goes on without it" in told
+    assert "external model bad: answers again" in told
+    table = table_of(tmp_path)
+    assert table is not None
+    assert table.notes == ["bad: 20 x server error", "bad: 6 x set aside"]
+
+
+@pytest.mark.parametrize("reply", [Reply(status=429, error={"code": "insufficient_quota"}), Reply(status=401)])
+def test_a_quota_spent_on_the_way_ends_the_model_and_not_the_run(reply: Reply) -> None:
+    with OpenAIServer(lambda request: Reply("fine") if request.number == 0 else reply) as server:
+        pool = pool_of(server, concurrency=1)
+        first, second = pool.sample([problem(), problem("p1")], 3)
+        pool.close()
+        assert (len(first.actions), first.failed) == (1, {f"refused with status {reply.status}": 1, "set aside": 1})
+        assert (len(second.actions), second.failed) == (0, {"set aside": 3})
+        assert len(server.requests) == 2
+
+
+# Prefetch
+
+
+class Recorder:
+    """A pool that answers after ``delay_s`` and remembers what it was asked, and how much at once."""
+
+    names = ("slow",)
+
+    def __init__(self, delay_s: float = 0.0, broken: str | None = None) -> None:
+        self.delay_s, self.broken = delay_s, broken
+        self.asked: list[list[str]] = []
+        self.closed = False
+
+    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+        ids = [problem.id for problem in problems]
+        self.asked.append(ids)
+        time.sleep(self.delay_s)
+        if self.broken in ids:
+            raise UsageError("broken")
+        return [External((Action(name, "slow", n, name, "stop"),)) for name in ids]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+ROWS = [problem(f"p{i}", images=0) for i in range(7)]
+PLAN = Plan(N=3, G=2, I=2, B=4, mu=1, problems_per_step=3, seed=5)
+
+
+def steps(plan: Plan, first_step: int = 0) -> list[list[Problem]]:
+    """What Algorithm 1 asks for, step by step."""
+    order = data_order(len(ROWS), plan.problems_per_step, plan.seed, first_step)
+    wanted = [next(order)[plan.rank :: plan.processes] for _ in range(plan.I * plan.B - first_step)]
+    return [[ROWS[row] for row in rows] for rows in wanted]
+
+
+@pytest.mark.parametrize("first_step", [0, 5])
+@pytest.mark.parametrize("ahead", [1, 2, 50])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_prefetch_answers_as_the_pool_does_in_data_order_and_bounded(first_step: int, ahead: int, rank: int) -> None:
+    plan, pool = replace(PLAN, rank=rank, processes=2), Recorder()
+    prefetch = Prefetch(pool, ROWS, plan, first_step, ahead)
+    assert prefetch.names == ("slow",)
+    wanted = steps(plan, first_step)
+    for number, problems in enumerate(wanted, start=1):
+        assert prefetch.sample(problems, 3) == Recorder().sample(problems, 3)
+        assert len(pool.asked) <= number + ahead
+    assert sorted(pool.asked) == sorted([[p.id for p in problems] for problems in wanted])
+    if ahead == 1:
+        assert pool.asked == [[p.id for p in problems] for problems in wanted]
+    prefetch.close()
+    prefetch.close()
+    assert pool.closed
+
+
+def test_slow_answers_come_while_the_policy_works() -> None:
+    # 8 steps of 0.1 s of the policy, answers after 0.15 s: one after the other 2.0 s; ahead 0.8 s and a little.
+    prefetch = Prefetch(Recorder(0.15), ROWS, PLAN, 0, 2)
+    start = time.monotonic()
+    for problems in steps(PLAN):
+        time.sleep(0.1)
+        prefetch.sample(problems, 3)
+    assert time.monotonic() - start < 1.4
+    prefetch.close()
+
+
+def test_an_error_is_raised_at_the_step_it_belongs_to() -> None:
+    wanted = steps(PLAN)
+    broken = wanted[2][0].id
+    first = next(number for number, problems in enumerate(wanted) if broken in [p.id for p in problems])
+    prefetch = Prefetch(Recorder(broken=broken), ROWS, PLAN, 0, 3)
+    for problems in wanted[:first]:
+        prefetch.sample(problems, 3)
+    with pytest.raises(UsageError, match="broken"):
+        prefetch.sample(wanted[first], 3)
+    prefetch.close()
+
+
+def test_another_order_than_announced_is_a_bug_that_is_told() -> None:
+    prefetch = Prefetch(Recorder(), ROWS, PLAN, 0, 1)
+    with pytest.raises(ValueError, match="expected problems"):
+        prefetch.sample(steps(PLAN)[1], 3)
+    with pytest.raises(ValueError, match="4 samples were not foreseen"):
+        prefetch.sample(steps(PLAN)[1], 4)
+    prefetch.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_closing_ends_prefetched_calls_at_once() -> None:
+    with OpenAIServer(lambda _: Reply("late", delay_s=9)) as server:
+        prefetch = Prefetch(pool_of(server), ROWS, PLAN, 0, 2)
+        while not server.requests:
+            time.sleep(0.01)
+        start = time.monotonic()
+        prefetch.close()
+        assert time.monotonic() - start < 5
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ekipl")]
+
+
+# What to know before choosing N, M and G
+
+
+def test_surely_dead_groups_are_counted_exactly() -> None:
+    assert surely_dead([(8, 8)], 8, 8) == 1
+    assert surely_dead([(7, 8)], 8, 8) == 0
+    assert surely_dead([(3, 4)], 2, 2) == pytest.approx(1 / 2)  # C(3, 2) / C(4, 2) = 3 / 6
+    # 1 of 2 drawn from (1 of 2) and (1 of 2): both perfect with 1/2 x 1/2, at least one with 3/4
+    assert surely_dead([(1, 2), (1, 2)], 1, 2) == pytest.approx(1 / 4)
+    assert surely_dead([(1, 2), (1, 2)], 1, 1) == pytest.approx(3 / 4)
+    assert surely_dead([], 8, 4) == 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=3),
+    st.integers(1, 6),
+    st.integers(1, 8),
+)
+def test_surely_dead_is_what_drawing_says(counts: list[tuple[int, int]], n: int, size: int) -> None:
+    """All ways to draw, one by one."""
+    problem = [(perfect, perfect + other) for perfect, other in counts if perfect + other]
+    ways = [
+        [sum(draw) for draw in combinations([1] * perfect + [0] * (count - perfect), min(n, count))]
+        for perfect, count in problem
+    ]
+    hits = [sum(draws) >= size for draws in product(*ways)]
+    assert surely_dead(problem, n, size) == pytest.approx(sum(hits) / len(hits))
+
+
+# A bad day
+
+
+def test_a_bad_day_with_kills_loses_nothing_and_pays_nothing_twice(tmp_path: Path) -> None:
+    outcome = soak(count=12, kills=1, share=0.3, seed=1, folder=tmp_path)
+    assert outcome.wanted == 12 * 2 * 8
+    assert outcome.cached + sum(outcome.failed.values()) == outcome.wanted
+    assert outcome.unexplained == 0
+    assert outcome.paid_twice == 0
+    assert outcome.lost <= 16  # calls that may be under way
+    assert outcome.answered == outcome.cached + outcome.lost
+    assert sum(outcome.replies.values()) == outcome.requests > outcome.wanted
+
+
+def test_a_traceback_with_all_its_variables_shows_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", "sk-test-4f9a8b7c6d5e")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(Meter, "learn", broken)
+    with OpenAIServer() as server:
+        pool = LiteLLMPool([ExternalModel("a", "openai/a", api_base=server.url, api_key_env="TEST_KEY")], Decoding(), 9)
+        with pytest.raises(RuntimeError) as caught:
+            pool.sample([problem()], 1)
+        pool.close()
+        assert server.requests[0].headers["authorization"] == "Bearer sk-test-4f9a8b7c6d5e"
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "_ask_once" in shown
+    assert "sk-test" not in shown
