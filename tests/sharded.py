@@ -22,7 +22,7 @@ def main() -> None:
     engine = DeepSpeedEngine(
         vlm,
         Objective(beta=float(beta), max_tokens=8),
-        Optimizer(1e-3),
+        Optimizer(1e-4),
         temperature=1.0,
         mu=int(mu),
         zero_stage=int(stage),
