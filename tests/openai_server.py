@@ -139,6 +139,11 @@ def _two_choices() -> bytes:
 class _Server(ThreadingHTTPServer):
     request_queue_size = 512  # connections that come at once
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Quiet about clients that were killed."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class OpenAIServer:
     """Serves on a free port from ``with`` to the end of the block; keeps every request, and the most it had at once."""

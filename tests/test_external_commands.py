@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ekipl.models import TINY
+from ekipl.records import read_jsonl
 from tests.openai_server import OpenAIServer, Reply, digits
 
 KEY = "sk-test-4f9a8b7c6d5e"
@@ -93,3 +95,24 @@ def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path) ->
     assert {"config.yaml", "ledger.sqlite", "c.sqlite", "actions.jsonl"} <= {path.name for path in files}
     assert KEY not in said
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.slow
+@needs_tiny
+def test_waiting_for_answers_takes_no_time_of_a_step_after_the_first(tmp_path: Path) -> None:
+    with OpenAIServer(lambda request: replace(digits(request), delay_s=2.0)) as server:
+        small = [
+            *SMALL,
+            *pair(server, tmp_path / "c.sqlite"),
+            "N=4",
+            "B=6",
+            "problems_per_step=4",
+            "data.train_size=24",
+        ]
+        quick = ["external.models.0.concurrency=64", "external.models.1.concurrency=64", "external.prefetch=3"]
+        ekipl("train", *small, *quick, "evaluation.every=0", "checkpoint.every=0", f"hydra.run.dir={tmp_path / 'run'}")
+        assert len(server.requests) == 24 * 2 * 4
+    rows = read_jsonl(tmp_path / "run" / "metrics.jsonl")[1:]
+    waited, steps = sum(row["time/external"] for row in rows), sum(row["time/step"] for row in rows)
+    print(f"{waited:.2f} s of {steps:.2f} s")
+    assert waited <= 0.05 * steps
