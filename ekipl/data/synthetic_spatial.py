@@ -12,6 +12,7 @@ x grows to the right and y away from the centre camera, so ``behind`` is y + ste
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ekipl.actions import Row
@@ -72,11 +73,15 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
     rng = random.Random(f"spatial/{split}/{seed}/{index}")
     family = rng.choices(FAMILIES, WEIGHTS)[0]
     initial = scene(rng)
-    changes = _changes(rng, family, initial)
+    return row(f"spatial-{split}-{index}", family, initial, _changes(rng, family, initial), CAMERAS[split], image_size)
+
+
+def row(name: str, family: str, initial: State, changes: Sequence[Change], camera: Camera, image_size: int) -> Row:
+    """The problem that asks for ``changes``; ``camera`` takes the final picture."""
     final = initial
     for change in changes:
         final = change.apply(final)
-    images = (render(initial, image_size), render(final, image_size, CAMERAS[split]))
+    images = (render(initial, image_size), render(final, image_size, camera))
     tuples = ", ".join(f"({i}, {t.shape}, {t.size}, {t.color}, {t.material})" for i, t in enumerate(initial))
     metadata = {
         "family": family,
@@ -88,7 +93,7 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
         },
     }
     question = f"The attributes of the initial objects are: {tuples}. {QUESTION}"
-    return Row(f"spatial-{split}-{index}", images, question, ", ".join(map(str, changes)), "functions", metadata)
+    return Row(name, images, question, ", ".join(map(str, changes)), "functions", metadata)
 
 
 def scene(rng: random.Random) -> State:
@@ -115,15 +120,15 @@ def _changes(rng: random.Random, family: str, initial: State) -> tuple[Change, .
     while True:
         state, changes = initial, []
         for what in chosen:
-            options = _options(state, rng.randrange(len(state)), what)
-            if options:
-                changes.append(rng.choice(options))
+            possible = options(state, rng.randrange(len(state)), what)
+            if possible:
+                changes.append(rng.choice(possible))
                 state = changes[-1].apply(state)
         if len(changes) == len(chosen):
             return tuple(sorted(changes, key=lambda c: (c.id, kinds.index(c.what) if c.what in kinds else 0)))
 
 
-def _options(state: State, index: int, what: str) -> list[Change]:
+def options(state: State, index: int, what: str) -> list[Change]:
     """Every change of one look (or place) of one thing that the rules allow."""
     thing = state[index]
     if what != "position":

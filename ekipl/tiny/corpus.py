@@ -18,7 +18,7 @@ from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
 
-Lesson = Literal["counting", "structure", "spatial", "reading"]  # reading: name what stands where
+Lesson = Literal["counting", "structure", "spatial", "reading", "changes"]
 
 SEED = 7_310_021  # of the training rows: no run's seed is meant to be this one
 IMAGE_SIZE = 96
@@ -61,6 +61,8 @@ def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> Example:
     rng = random.Random(f"lesson/{lesson}/{index}")
     if lesson == "reading":
         return _reading(rng)
+    if lesson == "changes":
+        return _many_changes(rng)
     task, number = TASKS[lesson], 10 * index
     while True:
         row = task.generate("train", number, SEED, IMAGE_SIZE)
@@ -104,6 +106,23 @@ def _reading(rng: random.Random) -> Example:
     ]
     seen = ", ".join(f"{synthetic_spatial.cell(t)} {t.shape} {t.size} {t.color}" for t in things)
     return Example((render(things, IMAGE_SIZE),), "List the objects.", f"<think> {seen}</think>")
+
+
+def _many_changes(rng: random.Random) -> Example:
+    """A spatial problem in which most things change: looking pays, copying the given attributes does not."""
+    initial = synthetic_spatial.scene(rng)
+    changes: list[synthetic_spatial.Change] = []
+    while not 1 <= len(changes) <= 4:  # what the prompt allows
+        state, changes = initial, []
+        for index in range(len(initial)):
+            moves = rng.random() < 0.35  # a thing that moves keeps its looks: else it could not be told which it was
+            for what in ("position",) if moves else ("size", "color", "shape"):
+                possible = synthetic_spatial.options(state, index, what)
+                if possible and rng.random() < (0.9 if moves else 0.4):
+                    changes.append(rng.choice(possible))
+                    state = changes[-1].apply(state)
+    row = synthetic_spatial.row("", "", initial, changes, "center", IMAGE_SIZE)
+    return Example(row.images, TASKS["spatial"].prompt(row), completion(row))
 
 
 def _count_everything(row: Row) -> tuple[str, str]:
