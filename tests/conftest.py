@@ -10,3 +10,8 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("WANDB_MODE", "offline")
 for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "COMP_LINE", "HYDRA_FULL_ERROR"):
     os.environ.pop(name, None)
+
+from hypothesis import settings  # noqa: E402 - after the environment
+
+settings.register_profile("ekipl", deadline=None)  # a busy machine is no failure
+settings.load_profile("ekipl")
