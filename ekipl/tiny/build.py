@@ -43,7 +43,8 @@ class Phase:
 
 SIGHT_STEPS = 700
 READ = Phase(300, {"counting": 24, "structure": 12, "reading": 20}, (1e-3, 1e-3))
-COMPARE = Phase(700, {"counting": 20, "structure": 8, "spatial": 24, "reading": 4}, (1e-3, 1e-4))
+CHANGES = Phase(250, {"counting": 20, "structure": 4, "changes": 24}, (1e-3, 1e-3))  # or it copies what is given
+COMPARE = Phase(600, {"counting": 20, "structure": 6, "spatial": 18, "changes": 8}, (1e-3, 1e-4))
 SPOIL = Phase(
     160,
     {"counting": 32, "structure": 24, "spatial": 16},
@@ -208,7 +209,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     vlm = start(args.work, args.seed)
-    train(vlm, [("read", READ), ("compare", COMPARE), ("spoil", SPOIL)], args.work)
+    train(vlm, [("read", READ), ("changes", CHANGES), ("compare", COMPARE), ("spoil", SPOIL)], args.work)
     save(vlm, args.out)
 
 
