@@ -103,7 +103,7 @@ class DeepSpeedEngine:
     def refresh_reference(self) -> None:
         """pi_ref <- pi_theta; with beta = 0 no reference exists."""
         if self.reference is not None:
-            _copy(self.engine.module, getattr(self.reference, "module", self.reference))
+            _copy(self.engine.module, _module(self.reference))
 
     @torch.no_grad()
     def prepare(self, groups: Sequence[Group]) -> Batch:
@@ -111,26 +111,22 @@ class DeepSpeedEngine:
 
         Groups without gradient are left out where that changes nothing (beta = 0); the aggregation still counts them.
         """
-        lengths = [(len(ids(a)), a.source == POLICY) for group in groups for a in group.actions]
+        kept = [action for group in groups for action in group.actions]
         live = [g for g in groups if g.kept and (self.objective.beta > 0 or not g.dead)]
-        trained = [(len(ids(a)), a.source == POLICY) for group in live for a in group.actions]
-        actions, tokens, own, external = self.processes.total(
-            [
-                len(lengths),
-                sum(length for length, _ in lengths),
-                sum(length for length, is_own in trained if is_own),
-                sum(length for length, is_own in trained if not is_own),
-            ]
+        trained = [action for group in live for action in group.actions]
+        own = [action for action in trained if action.source == POLICY]
+        actions, kept_tokens, trained_tokens, own_tokens = self.processes.total(
+            [len(kept), *(sum(len(ids(action)) for action in part) for part in (kept, trained, own))]
         )
         count = self.processes.most(-(-len(live) // self.micro_batch))
-        prepared = micro_batches(self.vlm, self.objective, live, actions, tokens, self.micro_batch, count)
+        prepared = micro_batches(self.vlm, self.objective, live, actions, kept_tokens, self.micro_batch, count)
         wanted = self.processes.gather([self.scorer.chunks(int(micro.mask.sum())) for micro in prepared])
         for place, micro in enumerate(prepared):
             micro = replace(micro, chunks=max(chunks[place] for chunks in wanted))
             old = self._score(self.engine, micro) if self.mu > 1 else None
             ref = self._score(self.reference, micro) if self.reference is not None else None
             prepared[place] = replace(micro, old=old, ref=ref)
-        return Batch(tuple(prepared), own, external)
+        return Batch(tuple(prepared), own_tokens, trained_tokens - own_tokens)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimiser step. Without any gradient in the batch nothing moves, and ``loss/skipped`` is 1."""
@@ -175,15 +171,12 @@ class DeepSpeedEngine:
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """The policy's whole tensors, one after another, on every process; a view that must be used before the next."""
-        for name, parameter in self.vlm.model.named_parameters():
-            with _whole([parameter]):
-                yield name, parameter.detach()
+        return _whole_tensors(self.vlm.model)
 
     def save(self, directory: str) -> None:
         """Write a folder that plain transformers (and ``vllm serve``) opens; it appears whole or not at all."""
-        keep = self.processes.first
-        weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if keep}
-        if keep:
+        weights = self._held(self.vlm.model)
+        if self.processes.first:
             target = Path(directory)
             partial = target.with_name(target.name + ".partial")
             self.vlm.model.save_pretrained(partial, state_dict=weights)
@@ -196,12 +189,7 @@ class DeepSpeedEngine:
         """Everything an uninterrupted run would still have: weights, optimizer, schedule, reference."""
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
         if self.reference is not None:
-            reference = getattr(self.reference, "module", self.reference)
-            tensors = {}
-            for name, parameter in reference.named_parameters():
-                with _whole([parameter]):
-                    if self.processes.first:
-                        tensors[name] = parameter.detach().cpu().clone()
+            tensors = self._held(_module(self.reference))
             if self.processes.first:
                 save_file(tensors, directory / REFERENCE)
         self.processes.wait()
@@ -211,9 +199,13 @@ class DeepSpeedEngine:
         self.engine.load_checkpoint(str(directory), tag="engine")
         if self.reference is not None:
             tensors = load_file(directory / REFERENCE)
-            for name, parameter in getattr(self.reference, "module", self.reference).named_parameters():
-                with _whole([parameter], change=True), torch.no_grad():
+            for name, parameter in _module(self.reference).named_parameters():
+                with _whole(parameter, change=True), torch.no_grad():
                     parameter.copy_(tensors[name])
+
+    def _held(self, module: nn.Module) -> dict[str, Tensor]:
+        """Copies of the module's whole tensors on the first process, nothing on the others; all must call it."""
+        return {name: tensor.cpu().clone() for name, tensor in _whole_tensors(module) if self.processes.first}
 
     def _score(self, scorer: Any, micro: MicroBatch) -> Tensor:
         logp: Tensor = scorer(micro.prompts, micro.rows, micro.tokens, micro.mask, micro.chunks)  # (A, T)
@@ -227,22 +219,35 @@ class DeepSpeedEngine:
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
 
-def _whole(parameters: list[Tensor], change: bool = False) -> AbstractContextManager[Any]:
-    """Inside, the parameters are whole on every process; what is changed is taken from process 0."""
+def _module(scorer: Any) -> nn.Module:
+    """The scorer itself, where DeepSpeed has wrapped it (ZeRO-3) and where not."""
+    module: nn.Module = getattr(scorer, "module", scorer)
+    return module
+
+
+def _whole(parameter: Tensor, change: bool = False) -> AbstractContextManager[Any]:
+    """Inside, the parameter is whole on every process; what is changed is taken from process 0."""
     import deepspeed
 
-    if not any(hasattr(p, "ds_id") for p in parameters):
+    if not hasattr(parameter, "ds_id"):
         return nullcontext()
     gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
-        parameters, modifier_rank=0 if change else None
+        [parameter], modifier_rank=0 if change else None
     )
     return gathered
+
+
+def _whole_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter by its name, one after another: each is whole until the next is asked for."""
+    for name, parameter in module.named_parameters():
+        with _whole(parameter):
+            yield name, parameter.detach()
 
 
 def _copy(source: nn.Module, target: nn.Module) -> None:
     """Weights of ``source`` into ``target``, a parameter at a time."""
     for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):
-        with _whole([ours]), _whole([theirs], change=True), torch.no_grad():
+        with _whole(ours), _whole(theirs, change=True), torch.no_grad():
             theirs.copy_(ours)
 
 

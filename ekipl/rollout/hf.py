@@ -41,11 +41,7 @@ class HFSampler:
         actions: list[Action] = []
         for chunk in _chunks(problems, n, self.batch_size):
             actions += self._decode(chunk, seed)
-        by_problem: dict[int, list[Action]] = {}
-        places = (place for place in range(len(problems)) for _ in range(n))
-        for place, action in zip(places, actions, strict=True):
-            by_problem.setdefault(place, []).append(action)
-        return [by_problem[place] for place in range(len(problems))]
+        return [actions[place * n : (place + 1) * n] for place in range(len(problems))]
 
     def encode(self, action: Action) -> Action | str:
         """The action with the policy's token ids, or why the policy cannot learn from it."""
