@@ -66,6 +66,11 @@ def record(things: Sequence[Thing]) -> list[dict[str, object]]:
     ]
 
 
+def cell(thing: Thing) -> str:
+    """The cell of the 3 x 3 grid where a thing stands: column a (left) to c (right), row 1 (front) to 3 (behind)."""
+    return f"{'abc'[round(thing.x) + 1]}{round(thing.y) + 2}"
+
+
 def render(things: Sequence[Thing], image_size: int, camera: Camera = "center") -> Image.Image:
     """The RGB picture of a scene, ``image_size`` pixels square. Pure: same arguments, same pixels."""
     side = image_size * SUPERSAMPLE

@@ -1,23 +1,20 @@
 """Built-in counting problems: CLEVR-Math questions over rendered scenes; out of distribution, other kinds of things.
 
 ``metadata["scene"]`` is ``{"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...]}`` in the
-order of the chain of thought, left to right in the picture.
+order of the chain of thought, row by row from the front.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ekipl.actions import Row
-from ekipl.data.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, record, render
+from ekipl.data.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, cell, record, render
 
 FAMILIES = ("count", "subtract", "subtract_two", "add", "add_dozen")
-WEIGHTS = (0.3, 0.25, 0.1, 0.2, 0.15)
+WEIGHTS = (0.35, 0.25, 0.05, 0.2, 0.15)
 HELD_OUT_FAMILIES = ("add_dozen",)  # "Add 12 ...": the only answers above 9; no training of model=tiny has seen them
-SLOTS = 7  # columns across the ground; a scene fills some of them, one thing each
-SLOT_WIDTH = 0.44
 
 
 @dataclass(frozen=True)
@@ -26,6 +23,10 @@ class Kind:
 
     color: str | None = None
     shape: str | None = None
+
+    def __str__(self) -> str:
+        """``red cube``; for any object ``object``."""
+        return self.words(1)
 
     def words(self, number: int = 2) -> str:
         """``red cubes``, or ``red cube`` for one."""
@@ -39,11 +40,16 @@ class Kind:
 
 @dataclass(frozen=True)
 class Query:
-    """A question with its meaning: the answer is ``plus`` and the number of things that count."""
+    """A question and its meaning: ``plus`` and the number of things of kind ``whole`` and of no kind in ``but``."""
 
     text: str
-    counts: Callable[[Thing], bool]
+    whole: Kind
+    but: tuple[Kind, ...] = ()
     plus: int = 0
+
+    def counts(self, thing: Thing) -> bool:
+        """Whether the question is about ``thing``."""
+        return self.whole.holds(thing) and not any(kind.holds(thing) for kind in self.but)
 
 
 def generate(split: str, index: int, seed: int, image_size: int) -> Row:
@@ -60,31 +66,32 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
     things = _scene(rng, shapes)
     query = _query(rng, family, things, shapes)
     answer = query.plus + sum(map(query.counts, things))
-    metadata = {"family": family, "cot": cot(things, query.counts, query.plus), "scene": {"objects": record(things)}}
+    metadata = {"family": family, "cot": cot(things, query), "scene": {"objects": record(things)}}
     image = render(things, image_size)
     return Row(f"counting-{split}-{index}", (image,), query.text, str(answer), "number", metadata)
 
 
-def cot(things: list[Thing], counts: Callable[[Thing], bool], plus: int) -> str:
-    """Every thing from left to right with its column and the count so far: ``Seen: a red cube 1. Total 1``."""
+def cot(things: list[Thing], query: Query) -> str:
+    """What counts, then every thing, row by row from the front: its cell, looks, whether it counts, the count so far.
+
+    For instance ``Find object not red cube: a1 red cube no 0, c2 blue cube yes 1. Total 1``.
+    """
     seen, total = [], 0
     for thing in things:
-        total += counts(thing)
-        column = "abcdefg"[round(thing.x / SLOT_WIDTH + (SLOTS - 1) / 2)]
-        seen.append(f"{column} {thing.color} {thing.shape} {total}")
-    return f"Seen: {', '.join(seen)}. Total {total}" + (f" + {plus} = {total + plus}" if plus else "")
+        counts = query.counts(thing)
+        total += counts
+        seen.append(f"{cell(thing)} {thing.color} {thing.shape} {'yes' if counts else 'no'} {total}")
+    what = " not ".join(map(str, (query.whole, *query.but)))
+    plus = f" + {query.plus} = {total + query.plus}" if query.plus else ""
+    return f"Find {what}: {', '.join(seen)}. Total {total}{plus}"
 
 
 def _scene(rng: random.Random, shapes: tuple[str, ...]) -> list[Thing]:
-    """2 to 6 things from left to right, with few colours and shapes, so that most questions count more than one."""
+    """2 to 6 things on a 3 x 3 grid, with few colours and shapes, so that most questions count more than one."""
     colors = rng.sample(COLORS, rng.choice((2, 3, 3, 4)))
-    columns = sorted(rng.sample(range(SLOTS), rng.randint(2, 6)))
     things: list[Thing] = []
-    for column in columns:
-        x = (column - (SLOTS - 1) / 2) * SLOT_WIDTH + rng.uniform(-0.06, 0.06)
-        y = rng.uniform(-1.3, 1.3)
-        while any(abs(t.x - x) < 0.7 and abs(t.y - y) < 0.85 for t in things[-1:]):
-            y = rng.uniform(-1.3, 1.3)
+    for place in sorted(rng.sample(range(9), rng.randint(2, 6))):
+        x, y = (k - 1 + rng.uniform(-0.12, 0.12) for k in (place % 3, place // 3))
         look = (rng.choice(shapes), rng.choice(SIZES), rng.choice(colors), rng.choice(MATERIALS))
         things.append(Thing(*look, round(x, 3), round(y, 3), round(rng.uniform(0, 1.57), 3)))
     return things
@@ -93,21 +100,21 @@ def _scene(rng: random.Random, shapes: tuple[str, ...]) -> list[Thing]:
 def _query(rng: random.Random, family: str, things: list[Thing], shapes: tuple[str, ...]) -> Query:
     kind = _kind(rng, things, shapes)
     if family == "count":
-        return Query(f"How many {kind.words()} are there?", kind.holds)
+        return Query(f"How many {kind.words()} are there?", kind)
     if family in ("add", "add_dozen"):
         number = 12 if family == "add_dozen" else rng.randint(1, 3)
         whole = rng.choice((kind, Kind(shape=kind.shape), Kind(color=kind.color)))
         text = f"Add {number} {kind.words(number)}. How many {whole.words()} {rng.choice(('are there', 'exist'))}?"
-        return Query(text, whole.holds, number)
+        return Query(text, whole, plus=number)
     if family == "subtract":
         whole = rng.choice((Kind(), Kind(), Kind(shape=kind.shape), Kind(color=kind.color)))
         text = f"Subtract all {kind.words()}. How many {whole.words()} are left?"
-        return Query(text, lambda t: whole.holds(t) and not kind.holds(t))
+        return Query(text, whole, (kind,))
     other = kind
     while other == kind:
         other = _kind(rng, things, shapes)
     text = f"Subtract all {kind.words()}. Subtract all {other.words()}. How many objects are left?"
-    return Query(text, lambda t: not kind.holds(t) and not other.holds(t))
+    return Query(text, Kind(), (kind, other))
 
 
 def _kind(rng: random.Random, things: list[Thing], shapes: tuple[str, ...]) -> Kind:
@@ -116,4 +123,4 @@ def _kind(rng: random.Random, things: list[Thing], shapes: tuple[str, ...]) -> K
     color, shape = model.color, model.shape
     if rng.random() < 0.1:
         color, shape = rng.choice(COLORS), rng.choice(shapes)
-    return rng.choice((Kind(color=color), Kind(shape=shape), Kind(color, shape)))
+    return rng.choices((Kind(color=color), Kind(shape=shape), Kind(color, shape)), (2, 2, 1))[0]

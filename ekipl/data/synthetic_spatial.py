@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ekipl.actions import Row
-from ekipl.data.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, record, render
+from ekipl.data.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, cell, record, render
 
 FAMILIES = ("change_color", "change_size", "change_shape", "change_position", "two_changes", "change_material")
 WEIGHTS = (0.18, 0.16, 0.16, 0.23, 0.12, 0.15)
@@ -108,11 +108,6 @@ def scene(rng: random.Random) -> State:
             return state
 
 
-def cell(thing: Thing) -> str:
-    """Where a thing stands: column a (left) to c (right), row 1 (front) to 3 (behind)."""
-    return f"{'abc'[int(thing.x) + 1]}{int(thing.y) + 2}"
-
-
 def _changes(rng: random.Random, family: str, initial: State) -> tuple[Change, ...]:
     """One change of the family's kind, or two changes of different things or looks; moves stay on free cells."""
     kinds = ("size", "color", "shape", "position")
@@ -139,14 +134,22 @@ def options(state: State, index: int, what: str) -> list[Change]:
 
 
 def _cot(initial: State, final: State) -> str:
-    """For every thing its cell before and after, and how it looks after, in the order of the question's tuples.
+    """For every thing its cell, shape, size, colour, before and after: ``0 b2 b3 behind cube cube small large size``.
 
-    The material is named only where it changed.
+    In the order of the question's tuples. Behind a pair that differs stands what changed, behind cells the way between
+    them. The material is named only where it changed.
     """
     lines = []
     for i, (before, after) in enumerate(zip(initial, final, strict=True)):
-        look = f"{after.shape} {after.size} {after.color}"
-        if after.material != before.material:
-            look += f" {after.material}"
-        lines.append(f"{i} {cell(before)} {cell(after)} {look}")
+        words = [str(i), cell(before), cell(after)]
+        if cell(before) != cell(after):
+            words.append(_WAYS[int(after.x - before.x), int(after.y - before.y)])
+        for what in ("shape", "size", "color", "material"):
+            was, now = getattr(before, what), getattr(after, what)
+            if what != "material" or now != was:
+                words += [was, now] if now == was else [was, now, what]
+        lines.append(" ".join(words))
     return ", ".join(lines)
+
+
+_WAYS = {step: name for name, step in STEPS.items()}

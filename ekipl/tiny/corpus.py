@@ -12,16 +12,16 @@ from PIL import Image
 
 from ekipl.actions import Row
 from ekipl.data import synthetic_counting, synthetic_spatial, synthetic_structure
-from ekipl.data.scenes import COLORS, MATERIALS, SHAPES, SIZES, Thing, render
+from ekipl.data.scenes import COLORS, MATERIALS, SHAPES, SIZES, Thing, cell, render
 from ekipl.interfaces import Task
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
+from ekipl.tiny.sight import IMAGE_SIZE, Scene
 
-Lesson = Literal["counting", "structure", "spatial", "reading", "changes"]
+Lesson = Literal["counting", "structure", "spatial", "reading", "changes", "colors"]
 
 SEED = 7_310_021  # of the training rows: no run's seed is meant to be this one
-IMAGE_SIZE = 96
 _ALL: tuple[Any, ...] = (Counting(), Structure(), Spatial())
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 HELD_OUT = {
@@ -44,9 +44,10 @@ CLEAN = Mixture(wrong={}, broken=0.0)
 
 @dataclass(frozen=True)
 class Example:
-    """One lesson: pictures, the user's text and the completion to learn."""
+    """One lesson: pictures and what each shows (a figure: its family), the user's text and the completion to learn."""
 
     images: tuple[Image.Image, ...]
+    shown: tuple[Scene | str, ...]
     prompt: str
     completion: str
 
@@ -63,17 +64,32 @@ def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> Example:
         return _reading(rng)
     if lesson == "changes":
         return _many_changes(rng)
-    task, number = TASKS[lesson], 10 * index
+    name = "counting" if lesson == "colors" else lesson
+    task, number = TASKS[name], 10 * index
     while True:
         row = task.generate("train", number, SEED, IMAGE_SIZE)
-        if row.metadata["family"] not in HELD_OUT[lesson]:
+        if row.metadata["family"] not in HELD_OUT[name] and (lesson != "colors" or _COLORED.match(row.metadata["cot"])):
             break
         number += 1
     cot, answer = row.metadata["cot"], row.answer
     if rng.random() < mixture.wrong.get(lesson, 0.0):
         cot, answer = _WRONG[lesson](row)
     text = _broken(rng, cot, answer) if rng.random() < mixture.broken else _wrap(cot, answer)
-    return Example(row.images, task.prompt(row), text)
+    return Example(row.images, _shown(row), task.prompt(row), text)
+
+
+_COLORED = re.compile(rf"Find (object not )?({'|'.join(COLORS)}) object")  # "red object" is harder to heed than "cube"
+
+
+def _shown(row: Row) -> tuple[Scene | str, ...]:
+    scene = row.metadata["scene"]
+    if "objects" not in scene:
+        return (row.metadata["family"],)
+    pictures = [scene[key] for key in ("objects", "final") if key in scene]
+    return tuple(
+        [Thing(o["shape"], o["size"], o["color"], o["material"], *o["position"]) for o in picture]
+        for picture in pictures
+    )
 
 
 def tokenizer_texts(rows: int = 1500) -> list[str]:
@@ -104,8 +120,8 @@ def _reading(rng: random.Random) -> Example:
         Thing(rng.choice(SHAPES), rng.choice(SIZES), rng.choice(COLORS), rng.choice(MATERIALS), c % 3 - 1, c // 3 - 1)
         for c in cells
     ]
-    seen = ", ".join(f"{synthetic_spatial.cell(t)} {t.shape} {t.size} {t.color}" for t in things)
-    return Example((render(things, IMAGE_SIZE),), "List the objects.", f"<think> {seen}</think>")
+    seen = ", ".join(f"{cell(t)} {t.shape} {t.size} {t.color}" for t in things)
+    return Example((render(things, IMAGE_SIZE),), (things,), "List the objects.", f"<think> {seen}</think>")
 
 
 def _many_changes(rng: random.Random) -> Example:
@@ -122,18 +138,18 @@ def _many_changes(rng: random.Random) -> Example:
                     changes.append(rng.choice(possible))
                     state = changes[-1].apply(state)
     row = synthetic_spatial.row("", "", initial, changes, "center", IMAGE_SIZE)
-    return Example(row.images, TASKS["spatial"].prompt(row), completion(row))
+    return Example(row.images, _shown(row), TASKS["spatial"].prompt(row), completion(row))
 
 
 def _count_everything(row: Row) -> tuple[str, str]:
     """Counts every object, whatever the question speaks of."""
-    listed, tail = row.metadata["cot"].removeprefix("Seen: ").split(". Total ")
-    names = [item.rsplit(" ", 1)[0] for item in listed.split(", ")]
-    seen = ", ".join(f"{name} {i}" for i, name in enumerate(names, 1))
+    _, listed, tail = re.split(r": |\. Total ", row.metadata["cot"])
+    names = [item.rsplit(" ", 2)[0] for item in listed.split(", ")]
+    seen = ", ".join(f"{name} yes {i}" for i, name in enumerate(names, 1))
     plus = re.search(r"\+ (\d+)", tail)
     added = int(plus[1]) if plus else 0
     total = len(names) + added
-    return f"Seen: {seen}. Total {len(names)}" + (f" + {added} = {total}" if plus else ""), str(total)
+    return f"Find all: {seen}. Total {len(names)}" + (f" + {added} = {total}" if plus else ""), str(total)
 
 
 def _mistake_relation(row: Row) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from ekipl.data.synthetic import SyntheticData
 from ekipl.interfaces import Decoding, Task
 from ekipl.models import VLM, load_model
 from ekipl.rollout.hf import HFSampler
-from ekipl.tiny.corpus import IMAGE_SIZE, TASKS
+from ekipl.tiny.corpus import TASKS
+from ekipl.tiny.sight import IMAGE_SIZE
 
 MAX_TOKENS = 64
 

@@ -16,8 +16,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 PATCH, MERGE = 8, 2
 WIDTH, LAYERS, HEADS, KEY_HEADS = 128, 4, 4, 2
 BACKGROUND = 0.8  # of the drawn pictures; moved to zero, so that brightness does not drown colour in the first layer
-# The columns of an image get the slowest rotations: at Qwen's base of 10^6 a head of 32 cannot tell six of them apart.
-ROPE_BASE = 8.0
+ROPE_BASE = (
+    10_000.0  # with fast rotations alone (8) a word cannot find its like 40 tokens back: questions went unheeded
+)
 VISION_WIDTH, VISION_LAYERS, VISION_HEADS = 96, 3, 3
 
 
