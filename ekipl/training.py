@@ -67,6 +67,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         )
     held_out = _held_out(settings, task, data)
     pool = build.build_pool(settings, directory)
+    build.refuse_strangers(pool, problems)
     done = checkpoint.checkpoints(directory / "checkpoints")
     first_step = checkpoint.step_of(done[0]) if done else 0
 

@@ -51,10 +51,12 @@ class Reply:
 
     text: str | None = None
     status: int = 200
+    texts: tuple[str, ...] = ()  # of several choices, in place of ``text``
     finish: str | None = "stop"
     message: Mapping[str, Any] = field(default_factory=dict)  # further fields of the assistant's message
     error: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    usage: Mapping[str, int] = field(default_factory=dict)  # in place of the words counted
     body: bytes | None = None
     delay_s: float = 0.0  # before the answer
     drip_s: float = 0.0  # between the bytes of the answer
@@ -65,28 +67,37 @@ class Reply:
             return self.body
         if self.status != 200:
             return json.dumps({"error": {"message": "no", "type": "error", "param": None, **self.error}}).encode()
-        prompt, completion = len(request.prompt.split()), len((self.text or "").split())
-        message = {"role": "assistant", "content": self.text, **self.message}
+        texts = self.texts or (self.text,) * request.body.get("n", 1)
+        prompt, completion = len(request.prompt.split()), sum(len((text or "").split()) for text in texts)
+        messages = [{"role": "assistant", "content": text, **self.message} for text in texts]
         return json.dumps(
             {
                 "id": f"chatcmpl-{request.number}",
                 "object": "chat.completion",
                 "created": int(request.time),
                 "model": request.body["model"],
-                "choices": [{"index": 0, "message": message, "finish_reason": self.finish}],
+                "choices": [
+                    {"index": i, "message": message, "finish_reason": self.finish} for i, message in enumerate(messages)
+                ],
                 "usage": {
                     "prompt_tokens": prompt,
                     "completion_tokens": completion,
                     "total_tokens": prompt + completion,
+                    **self.usage,
                 },
             }
         ).encode()
 
 
 def digits(request: Request) -> Reply:
-    """Another digit for every request."""
+    """Another digit for every request, and for every choice in it."""
     seen = f"{len(request.images)} images"
-    return Reply(f"<think>request {request.number} with {seen}</think>\n<answer>{request.number % 10}</answer>")
+
+    def text(choice: int) -> str:
+        digit = (request.number + choice) % 10
+        return f"<think>request {request.number} with {seen}</think>\n<answer>{digit}</answer>"
+
+    return Reply(texts=tuple(text(choice) for choice in range(request.body.get("n", 1))))
 
 
 class Faults:

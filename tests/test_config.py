@@ -36,8 +36,8 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 @pytest.fixture(autouse=True)
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "x")
-    monkeypatch.setenv("GEMINI_API_KEY", "x")
+    for provider in ("OPENAI", "GEMINI", "OPENROUTER", "AZURE"):
+        monkeypatch.setenv(f"{provider}_API_KEY", "x")
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
@@ -247,6 +247,11 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
         (
             "+external.models.0.params.api_key=sk-1",
             "external.models.0.params.api_key: settings are written to disk; use external.models.0.api_key_env instead",
+        ),
+        (
+            "+external.models.0.params.extra_headers.Authorization=x",
+            "external.models.0.params.extra_headers.Authorization: settings are written to disk; "
+            "use external.models.0.api_key_env instead",
         ),
         (
             "external=recorded",

@@ -25,7 +25,8 @@ from PIL import Image
 
 from ekipl.actions import Action, Problem, Reward
 from ekipl.errors import UsageError
-from ekipl.external import asker, client, question, simulated
+from ekipl.external import asker, client, provider, question, simulated
+from ekipl.external.ledger import Ledger
 from ekipl.external.models import ExternalModel
 from ekipl.external.none import NoPool
 from ekipl.external.pool import LiteLLMPool
@@ -33,6 +34,7 @@ from ekipl.external.question import Question
 from ekipl.external.recorded import RecordedPool
 from ekipl.interfaces import Decoding, External
 from ekipl.records import Record, write_actions
+from ekipl.tables import Table
 from tests.openai_server import OpenAIServer, Reply, Request, digits
 
 KEY = "sk-test-4f9a8b7c6d5e"
@@ -167,7 +169,7 @@ def test_a_model_may_have_its_own_number_of_samples(make_pool: MakePool) -> None
 def test_a_completion_carries_the_tokens_that_the_provider_counted() -> None:
     with OpenAIServer(lambda _: Reply("four words in it")) as server:
         call = client.Call("openai/m", Question(problem()).messages, {}, server.url, KEY, 10)
-        completion = asyncio.run(client.complete(call))
+        (completion,) = asyncio.run(client.complete(call))
     assert completion == client.Completion("four words in it", "stop", 3, 4, "m")  # prompt: "p0: how many?"
     assert KEY not in repr(call)
 
@@ -399,7 +401,7 @@ def test_one_pool_serves_many_calls_and_threads(make_pool: MakePool) -> None:
     assert server.most_in_flight <= 2
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:coroutine .* was never awaited")
 def test_close_leaves_no_thread_and_the_next_pool_works(make_pool: MakePool) -> None:
     def ours() -> list[threading.Thread]:
         return [thread for thread in threading.enumerate() if thread.name == "ekipl-external"]
@@ -562,7 +564,7 @@ def test_experts_answer_through_the_very_same_pool() -> None:
 def test_an_expert_counts_its_tokens() -> None:
     known = {**COUNT, "answer": "4"}
     call = client.Call("simulated/a", Question(problem()).messages, {"accuracy": 1.0}, None, "none", 10, known)
-    completion = asyncio.run(client.complete(call))
+    (completion,) = asyncio.run(client.complete(call))
     assert completion.prompt_tokens == 3  # "p0: how many?" has 13 characters
     assert completion.completion_tokens == len(completion.text) // 4
 
@@ -603,6 +605,19 @@ def test_a_recording_gives_what_it_holds_and_counts_what_it_does_not(recording: 
     assert [a.text for a in p1.actions] == ["b1"]
     assert p1.failed == {"not recorded": 2}
     assert RecordedPool(recording.parent, ["a"]).sample([problem("p2")], 3) == [External((), {"not recorded": 3})]
+    own = RecordedPool(recording, ["b", "a"], {"b": None, "a": 1})
+    assert [(a.source, a.index) for a in own.sample([problem("p0")], 3)[0].actions] == [("b", 0), ("a", 0)]
+    assert own.sample([problem("p1")], 3)[0].failed == {"not recorded": 1}
+
+
+def test_a_recording_of_other_problems_only_is_a_mistake(recording: Any) -> None:
+    replay = RecordedPool(recording, ["a"])
+    replay.refuse_strangers([problem("p7"), problem("p0")])
+    for stranger in (problem("p7"), problem("p0", split="ood"), problem("p0", task="spatial")):
+        with pytest.raises(
+            UsageError, match=f"external.path: {recording}: none of the problems is in .*record the same"
+        ):
+            replay.refuse_strangers([stranger])
 
 
 def test_a_recording_without_the_source_is_a_mistake(recording: Any) -> None:
@@ -617,3 +632,203 @@ def test_nobody_answers() -> None:
     assert nobody.names == ()
     assert nobody.sample([problem(), problem()], 8) == [External(()), External(())]
     nobody.close()
+
+
+# Several answers in one call
+
+
+def test_n_is_asked_for_where_it_is_honoured_and_cached_sample_by_sample(make_pool: MakePool, tmp_path: Any) -> None:
+    with OpenAIServer() as server:
+        models = [ExternalModel("a", "openai/a", api_base=server.url, choices=3)]
+
+        def sample(n: int, ledger: str) -> list[Action]:
+            pool = LiteLLMPool(models, Decoding(), 10, cache=tmp_path / "c.sqlite", ledger=tmp_path / ledger)
+            try:
+                (answer,) = pool.sample([problem()], n)
+                assert answer.failed == {}
+                return list(answer.actions)
+            finally:
+                pool.close()
+
+        first = sample(5, "one")
+        assert sorted(request.body["n"] for request in server.requests) == [2, 3]
+        assert [action.index for action in first] == list(range(5))
+        assert len({action.text for action in first}) == 5
+        assert sample(2, "two") == first[:2]
+        assert sample(7, "three")[:5] == first
+        assert [request.body.get("n", 1) for request in server.requests[2:]] == [1, 1]  # of 3..5 and of 6 the missing
+        # a prompt of 3 words for three answers, another for two; an answer has 6 words
+        table = ledger_table(tmp_path / "one")
+        assert table.rows == [["a", "2", "0", "5", "6", "30", "0", "unknown"]]
+
+
+def ledger_table(path: Any) -> Table:
+    ledger = Ledger(path, None, 0.0)
+    table = ledger.table()
+    ledger.close()
+    assert table is not None
+    return table
+
+
+@pytest.mark.parametrize(("sent", "warning"), [(1, "got 1"), (2, "got 2"), (0, "got 1")])
+def test_a_provider_that_ignores_n_is_asked_for_one_at_a_time(
+    make_pool: MakePool, capsys: pytest.CaptureFixture[str], sent: int, warning: str
+) -> None:
+    empty = Reply(body=b'{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[]}')
+
+    def script(request: Request) -> Reply:
+        if "n" not in request.body:
+            return Reply(f"single {request.number}")
+        return Reply(texts=tuple(f"choice {i}" for i in range(sent))) if sent else empty
+
+    with OpenAIServer(script) as server:
+        pool = make_pool(server, choices=4)
+        (answer,) = pool.sample([problem()], 4)
+        assert len(answer.actions) == (4 if sent else 3)
+        assert answer.failed == ({} if sent else {"empty answer": 1})
+        assert len(server.requests) == 1 + 4 - max(sent, 1)
+        pool.sample([problem("p1")], 4)
+        assert all("n" not in request.body for request in server.requests[1:])
+    told = capsys.readouterr().err
+    assert told.count("from now on it is asked for one at a time") == 1
+    assert f"asked for 4 answers in one call, {warning}" in told
+
+
+def test_more_choices_than_asked_for_are_left_alone(make_pool: MakePool) -> None:
+    with OpenAIServer(lambda _: Reply(texts=("one", "two", "three"))) as server:
+        assert texts(make_pool(server, choices=2).sample([problem()], 2)) == [["one", "two"]]
+        assert texts(make_pool(server).sample([problem()], 1)) == [["one"]]
+
+
+def test_a_refusal_of_n_is_no_refusal_of_the_run(make_pool: MakePool, capsys: pytest.CaptureFixture[str]) -> None:
+    def script(request: Request) -> Reply:
+        told = {"message": "Only one candidate can be specified in the current model"}
+        return Reply(status=400, error=told) if "n" in request.body else digits(request)
+
+    with OpenAIServer(script) as server:
+        (answer,) = make_pool(server, choices=4).sample([problem()], 4)
+        assert len(answer.actions) == 4
+        assert [request.body.get("n") for request in server.requests] == [4, None, None, None, None]
+    assert "refuses 4 answers in one call" in capsys.readouterr().err
+
+
+# Parameters that are refused
+
+
+def refuses_top_p(request: Request) -> Reply:
+    told = {"message": "Unsupported value: 'top_p' does not support 0.9 with this model.", "param": "top_p"}
+    return Reply(status=400, error=told) if "top_p" in request.body else digits(request)
+
+
+def test_a_refused_parameter_is_dropped_only_where_the_settings_say_so_and_then_recorded(
+    make_pool: MakePool, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OpenAIServer(refuses_top_p) as server:
+        with pytest.raises(UsageError, match=r"external\.models\.0\.top_p: .*on_refused: drop"):
+            make_pool(server, concurrency=1).sample([problem()], 2)
+        assert len(server.requests) == 1
+        drop = ExternalModel("a", "openai/a", api_base=server.url, concurrency=1, on_refused="drop")
+        files = {"cache": tmp_path / "c.sqlite", "ledger": tmp_path / "l.sqlite"}
+        for asked in (4, 4):  # one refusal and three answers; then nothing
+            pool = LiteLLMPool([drop], Decoding(top_p=0.9), 10, **files)
+            assert len(pool.sample([problem()], 3)[0].actions) == 3
+            pool.close()
+            assert len(server.requests) == 1 + asked
+        told = capsys.readouterr().err
+        assert told.count("external model a: refuses top_p, which is left out from now on (on_refused: drop)") == 1
+        assert "a: top_p was left out, for the provider refuses it" in ledger_table(tmp_path / "l.sqlite").notes
+        # a run that does not allow it does not get these answers
+        strict = LiteLLMPool([replace(drop, on_refused="stop")], Decoding(top_p=0.9), 10, **files)
+        with pytest.raises(UsageError, match="top_p"):
+            strict.sample([problem()], 1)
+        strict.close()
+
+
+def test_the_limit_of_an_answer_is_never_dropped(make_pool: MakePool) -> None:
+    told = Reply(status=400, error={"message": "max_tokens is too large", "param": "max_tokens"})
+    with OpenAIServer(lambda _: told) as server, pytest.raises(UsageError, match=r"external\.models\.0\.max_tokens"):
+        make_pool(server, on_refused="drop").sample([problem()], 1)
+
+
+def test_a_problem_that_is_refused_again_in_a_later_run_does_not_end_it(tmp_path: Any) -> None:
+    def script(request: Request) -> Reply:
+        return Reply(status=400, error={"message": "bad image"}) if "bad" in request.prompt else digits(request)
+
+    problems = [problem("bad"), problem("good")]
+    with OpenAIServer(script) as server:
+        for known in (False, True):
+            model = ExternalModel("a", "openai/a", api_base=server.url, concurrency=1)
+            pool = LiteLLMPool([model], Decoding(), 10, cache=tmp_path / "c.sqlite")
+            bad, good = reversed(pool.sample(problems[::-1], 1))
+            assert (len(good.actions), bad.failed) == (1, {"refused with status 400": 1})
+            pool.close()
+            assert len(server.requests) == (3 if known else 2)  # the second run asks for the bad one alone
+
+
+# What providers say
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "seconds"),
+    [
+        ({"retry-after": "1.5"}, "", 1.5),
+        ({"retry-after": "soon"}, '"retryDelay": "7s"', 7.0),
+        ({}, '{"@type": "RetryInfo", "retryDelay": "0.25s"}', 0.25),
+        (None, "no", 0.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, "", 0.0),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str] | None, message: str, seconds: float) -> None:
+    assert provider.retry_after(headers, message) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "spent"),
+    [
+        (402, None, "Insufficient credits", True),
+        (429, "insufficient_quota", "", True),
+        (429, None, "quotaId: GenerateRequestsPerDayPerProjectPerModel-FreeTier", True),
+        (429, "rate_limit_exceeded", "Rate limit reached on requests per day (RPD): Limit 200", True),
+        (429, None, "free-models-per-day", True),
+        (429, "rate_limit_exceeded", "Rate limit reached on tokens per min (TPM)", False),
+        (503, None, "per day", False),
+    ],
+)
+def test_a_spent_quota_is_told_from_a_full_minute(status: int, code: str | None, message: str, spent: bool) -> None:
+    assert provider.is_spent(status, code, message) is spent
+
+
+def test_an_error_inside_an_answer_is_an_error(make_pool: MakePool) -> None:
+    """OpenRouter answers with status 200 and tells the true one in the body."""
+    busy = Reply(body=b'{"error": {"code": 429, "message": "rate limited upstream"}}')
+    with OpenAIServer(in_turn(busy, Reply("fine"))) as server:
+        assert texts(make_pool(server).sample([problem()], 1)) == [["fine"]]
+    broke = Reply(body=b'{"error": {"code": 402, "message": "credits"}}')
+    with OpenAIServer(lambda _: broke) as server, pytest.raises(UsageError, match="402.*quota is spent"):
+        make_pool(server).sample([problem()], 1)
+
+
+@pytest.mark.parametrize("model", ["openai/m", "gemini/gemini-2.5-flash"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "null", "[]", '"text"', "{}", '{"choices": "x"}', '{"choices": [null]}', '{"choices": [{"message": 5}]}',
+        '{"choices": [{"message": {"content": ["a"]}}]}', '{"candidates": 5}', '{"usage": "x", "choices": [{}]}',
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the client filters them; pytest resets filters
+def test_no_nonsense_of_a_server_ends_a_run(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, model: str, body: str
+) -> None:
+    monkeypatch.setattr(asker, "ATTEMPTS", 1)
+    with OpenAIServer(lambda _: Reply(body=body.encode())) as server:
+        assert make_pool(server, model=model).sample([problem()], 1)[0].failed == {"unreadable answer": 1}
+
+
+def test_all_calls_of_a_model_wait_when_one_is_told_to(make_pool: MakePool) -> None:
+    with OpenAIServer(in_turn(Reply(status=429, headers={"retry-after": "0.5"}), Reply("x"))) as server:
+        pool = make_pool(server, concurrency=2)
+        pool.sample([problem(f"p{i}") for i in range(6)], 1)
+        times = [request.time for request in server.requests]
+    assert len(times) == 7
+    assert sum(moment - times[0] < 0.45 for moment in times) <= 3  # those that were under way, and the next of them

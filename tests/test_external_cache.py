@@ -125,7 +125,7 @@ def test_values_are_json_with_price_version_and_time(cache: Cache) -> None:
     assert abs(row.pop("time") - time.time()) < 60
     assert row == {
         "text": COMPLETION.text, "finish": "stop", "prompt_tokens": 7, "completion_tokens": 5,
-        "version": "m-2026", "fault": None, "usd": 0.25,
+        "version": "m-2026", "fault": None, "shared": 1, "usd": 0.25,
     }  # fmt: skip
 
 

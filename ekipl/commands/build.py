@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -124,7 +124,8 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         from ekipl.external.recorded import RecordedPool
 
         assert external.path is not None  # a rule of the settings
-        return RecordedPool(actions_file(external.path), [model.name for model in models])
+        samples = {model.name: model.samples for model in models}
+        return RecordedPool(actions_file(external.path), list(samples), samples)
     from ekipl.external.ledger import FILE
     from ekipl.external.models import ExternalModel
     from ekipl.external.pool import LiteLLMPool
@@ -155,6 +156,14 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
     )
 
 
+def refuse_strangers(pool: ExternalPool, problems: Iterable[Problem]) -> None:
+    """Raises UsageError for a recording of other problems only: training on it would be plain GRPO."""
+    from ekipl.external.recorded import RecordedPool
+
+    if isinstance(pool, RecordedPool):
+        pool.refuse_strangers(problems)
+
+
 def _rates(model: ExternalModelSettings) -> dict[str, float | None]:
     return {key: getattr(model, key) for key in ("requests_per_minute", "tokens_per_minute")}
 
@@ -175,9 +184,11 @@ def external_sampling(settings: Settings) -> dict[str, Sampling]:
     """How each external model samples, by source, as actions files tell it."""
 
     def of(model: ExternalModelSettings) -> Sampling:
-        said = {key: getattr(model, key) for key in ("temperature", "top_p", "max_tokens")}
-        chosen = {key: getattr(settings.external, key) if value is None else value for key, value in said.items()}
-        return {"model": model.model or model.name, **chosen}
+        keys = ("temperature", "top_p", "max_tokens")
+        own = {key: value for key in keys if (value := getattr(model, key)) is not None}
+        chosen = {**{key: getattr(settings.external, key) for key in keys}, **own}
+        chosen |= {key: model.params[key] for key in keys if key in model.params}
+        return {"model": model.model or model.name, **{k: v for k, v in chosen.items() if v is not None}}
 
     return {model.name: of(model) for model in settings.external.models[: settings.M]}
 

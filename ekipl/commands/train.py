@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-MAY_CHANGE = ("budget_usd:", "on_exhausted:", "prefetch:")  # these do not change what a run learns
+MAY_CHANGE = (  # these do not change what a run learns
+    *("budget_usd:", "on_exhausted:", "prefetch:", "image_tokens:", "choices:", "concurrency:"),
+    *("requests_per_minute:", "tokens_per_minute:"),
+)
 KILLED = 128  # what shells add to the number of the signal that ended a process
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ekipl.actions import POLICY
 from ekipl.reward import SCORINGS
 
+SECRET = re.compile(r"(?i)(api_?key|access_key(_id)?|token|secret|password|credentials?|authorization)$")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -39,6 +40,10 @@ class Values:
             raise Unsound
         value = self._wrapped(self._values[first], path)
         return value[rest] if rest else value
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys of this section."""
+        return iter(self._values)
 
     def get(self, key: str) -> Any:
         """The value at ``key``, or None."""
@@ -161,8 +166,18 @@ def _external_models(v: Values) -> Iterator[str]:
         variable = model["api_key_env"]
         if variable is not None and not os.environ.get(variable):
             yield f"{key}.api_key_env: {variable}: not set in the environment; export it, or external=simulated"
-        if model["params"].get("api_key"):
-            yield f"{key}.params.api_key: settings are written to disk; use {key}.api_key_env instead"
+        for secret in _secrets(model["params"]):
+            yield f"{key}.params.{secret}: settings are written to disk; use {key}.api_key_env instead"
+
+
+def _secrets(params: Values) -> Iterator[str]:
+    """Keys, however deep, under which people write what nobody may read."""
+    for name in map(str, params):
+        value = params[name]
+        if isinstance(value, Values):
+            yield from (f"{name}.{inner}" for inner in _secrets(value))
+        elif value and SECRET.search(name):
+            yield name
 
 
 def _recording(v: Values) -> Iterator[str]:

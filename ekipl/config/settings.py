@@ -74,6 +74,9 @@ class ExternalModelSettings(Section):
     concurrency: Count
     requests_per_minute: Annotated[float, Field(gt=0)] | None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None
+    choices: Count
+    image_tokens: Count | None
+    on_refused: Literal["stop", "drop"]
     price: PriceSettings | None
     params: dict[str, Any]
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
+from ekipl.errors import UsageError
 from ekipl.external import client, simulated
 from ekipl.external.cache import key_of
 from ekipl.external.ledger import ANSWERED, Entry, Exhausted, Ledger
 from ekipl.external.limits import Health, Pace
-from ekipl.external.models import ExternalModel, key_to, parameters, price_of, refusal
+from ekipl.external.models import LIMITS, ExternalModel, key_to, limit_of, parameters, price_of, refusal
 from ekipl.external.prices import Meter
 from ekipl.external.question import Question
 from ekipl.interfaces import Decoding
@@ -20,14 +24,15 @@ LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this samp
 
 SET_ASIDE = "set aside"
 POLL_S = 0.1  # while calls under way hold the rest of the budget
+OF_ONE_PROBLEM = (400, 413, 415, 422)  # statuses that may mean this problem alone, once others were answered
 
 
 class Failed(Exception):
-    """There is no answer to this sample; its argument is the reason, as it is counted."""
+    """There is no answer to these samples; its argument is the reason, as it is counted."""
 
 
 class Asker:
-    """Asks a model for single completions.
+    """Asks a model for completions.
 
     Every call has a deadline and stands in the ledger before it is sent; what fails for a while is asked again here
     and nowhere else.
@@ -39,8 +44,9 @@ class Asker:
         """For entry ``number`` of the external models."""
         self.model = model
         self.parameters = parameters(model, decoding, seed)
-        self.meter = Meter(model.model, price_of(model), self.parameters.get("max_tokens"))
+        self.meter = Meter(model.model, price_of(model), limit_of(self.parameters), model.image_tokens)
         self.slots = asyncio.Semaphore(model.concurrency)
+        self.choices = 1 if model.is_simulated else model.choices  # of a call; 1 once the provider gave fewer
         self._number = number
         self._key = key_to(model)
         self._timeout_s = timeout_s
@@ -48,28 +54,38 @@ class Asker:
         self._ledger = ledger
         self._pace = Pace(model.requests_per_minute, model.tokens_per_minute)
         self._health = Health(model.name)
+        self._dropped: set[str] = set()
+        self._overrun: str | None = None  # a bill above its bound
 
     def samples(self, n: int) -> int:
         """Actions a problem, of N."""
         return n if self.model.samples is None else self.model.samples
 
     def key(self, question: Question, sample: int) -> str:
-        """The name of a sample in the cache."""
-        return key_of(self.model.model, self.model.api_base, question.fingerprint, self.parameters, sample)
+        """The name of a sample in the cache. What may be answered without a parameter has a name of its own."""
+        asked = {**self.parameters, "on_refused": "drop"} if self.model.on_refused == "drop" else self.parameters
+        return key_of(self.model.model, self.model.api_base, question.fingerprint, asked, sample)
 
-    async def ask(self, question: Question, sample: int) -> client.Completion:
-        """One completion, from a model that is not set aside.
+    def learn(self, question: Question, known: client.Completion) -> None:
+        """Takes from an answer of the cache what it tells about the model."""
+        self.meter.learn(question, known)
+        if known.fault is None:
+            self._health.known()
+
+    async def ask(self, question: Question, samples: Sequence[int]) -> list[client.Completion]:
+        """Completions for these samples, or for the first of them: fewer come where the provider does not honour n.
 
         Raises:
-            Failed: for this sample.
+            Failed: for all of them.
             Exhausted: the budget does not allow the call.
-            UsageError: the model's first answer is that it refuses the key, its own name or a parameter.
+            UsageError: the model's first answer is that it refuses the key, its own name or a parameter; or a bill was
+                higher than it could be, and there is a budget.
         """
         if not self._health.admits():
-            self.give_up(question, sample, SET_ASIDE)
+            self.give_up(question, samples, SET_ASIDE)
             raise Failed(SET_ASIDE)
         try:
-            completion = await self._ask_again(question, sample)
+            completions = await self._ask_again(question, samples)
         except Failed as failed:
             self._health.failed(str(failed))
             raise
@@ -79,74 +95,122 @@ class Asker:
                 self._health.left()
                 raise error from None
             # The settings are fine, then: a spent quota, a revoked key, or a problem that the provider does not take.
-            self._health.failed(str(error), for_good=refused.status not in (400, 422))
+            self._health.failed(str(error), for_good=refused.status not in OF_ONE_PROBLEM)
             raise Failed(f"refused with status {refused.status}") from None
         except BaseException:
             self._health.left()
             raise
-        if completion.fault is None:
+        faults = [completion.fault for completion in completions if completion.fault is not None]
+        if len(faults) < len(completions):
             self._health.answered()
         else:
-            self._health.failed(completion.fault)
-        return completion
+            self._health.failed(faults[0])
+        return completions
 
-    async def _ask_again(self, question: Question, sample: int) -> client.Completion:
+    def give_up(self, question: Question, samples: Sequence[int], reason: str) -> None:
+        """Notes in the ledger that nothing was asked."""
+        for sample in samples:
+            self._ledger.give_up(self.model.name, question.name, sample, reason)
+
+    async def _ask_again(self, question: Question, samples: Sequence[int]) -> list[client.Completion]:
         """Up to ``ATTEMPTS`` calls; the pauses double, are spread, and respect what the provider tells."""
-        for attempt in range(1, ATTEMPTS + 1):
+        attempt = 1
+        while True:
+            asked = samples[: self.choices]
+            call = self._call(question, asked)
             try:
-                return await self._ask_once(question, sample, attempt)
+                completions = await self._ask_once(call, question, asked, attempt)
+                if len(completions) < len(asked):
+                    self._ask_singly(f"asked for {len(asked)} answers in one call, got {len(completions)}")
+                return completions
+            except client.Refused as refused:
+                if not self._does_without(refused, call):
+                    raise
             except client.Unavailable as busy:
                 if attempt == ATTEMPTS or busy.retry_after_s > LONGEST_WAIT_S:
                     raise Failed(str(busy)) from None
-                pause = busy.retry_after_s + FIRST_WAIT_S * 2 ** (attempt - 1) * self._rng.uniform(0.5, 1)
-            await asyncio.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+                self._pace.pause(busy.retry_after_s)
+                await asyncio.sleep(busy.retry_after_s + FIRST_WAIT_S * 2 ** (attempt - 1) * self._rng.uniform(0.5, 1))
+                attempt += 1
 
-    def give_up(self, question: Question, sample: int, reason: str) -> None:
-        """Notes in the ledger that nothing was asked."""
-        self._ledger.give_up(self.model.name, question.name, sample, reason)
-
-    async def _ask_once(self, question: Question, sample: int, attempt: int) -> client.Completion:
-        call = self._call(question, sample)
-        await self._pace.turn(self.meter.prompt_tokens(question) + self.parameters.get("max_tokens", 0))
-        entry = await self._promised(question, sample, attempt)
+    async def _ask_once(
+        self, call: client.Call, question: Question, samples: Sequence[int], attempt: int
+    ) -> list[client.Completion]:
+        await self._pace.turn(self.meter.tokens(question, len(samples)))
+        entry = await self._promised(question, samples, attempt)
         try:
-            completion = await client.complete(call)
+            completions = await client.complete(call)
         except client.Unavailable as busy:
-            self._ledger.settle(entry, str(busy), None if busy.may_be_billed else 0.0)
+            self._ledger.settle(entry, [str(busy)] * len(samples), None if busy.may_be_billed else 0.0)
             raise
         except client.Refused as refused:
-            self._ledger.settle(entry, f"refused with status {refused.status}", 0.0)
+            self._ledger.settle(entry, [f"refused with status {refused.status}"] * len(samples), 0.0)
             raise
         except BaseException:
-            self._ledger.settle(entry, "interrupted", None)
+            self._ledger.settle(entry, ["interrupted"] * len(samples), None)
             raise
-        self.meter.learn(question, completion)
-        usd = self.meter.usd(question, completion)
-        tokens = completion.prompt_tokens, completion.completion_tokens
-        self._ledger.settle(entry, completion.fault or ANSWERED, usd, *tokens)
-        return completion
+        costs = [self.meter.usd(question, completion) for completion in completions]
+        usd = None if None in costs else sum(cost for cost in costs if cost is not None)
+        prompt, completion = completions[0].prompt_tokens, sum(each.completion_tokens for each in completions)
+        self._ledger.settle(entry, [each.fault or ANSWERED for each in completions], usd, prompt, completion)
+        if entry.is_exceeded_by(usd):
+            self._overrun = f"a call was billed with {prompt} prompt and {completion} completion tokens, more than"
+        self.meter.learn(question, completions[0])
+        return completions
 
-    async def _promised(self, question: Question, sample: int, attempt: int) -> Entry:
+    async def _promised(self, question: Question, samples: Sequence[int], attempt: int) -> Entry:
         """The call's entry in the ledger, once calls under way leave enough of the budget."""
         while True:
+            if self._overrun is not None and self._ledger.has_budget:
+                raise UsageError(
+                    f"external.models.{self._number}.image_tokens: {self.model.image_tokens or 'null'}: "
+                    f"{self.model.name}: {self._overrun} the bound that the budget relies on; raise image_tokens or "
+                    "max_tokens, whichever was exceeded"
+                )
             try:
-                most = self.meter.most_usd(question)
-                return self._ledger.promise(self.model.name, question.name, sample, attempt, most)
+                most = self.meter.most_usd(question, len(samples))
+                return self._ledger.promise(self.model.name, question.name, samples, attempt, most)
             except Exhausted as exhausted:
                 if not exhausted.may_change:
                     raise
             await asyncio.sleep(POLL_S)
 
-    def _call(self, question: Question, sample: int) -> client.Call:
-        return client.Call(
+    def _does_without(self, refused: client.Refused, call: client.Call) -> bool:
+        """Whether what was refused is left out from now on: n > 1, or a parameter where the settings allow that."""
+        parameter = refused.parameter
+        if parameter == "n" and call.choices > 1:
+            self._ask_singly(f"refuses {call.choices} answers in one call")
+            return True
+        if parameter is None or parameter not in call.parameters or self.model.on_refused != "drop":
+            return False
+        if parameter in LIMITS:  # without them nothing bounds an answer
+            return False
+        if parameter not in self._dropped:
+            self._dropped.add(parameter)
+            self._ledger.drop(self.model.name, parameter)
+            self._say(f"refuses {parameter}, which is left out from now on (on_refused: drop)")
+        return True
+
+    def _ask_singly(self, why: str) -> None:
+        if self.choices > 1:
+            self.choices = 1
+            self._say(f"{why}; from now on it is asked for one at a time (choices: 1)")
+
+    def _say(self, what: str) -> None:
+        print(f"ekipl: warning: external model {self.model.name}: {what}", file=sys.stderr)
+
+    def _call(self, question: Question, samples: Sequence[int]) -> client.Call:
+        call = client.Call(
             model=self.model.model,
             messages=question.messages,
-            parameters=self.parameters,
+            parameters={key: value for key, value in self.parameters.items() if key not in self._dropped},
             api_base=self.model.api_base,
             api_key=self._key,
             timeout_s=self._timeout_s,
-            # THE GOLD ANSWER LEAVES THIS PROCESS FOR NOBODY. A real model that saw it would copy it, and the reward
-            # would teach the policy nothing. Only experts simulated inside this process are told.
-            known=simulated.known(question.problem, sample) if self.model.is_simulated else None,
+            choices=len(samples),
         )
+        if not self.model.is_simulated:
+            return call
+        # THE GOLD ANSWER LEAVES THIS PROCESS FOR NOBODY. A real model that saw it would copy it, and the reward
+        # would teach the policy nothing. Only experts simulated inside this process are told.
+        return replace(call, known=simulated.known(question.problem, samples[0]))

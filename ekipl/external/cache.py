@@ -56,7 +56,7 @@ class Cache:
         if not found:
             return None
         value = json.loads(found[0][0])
-        return Completion(**{name: value[name] for name in Completion.__dataclass_fields__})
+        return Completion(**{name: value[name] for name in Completion.__dataclass_fields__ if name in value})
 
     def put(self, key: str, completion: Completion, usd: float | None) -> None:
         """Keeps the answer, with what it cost (None: unknown) and the time."""
@@ -66,6 +66,7 @@ class Cache:
     def claim(self, key: str) -> bool:
         """Whether the caller shall ask: no other process, and nobody in this one, is asking for ``key`` right now.
 
+        One Cache a file and process: when a second one is closed, the system drops the claims of the first.
         A claim is a lock of the operating system on one byte, at an offset made from the key: it ends with its
         process, however that ends. Who is told no asks again later; by then the answer is there, or the claim is free.
         """

@@ -6,28 +6,25 @@ import asyncio
 import json
 import logging
 import os
-import re
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
 from ekipl.actions import Finish
 from ekipl.external import simulated
+from ekipl.external.provider import is_spent, named_parameter, redact, retry_after
 
-_SHOWN = 300  # characters of a provider's message in one of ours
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
-_SECRET_SHAPE = re.compile(r"(?i)\b(?:sk-|AIza|Bearer\s+)[^\s\"',;]+")
 LOST, UNREADABLE = "connection lost", "unreadable answer"
 _FILTERED = {"content_filter", "content_policy_violation"}
+_NO_ANSWER = "Error converting to valid response"  # LiteLLM of a body that it cannot read, with a status of its own
+_GATEWAY_TIMEOUTS = (504, 524)  # the model behind the gateway may have answered
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request for one completion.
+    """One request.
 
     Attributes:
         model: as LiteLLM writes it, ``provider/model``.
@@ -37,6 +34,7 @@ class Call:
         api_key: None leaves the search to LiteLLM.
         timeout_s: seconds until the answer must be complete.
         known: what a simulated expert knows; None for a real model.
+        choices: completions asked for, the API's ``n``.
     """
 
     model: str
@@ -46,13 +44,15 @@ class Call:
     api_key: str | None = field(repr=False)
     timeout_s: float
     known: Mapping[str, Any] | None = field(default=None, repr=False)
+    choices: int = 1
 
 
 @dataclass(frozen=True)
 class Completion:
     """A model's answer, character for character, and the tokens that its provider counted (0: not told).
 
-    ``fault`` says why there is nothing in it to learn from, ``version`` which model the provider says has answered.
+    ``fault`` says why there is nothing in it to learn from, ``version`` which model the provider says has answered,
+    ``shared`` how many answers came for the one prompt whose tokens are counted here.
     """
 
     text: str
@@ -61,17 +61,19 @@ class Completion:
     completion_tokens: int
     version: str = ""
     fault: str | None = None
+    shared: int = 1
 
 
 class Refused(Exception):
     """Asking again gives the same: a bad key, an unknown model, a refused parameter, a spent quota.
 
-    ``status`` is the HTTP status, ``parameter`` the one that was refused where the provider names it.
+    ``status`` is the HTTP status, ``parameter`` the one that was refused where the provider names it, ``is_spent``
+    whether it is the quota.
     """
 
-    def __init__(self, status: int, parameter: str | None, message: str) -> None:
+    def __init__(self, status: int, parameter: str | None, message: str, *, is_spent: bool = False) -> None:
         super().__init__(message)
-        self.status, self.parameter = status, parameter
+        self.status, self.parameter, self.is_spent = status, parameter, is_spent
 
 
 class Unavailable(Exception):
@@ -86,8 +88,8 @@ class Unavailable(Exception):
         self.retry_after_s, self.may_be_billed = retry_after_s, may_be_billed
 
 
-async def complete(call: Call) -> Completion:
-    """Asks once.
+async def complete(call: Call) -> list[Completion]:
+    """Asks once. As many completions as came, at least one (maybe faulty) and at most ``call.choices``.
 
     Raises:
         Refused, Unavailable: see there.
@@ -100,7 +102,7 @@ async def complete(call: Call) -> Completion:
             replies.append(str(details.get("original_response")))
 
     asked = litellm.acompletion(
-        **call.parameters,
+        **_sent(call),
         model=call.model,
         messages=list(call.messages),
         api_base=call.api_base,
@@ -120,9 +122,14 @@ async def complete(call: Call) -> Completion:
         if call.known is not None:
             raise  # our own code failed
         if _is_filtered(error):
-            return Completion("", "stop", 0, 0, fault="content filter")
-        raise _failure(error, call) from None  # the original holds the request with its key
-    return _completion(response, replies[-1] if replies else "")
+            return [Completion("", "stop", 0, 0, fault="content filter")]
+        raise _failure(error, call, replies[-1] if replies else "") from None  # the original holds the key
+    return _completions(response, replies[-1] if replies else "", call.choices)
+
+
+def _sent(call: Call) -> dict[str, Any]:
+    """The parameters with ``n``, which some providers refuse even as 1."""
+    return {**call.parameters, **({"n": call.choices} if call.choices > 1 else {})}
 
 
 def unusable(model: str, *, has_key: bool) -> str | None:
@@ -173,6 +180,7 @@ def _libraries() -> tuple[Any, Any]:
     logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # one deprecation warning a call
     # It makes the request's coroutine in another thread; a call cancelled meanwhile never comes to await it.
     warnings.filterwarnings("ignore", r"coroutine '\w+\.a(sync_)?completion' was never awaited", RuntimeWarning)
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # of nonsense that a server sent
     litellm.custom_provider_map.append(
         {"provider": simulated.PREFIX.rstrip("/"), "custom_handler": _SimulatedProvider(litellm.Usage)}
     )
@@ -206,13 +214,24 @@ class _SimulatedProvider:
         return model_response
 
 
-def _completion(response: Any, reply: str) -> Completion:
+def _completions(response: Any, reply: str, most: int) -> list[Completion]:
+    """The answers that came, ``most`` at most: what is sent beyond is paid for, but no sample has its number."""
     usage, version = response.usage, redact(str(response.model or ""), None)
-    tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0)
-    if not response.choices:
-        return Completion("", "stop", *tokens, version, "empty answer")
-    choice = response.choices[0]
+    prompt, told = max(0, usage.prompt_tokens or 0), max(0, usage.completion_tokens or 0)
+    choices = response.choices[:most]
+    if not choices:
+        return [Completion("", "stop", prompt, told, version, "empty answer")]
     received = _received(reply)
+    shares = [told // len(choices) + (place < told % len(choices)) for place in range(len(choices))]
+    return [
+        _completion(choice, received[place] if place < len(received) else {}, prompt, share, version, len(choices))
+        for place, (choice, share) in enumerate(zip(choices, shares, strict=True))
+    ]
+
+
+def _completion(
+    choice: Any, received: Mapping[str, Any], prompt: int, completion: int, version: str, shared: int
+) -> Completion:
     text = received.get("content")
     text = text if isinstance(text, str) else choice.message.content or ""
     finish: Finish = "length" if choice.finish_reason == "length" else "stop"
@@ -221,21 +240,21 @@ def _completion(response: Any, reply: str) -> Completion:
         fault = "content filter"
     elif not text.strip():
         fault = "refusal" if received.get("refusal") else "empty answer"
-    return Completion(text, finish, *tokens, version, fault)
+    return Completion(text, finish, prompt, completion, version, fault, shared)
 
 
-def _received(reply: str) -> Mapping[str, Any]:
-    """The message in the body of an OpenAI-style reply; empty for replies of other shapes (Gemini, Anthropic).
+def _received(reply: str) -> list[Mapping[str, Any]]:
+    """The messages in the body of an OpenAI-style reply; none for replies of other shapes (Gemini, Anthropic).
 
     LiteLLM takes a leading <think>...</think> out of the text, which is half of the format that the reward asks for.
     Its split cannot be undone: it forgets which spelling of the tags it took, and a reasoning field that the provider
     sent looks the same. Replies of other shapes it leaves alone.
     """
     try:
-        message = json.loads(reply)["choices"][0]["message"]
+        messages = [choice["message"] for choice in json.loads(reply)["choices"]]
     except (ValueError, LookupError, TypeError):
-        return {}
-    return message if isinstance(message, dict) else {}
+        return []
+    return [message if isinstance(message, dict) else {} for message in messages]
 
 
 def _body(error: Any) -> Mapping[str, Any]:
@@ -248,22 +267,34 @@ def _is_filtered(error: Any) -> bool:
     return _body(error).get("code") in _FILTERED or isinstance(error, litellm.ContentPolicyViolationError)
 
 
-def _failure(error: Any, call: Call) -> Exception:
+def _failure(error: Any, call: Call, reply: str) -> Exception:
     """Which of the two failures an exception of LiteLLM stands for."""
-    status = error.status_code if isinstance(getattr(error, "status_code", None), int) else 500
     body, headers = _body(error), getattr(error, "litellm_response_headers", None)
-    message = str(error)
+    status, message = _status(error, reply), str(error)
     if status == 408:
         return Unavailable("timeout", may_be_billed=True)
-    is_spent = body.get("code") == "insufficient_quota" or "PerDay" in message  # Gemini's name for a daily quota
-    if status == 429 and not is_spent:
-        return Unavailable("rate limited", _retry_after(headers, message))
+    if _NO_ANSWER in message:
+        return Unavailable(UNREADABLE, may_be_billed=True)
+    spent = is_spent(status, body.get("code"), message)
+    if status == 429 and not spent:
+        return Unavailable("rate limited", retry_after(headers, message))
     if status >= 500 or status == 409:
-        reason = "server error" if headers is not None else _without_status(error)
-        return Unavailable(reason, _retry_after(headers, message), may_be_billed=reason in (LOST, UNREADABLE))
-    named = [key for key in call.parameters if key == body.get("param") or re.search(rf"\b{re.escape(key)}\b", message)]
-    parameter = named[0] if named and status in (400, 422) else None
-    return Refused(status, parameter, redact(message, call.api_key))
+        reason = "server error" if headers is not None or status != 500 else _without_status(error)
+        billed = reason in (LOST, UNREADABLE) or status in _GATEWAY_TIMEOUTS
+        return Unavailable(reason, retry_after(headers, message), may_be_billed=billed)
+    parameter = named_parameter(_sent(call), body.get("param"), message) if status in (400, 422) else None
+    return Refused(status, parameter, redact(message, call.api_key), is_spent=spent)
+
+
+def _status(error: Any, reply: str) -> int:
+    """The HTTP status; that of the body, where an error comes as an answer with status 200 (OpenRouter does that)."""
+    try:
+        code = json.loads(reply)["error"]["code"]
+    except (ValueError, LookupError, TypeError):
+        code = None
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return error.status_code if isinstance(getattr(error, "status_code", None), int) else 500
 
 
 def _without_status(error: BaseException) -> str:
@@ -276,27 +307,3 @@ def _without_status(error: BaseException) -> str:
     if any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout) for cause in causes):
         return "no connection"
     return LOST if any(isinstance(cause, httpx.TransportError) for cause in causes) else UNREADABLE
-
-
-def _retry_after(headers: Mapping[str, str] | None, message: str) -> float:
-    """Seconds to wait: the header's number or date, or Gemini's retryDelay in the body; 0 where none is told."""
-    told = (headers or {}).get("retry-after", "")
-    if re.fullmatch(r"\d+(\.\d+)?", told):
-        return float(told)
-    if told:
-        try:
-            return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
-        except ValueError:
-            return 0.0
-    delay = re.search(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"', message)
-    return float(delay[1]) if delay else 0.0
-
-
-def redact(message: str, api_key: str | None) -> str:
-    """A provider's message in one short printable line without keys: not ours, not one from the environment."""
-    secrets = {value.strip() for name, value in os.environ.items() if _SECRET_NAME.search(name)} | {api_key or ""}
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= 8:  # shorter ones are no keys, and would tear words apart
-            message = message.replace(secret, "[key]")
-    line = " ".join(_SECRET_SHAPE.sub("[key]", message).split())
-    return "".join(c if c.isprintable() else " " for c in line)[:_SHOWN]

@@ -55,10 +55,11 @@ class Database:
         self.rows("BEGIN IMMEDIATE")
         try:
             yield
+            self.rows("COMMIT")
         except BaseException:
-            self.rows("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self.rows("ROLLBACK")
             raise
-        self.rows("COMMIT")
 
     def close(self) -> None:
         """Closing twice is fine."""

@@ -7,7 +7,7 @@ import sys
 import time
 
 MINUTE_S = 60.0
-IN_A_ROW = 20  # failed samples after which a model is set aside; more than one problem's share of them
+IN_A_ROW = 20  # calls given up after which a model is set aside; more than one problem's share of them
 FIRST_REST_S = 60.0  # doubles whenever the model still fails after it
 LONGEST_REST_S = 960.0
 
@@ -27,6 +27,10 @@ class Pace:
         mine = max(self._next, now)
         self._next = mine + max(self._request_s, self._token_s * tokens)
         await asyncio.sleep(mine - now)
+
+    def pause(self, seconds: float) -> None:
+        """No further call before so many seconds have passed: the provider said so to one of them."""
+        self._next = max(self._next, time.monotonic() + seconds)
 
 
 class Health:
@@ -49,6 +53,10 @@ class Health:
             return False
         self._is_tried = True
         return True
+
+    def known(self) -> None:
+        """There is an answer from before: the settings are fine."""
+        self.has_answered = True
 
     def answered(self) -> None:
         """There is an answer."""

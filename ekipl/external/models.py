@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ekipl.actions import POLICY
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
-from ekipl.external.prices import Price
+from ekipl.external.prices import Price, documented
 from ekipl.interfaces import Decoding
 
 RESERVED = {  # parameters that have their own place, or would break what the pool promises
     *("model", "messages", "n", "stream", "metadata", "api_base", "base_url", "api_key", "timeout"),
     *("max_retries", "num_retries", "fallbacks", "logger_fn"),
 }
+LIMITS = ("max_tokens", "max_completion_tokens")  # of an answer, the second by its newer name
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class ExternalModel:
         top_p: in (0, 1].
         max_tokens: of an answer.
         concurrency: calls in flight at a time.
+        choices: answers asked for in one call, where the provider honours the API's ``n``.
+        image_tokens: the most that one image can count, for budgets; None = as the provider documents it.
+        on_refused: whether a parameter that the provider refuses ends the run (``stop``), or is left out from then on,
+            told and noted in the ledger (``drop``).
         price: ``input`` and ``output``, US dollars for a million tokens; None = by LiteLLM's list.
         requests_per_minute: None = without limit; likewise the next.
         tokens_per_minute: of prompts and answers, each call at the most that it can have.
@@ -50,6 +55,9 @@ class ExternalModel:
     top_p: float | None = None
     max_tokens: int | None = None
     concurrency: int = 16
+    choices: int = 1
+    image_tokens: int | None = None
+    on_refused: Literal["stop", "drop"] = "stop"
     price: Mapping[str, float] | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
@@ -73,6 +81,11 @@ def parameters(model: ExternalModel, decoding: Decoding, seed: int = 0) -> dict[
     return {key: value for key, value in chosen.items() if value is not None}
 
 
+def limit_of(sent: Mapping[str, Any]) -> int | None:
+    """Tokens that an answer may have; None = without limit."""
+    return max((sent[key] for key in LIMITS if key in sent), default=None)
+
+
 def key_to(model: ExternalModel) -> str | None:
     """The key to send; None leaves the search to LiteLLM."""
     if model.api_key_env:
@@ -91,12 +104,18 @@ def price_of(model: ExternalModel) -> Price | None:
 def budget_mistakes(number: int, model: ExternalModel, decoding: Decoding) -> Iterator[str]:
     """Why nobody can say what a call of model ``number`` costs at most, one line each."""
     here = f"external.models.{number}"
-    if price_of(model) is None:
+    price = price_of(model)
+    if price is None:
         yield (
             f"{here}.price: null: a budget is set, and LiteLLM lists no price of {model.model}; "
             f"set {here}.price={{input: DOLLARS, output: DOLLARS}} for a million tokens (0 for a server of your own)"
         )
-    if "max_tokens" not in parameters(model, decoding):
+    elif price.input and model.image_tokens is None and documented(model.model) is None:
+        yield (
+            f"{here}.image_tokens: null: a budget is set, and how many tokens {model.model} counts for an image is not "
+            f"known; set {here}.image_tokens to the most that one image can count"
+        )
+    if limit_of(parameters(model, decoding)) is None:
         yield f"{here}.params.max_tokens: null: a budget is set, and this call has no limit; leave it out of params"
 
 
@@ -105,7 +124,8 @@ def mistakes(number: int, models: Sequence[ExternalModel]) -> Iterator[str]:
     model, here = models[number], f"external.models.{number}"
     if not model.name or model.name in [POLICY, *(other.name for other in models[:number])]:
         yield f"{here}.name: {model.name!r}: empty, the policy's own or taken by another model; give it another"
-    for what, count in (("samples", model.samples), ("concurrency", model.concurrency)):
+    counts = {key: getattr(model, key) for key in ("samples", "concurrency", "choices", "image_tokens")}
+    for what, count in counts.items():
         if count is not None and count < 1:
             yield f"{here}.{what}: {count}: too few; give at least 1"
     for parameter in sorted(RESERVED & set(model.params)):
@@ -145,11 +165,14 @@ def refusal(number: int, model: ExternalModel, refused: client.Refused) -> Usage
         way_out = f"check the key in {model.api_key_env or 'the environment'} and what it is allowed to use"
     elif refused.status == 404:
         way_out = "check the model's name and api_base"
-    elif refused.status == 429:
+    elif refused.is_spent:
         way_out = "the quota is spent: wait, pay, or take the model out"
     elif refused.parameter:
         where += f".{refused.parameter}"
-        way_out = f"change {refused.parameter}, or leave it out with params: {{{refused.parameter}: null}}"
+        way_out = (
+            f"change {refused.parameter}, leave it out with params: {{{refused.parameter}: null}}, or let whatever is "
+            "refused be left out with on_refused: drop"
+        )
     return UsageError(
         f"{where}: {model.name} ({model.model}): refused with status {refused.status} ({refused}); {way_out}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 from ekipl.actions import Problem
 from ekipl.external.asker import Asker
@@ -20,7 +21,8 @@ class _Tally:
 
     wanted: int = 0
     missing: list[Question] = field(default_factory=list)  # one for each sample that is still to be asked for
-    prompts: list[int] = field(default_factory=list)  # tokens, of answers that are there
+    requests: list[Question] = field(default_factory=list)  # one for each call that this takes
+    prompts: list[float] = field(default_factory=list)  # tokens an answer, of those that are there
     completions: list[int] = field(default_factory=list)
 
 
@@ -30,19 +32,24 @@ def outlook(askers: Sequence[Asker], cache: Cache | None, problems: Iterable[Pro
     seen: set[str] = set()
     for question in map(Question, problems):
         for asker, tally in zip(askers, tallies, strict=True):
+            if asker.model.is_simulated:  # free
+                continue
+            before = len(tally.missing)
             for sample in range(asker.samples(n)):
                 key = asker.key(question, sample)
-                if asker.model.is_simulated or (cache is not None and key in seen):
-                    continue  # free, or counted already
+                if cache is not None and key in seen:
+                    continue  # counted already
                 seen.add(key)
                 tally.wanted += 1
                 known = cache.get(key) if cache is not None else None
                 if known is None:
                     tally.missing.append(question)
                     continue
-                asker.meter.learn(question, known)
-                tally.prompts += [known.prompt_tokens] if known.prompt_tokens else []
-                tally.completions += [known.completion_tokens] if known.prompt_tokens else []
+                asker.learn(question, known)
+                if known.prompt_tokens:
+                    tally.prompts.append(known.prompt_tokens / known.shared)
+                    tally.completions.append(known.completion_tokens)
+            tally.requests += [question] * ceil((len(tally.missing) - before) / asker.choices)
     rows = [_row(asker, tally) for asker, tally in zip(askers, tallies, strict=True)]
     header = [
         "model",
@@ -68,15 +75,16 @@ def _row(asker: Asker, tally: _Tally) -> list[str]:
         prompt = round(count * sum(tally.prompts) / len(tally.prompts))
         completion: int | None = round(count * sum(tally.completions) / len(tally.completions))
     else:
-        images = (len(q.problem.prompt) // 4 + IMAGE_TOKENS * len(q.problem.images) for q in tally.missing)
-        prompt, limit = sum(images), asker.parameters.get("max_tokens")
+        images = (len(q.problem.prompt) // 4 + IMAGE_TOKENS * len(q.problem.images) for q in tally.requests)
+        prompt, limit = sum(images), asker.meter.max_tokens
         completion = None if limit is None else count * limit
     price = asker.meter.price
     usd = None if price is None or completion is None else price.usd(prompt, completion)
     most = [asker.meter.most_usd(question) for question in tally.missing]
     bound = None if None in most else sum(cost for cost in most if cost is not None)
     tokens = [str(prompt), "unlimited" if completion is None else str(completion)]
-    return [asker.model.name, *map(str, (tally.wanted, tally.wanted - count, count)), *tokens, _usd(usd), _usd(bound)]
+    counts = tally.wanted, tally.wanted - count, len(tally.requests)
+    return [asker.model.name, *map(str, counts), *tokens, _usd(usd), _usd(bound)]
 
 
 def _usd(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,8 @@ POLL_S = 0.1  # while another process asks for the same answer
 class LiteLLMPool:
     """Implements ``ExternalPool`` for whatever LiteLLM can call.
 
-    Every sample is one call for one completion: ``n`` > 1 is refused by some providers and ignored by others.
+    A call asks for as many samples of a problem as the model's ``choices`` says. Providers that refuse that, or send
+    fewer, are asked for one at a time.
     """
 
     def __init__(
@@ -88,6 +89,10 @@ class LiteLLMPool:
         """
         return self._loop.run(self._sample(list(problems), n))
 
+    def spent(self) -> tuple[int, float]:
+        """Requests of this process and of earlier starts of the run; dollars spent or promised, as far as known."""
+        return self._ledger.requests, self._ledger.spent_usd()
+
     def outlook(self, problems: Iterable[Problem], n: int) -> Table:
         """What ``sample`` would still cost; nobody is asked."""
         return outlook(self._askers, self._cache, problems, n)
@@ -104,71 +109,99 @@ class LiteLLMPool:
     async def _sample(self, problems: Sequence[Problem], n: int) -> list[External]:
         tasks = [
             [
-                asyncio.create_task(self._action(asker, question, index))
+                asyncio.create_task(self._outcomes(asker, question, samples))
                 for asker in self._askers
-                for index in range(asker.samples(n))
+                for samples in _parts(range(asker.samples(n)), asker.choices)
             ]
             for question in map(Question, problems)
         ]
-        calls = [task for of_problem in tasks for task in of_problem]
+        parts = [task for of_problem in tasks for task in of_problem]
         try:
             # After a failure no new call begins, but those under way end: their answers are being paid for.
-            ends = await asyncio.gather(*calls, return_exceptions=True)
+            ends = await asyncio.gather(*parts, return_exceptions=True)
         finally:  # Ctrl-C ends them
-            for call in calls:
-                call.cancel()
+            for part in parts:
+                part.cancel()
         if errors := [end for end in ends if isinstance(end, BaseException)]:
             raise self._fatal or errors[0]
-        return [_external([task.result() for task in of_problem]) for of_problem in tasks]
+        return [_external([outcome for task in of_problem for outcome in task.result()]) for of_problem in tasks]
 
-    async def _action(self, asker: Asker, question: Question, index: int) -> Action | str:
-        """Sample ``index`` of a model for a problem, or the reason why there is none."""
+    async def _outcomes(self, asker: Asker, question: Question, samples: Sequence[int]) -> list[Action | str]:
+        """For each of these samples of a model the action, or the reason why there is none."""
+        found: dict[int, client.Completion | str] = {}
         try:
-            completion = await self._completion(asker, question, index)
-        except Failed as failed:
-            return str(failed)
-        except Exhausted as exhausted:
-            return self._without_money(asker, question, index, exhausted)
+            while missing := [sample for sample in samples if sample not in found]:
+                found |= await self._some(asker, question, missing[: asker.choices])
         except UsageError as error:
             self._fatal = self._fatal or error
             raise
-        if completion.fault is not None:
-            return completion.fault
-        return Action(question.problem.id, asker.model.name, index, completion.text, completion.finish)
 
-    async def _completion(self, asker: Asker, question: Question, index: int) -> client.Completion:
-        """From the cache, or asked for by exactly one of those who want it now.
+        def outcome(sample: int) -> Action | str:
+            answer = found[sample]
+            if isinstance(answer, str):
+                return answer
+            return answer.fault or Action(question.problem.id, asker.model.name, sample, answer.text, answer.finish)
 
-        Simulated experts are asked every time: they cost nothing, and answer faster than a file is written.
+        return [outcome(sample) for sample in samples]
+
+    async def _some(
+        self, asker: Asker, question: Question, samples: Sequence[int]
+    ) -> Mapping[int, client.Completion | str]:
+        """Some of these samples: from the cache, or asked for by exactly one of those who want them now.
+
+        None while others are asking for them all. Simulated experts are asked every time: they cost nothing, and
+        answer faster than a file is written.
         """
         cache = None if asker.model.is_simulated else self._cache
         if cache is None:
             async with asker.slots:
-                return await self._ask(asker, question, index)
-        key = asker.key(question, index)
-        while True:
-            if (known := cache.get(key)) is not None:
-                asker.meter.learn(question, known)
-                self._ledger.hit(asker.model.name, 1)
-                return known
-            async with asker.slots:
-                if cache.claim(key):
-                    try:
-                        if (known := cache.get(key)) is None:
-                            known = await self._ask(asker, question, index)
-                            cache.put(key, known, asker.meter.usd(question, known))
-                        return known
-                    finally:
-                        cache.release(key)
-            await asyncio.sleep(POLL_S)
+                return await self._ask(asker, question, samples)
+        keys = {sample: asker.key(question, sample) for sample in samples}
+        if known := self._known(cache, asker, question, keys):
+            return known
+        async with asker.slots:
+            mine = {sample: key for sample, key in keys.items() if cache.claim(key)}
+            try:
+                if known := self._known(cache, asker, question, mine):
+                    return known
+                if mine:
+                    answers = await self._ask(asker, question, list(mine))
+                    for sample, answer in answers.items():
+                        if not isinstance(answer, str):
+                            cache.put(mine[sample], answer, asker.meter.usd(question, answer))
+                    return answers
+            finally:
+                for key in mine.values():
+                    cache.release(key)
+        await asyncio.sleep(POLL_S)
+        return {}
 
-    async def _ask(self, asker: Asker, question: Question, index: int) -> client.Completion:
+    def _known(
+        self, cache: Cache, asker: Asker, question: Question, keys: Mapping[int, str]
+    ) -> dict[int, client.Completion]:
+        """What the cache has of these samples."""
+        known = {sample: answer for sample, key in keys.items() if (answer := cache.get(key)) is not None}
+        for answer in known.values():
+            asker.learn(question, answer)
+        if known:
+            self._ledger.hit(asker.model.name, len(known))
+        return known
+
+    async def _ask(
+        self, asker: Asker, question: Question, samples: Sequence[int]
+    ) -> Mapping[int, client.Completion | str]:
+        """An answer for these samples, or for the first of them, or the reason why none of them has one."""
         if self._fatal is not None:
             raise self._fatal
-        return await asker.ask(question, index)
+        try:
+            return dict(zip(samples, await asker.ask(question, samples), strict=False))
+        except Failed as failed:
+            return dict.fromkeys(samples, str(failed))
+        except Exhausted as exhausted:
+            return dict.fromkeys(samples, self._without_money(asker, question, samples, exhausted))
 
-    def _without_money(self, asker: Asker, question: Question, index: int, exhausted: Exhausted) -> str:
-        """The reason why there is no sample. Raises UsageError when that shall end the run."""
+    def _without_money(self, asker: Asker, question: Question, samples: Sequence[int], exhausted: Exhausted) -> str:
+        """The reason why there are no such samples. Raises UsageError when that shall end the run."""
         told = f"external.budget_usd: {self._budget_usd:g}: {exhausted}, and a call of {asker.model.name} may cost more"
         if self._on_exhausted == "stop":
             self._fatal = self._fatal or UsageError(
@@ -179,8 +212,12 @@ class LiteLLMPool:
         if not self._has_said:
             print(f"ekipl: warning: {told} than is left; no more calls of such a price", file=sys.stderr)
             self._has_said = True
-        asker.give_up(question, index, BUDGET_SPENT)
+        asker.give_up(question, samples, BUDGET_SPENT)
         return BUDGET_SPENT
+
+
+def _parts(samples: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
 def _external(outcomes: Sequence[Action | str]) -> External:

@@ -11,6 +11,8 @@ from ekipl.actions import Problem
 from ekipl.algorithm import Plan, data_order
 from ekipl.interfaces import External, ExternalPool
 
+Asked = tuple[list[str], list[External]]  # ids of a step's problems, and the answers
+
 
 class Prefetch:
     """Implements ``ExternalPool`` by a pool that is asked ``ahead`` steps before its answers are needed.
@@ -35,8 +37,9 @@ class Prefetch:
         order = data_order(len(problems), plan.problems_per_step, plan.seed, first_step)
         steps = islice(order, plan.I * plan.B - first_step)
         self._coming: Iterator[list[int]] = (rows[plan.rank :: plan.processes] for rows in steps)
+        self._opener = ThreadPoolExecutor(1, "ekipl-prefetch-images")  # one, so that steps are asked for in their order
         self._threads = ThreadPoolExecutor(ahead, "ekipl-prefetch")
-        self._asked: deque[Future[tuple[list[str], list[External]]]] = deque()
+        self._asked: deque[Future[Future[Asked]]] = deque()
         self._is_closed = False
         self._ask_ahead()
 
@@ -46,7 +49,7 @@ class Prefetch:
         self._ask_ahead()
         if next_step is None or n != self._n:
             raise ValueError(f"{n} samples were not foreseen here")
-        ids, answers = next_step.result()
+        ids, answers = next_step.result().result()
         if ids != [problem.id for problem in problems]:
             raise ValueError(f"expected problems {ids}")
         return answers
@@ -54,16 +57,20 @@ class Prefetch:
     def close(self) -> None:
         """Ends what is under way, and closes the pool. Closing twice is fine."""
         self._is_closed = True
+        self._opener.shutdown(cancel_futures=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
         self._threads.shutdown()
 
     def _ask_ahead(self) -> None:
         for rows in islice(self._coming, self._ahead - len(self._asked)):
-            self._asked.append(self._threads.submit(self._ask, rows))
+            self._asked.append(self._opener.submit(self._open, rows))
 
-    def _ask(self, rows: Sequence[int]) -> tuple[list[str], list[External]]:
-        problems = [self._problems[row] for row in rows]  # images are opened here, not in the training thread
+    def _open(self, rows: Sequence[int]) -> Future[Asked]:
+        """Reads a step's images, not in the training thread, and begins to ask."""
+        return self._threads.submit(self._ask, [self._problems[row] for row in rows])
+
+    def _ask(self, problems: Sequence[Problem]) -> Asked:
         if self._is_closed:
             raise RuntimeError("closed")
         return [problem.id for problem in problems], self._pool.sample(problems, self._n)

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 from ekipl.external.client import Completion
 from ekipl.external.question import Question
 
 MILLION = 10**6
+CHAT_TOKENS = 100  # that a chat format adds to a prompt, at most
+LIKELY = 4_000  # tokens of an image where nobody has said how many there can be: for rates, never for budgets
+
+Size = tuple[int, int]  # width, height
+
+# The most tokens of one image, from what the providers document of their ways to count. A model that is not here has
+# to be given its number (external.models.0.image_tokens) before a budget can be kept.
+_OPENAI = r"(chatgpt-4o|gpt-4o|gpt-4\.1|gpt-5|o[134])(-mini|-nano|-pro)?(-\d{4}-\d\d-\d\d|-latest)?$"
+_BOUNDS: tuple[tuple[str, Callable[[Size], int]], ...] = (
+    (r"gpt-4o-mini", lambda size: 2_833 + 8 * 5_667),
+    # tiles: at most 85 + 8 x 170; patches: at most 1,536, each at most 2.46 tokens
+    (_OPENAI, lambda size: 4_000),
+    # 258 for a tile, whose sides are 256 pixels or more; Gemini 3: by resolution, 2,240 at most
+    (r"gemini-[\d.]+-", lambda size: max(2_240, 258 * ceil(size[0] / 256) * ceil(size[1] / 256))),
+    # width x height / 750, or patches of 28 x 28 pixels
+    (r"claude-", lambda size: ceil(size[0] / 27) * ceil(size[1] / 27)),
+)
+
+
+def documented(model: str) -> Callable[[Size], int] | None:
+    """The most tokens of an image by its size, for a model as LiteLLM writes it; None = nobody has said."""
+    name = model.rpartition("/")[2]
+    return next((bound for pattern, bound in _BOUNDS if re.match(pattern, name)), None)
 
 
 @dataclass(frozen=True)
@@ -17,7 +43,7 @@ class Price:
     input: float
     output: float
 
-    def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
+    def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
         """What so many tokens cost."""
         return (prompt_tokens * self.input + completion_tokens * self.output) / MILLION
 
@@ -25,36 +51,52 @@ class Price:
 class Meter:
     """The cost of a model's calls. What images count differs from provider to provider, so it is learned."""
 
-    def __init__(self, model: str, price: Price | None, max_tokens: int | None) -> None:
-        """Price None = unknown; ``max_tokens`` None = the answer has no limit."""
-        self.price = price
-        self._is_mini = "4o-mini" in model
-        self._max_tokens = max_tokens
-        self._seen: dict[tuple[tuple[int, int], ...], int] = {}  # sizes of the images -> most prompt tokens so far
+    def __init__(self, model: str, price: Price | None, max_tokens: int | None, image_tokens: int | None) -> None:
+        """What is known before the first call.
 
-    def prompt_tokens(self, question: Question) -> int:
-        """At most so many: the images as counted before, where images of these sizes were, and a token a byte of text.
-
-        Images not counted before: 4,000 tokens or one for 100 pixels, far above the tiles and patches of OpenAI,
-        Gemini, Claude and Qwen; GPT-4o mini, whose tiles count 33 times, up to 50,000.
+        Args:
+            model: as LiteLLM writes it.
+            price: None = unknown.
+            max_tokens: of an answer; None = without limit.
+            image_tokens: the most that one image counts; None = as documented.
         """
-        images, text = question.problem.images, len(question.problem.prompt.encode(errors="replace")) + 100
-        seen = self._seen.get(_sizes(question))
-        if seen is not None:
-            return seen + text
-        return text + sum(50_000 if self._is_mini else max(4_000, i.width * i.height // 100) for i in images)
+        self.price = price
+        self.max_tokens = max_tokens
+        self._bound = documented(model) if image_tokens is None else lambda size: image_tokens
+        self._seen: dict[tuple[Size, ...], int] = {}  # sizes of the images -> most prompt tokens so far
 
-    def most_usd(self, question: Question) -> float | None:
-        """The most that a call can cost; None = unknown."""
-        if self.price is None or self._max_tokens is None:
+    def prompt_tokens(self, question: Question) -> int | None:
+        """At most so many; None = nobody can say.
+
+        A token a byte of text, and the images: as counted before, where images of these sizes were, else by bound.
+        """
+        sizes = _sizes(question)
+        text = len(question.problem.prompt.encode(errors="replace")) + CHAT_TOKENS
+        if sizes in self._seen:
+            return text + self._seen[sizes]
+        if self._bound is None:
+            return None if sizes else text
+        return text + sum(self._bound(size) for size in sizes)
+
+    def tokens(self, question: Question, choices: int) -> int:
+        """Of prompt and answers, for the rate: the most there can be as far as that is known."""
+        prompt = self.prompt_tokens(question)
+        likely = LIKELY * len(question.problem.images) + len(question.problem.prompt) if prompt is None else prompt
+        return likely + choices * (self.max_tokens or 0)
+
+    def most_usd(self, question: Question, choices: int = 1) -> float | None:
+        """The most that a call can cost, even if it is billed as so many calls for one answer; None = unknown."""
+        if self.price is None or self.max_tokens is None:
             return None
-        return self.price.usd(self.prompt_tokens(question), self._max_tokens)
+        prompt = self.prompt_tokens(question) if self.price.input else 0
+        return None if prompt is None else choices * self.price.usd(prompt, self.max_tokens)
 
     def usd(self, question: Question, completion: Completion) -> float | None:
         """What an answer has cost; the most it can where the provider told no tokens."""
-        if self.price is None or completion.prompt_tokens == 0:
+        untold = completion.prompt_tokens == 0 or (completion.text and completion.completion_tokens == 0)
+        if self.price is None or untold:
             return self.most_usd(question)
-        return self.price.usd(completion.prompt_tokens, completion.completion_tokens)
+        return self.price.usd(completion.prompt_tokens / completion.shared, completion.completion_tokens)
 
     def learn(self, question: Question, completion: Completion) -> None:
         """Remembers what was counted for images of these sizes."""
@@ -63,5 +105,5 @@ class Meter:
             self._seen[sizes] = max(self._seen.get(sizes, 0), completion.prompt_tokens)
 
 
-def _sizes(question: Question) -> tuple[tuple[int, int], ...]:
+def _sizes(question: Question) -> tuple[Size, ...]:
     return tuple(image.size for image in question.problem.images)
