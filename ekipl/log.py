@@ -126,10 +126,10 @@ class Loggers:
 
 
 @contextmanager
-def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
+def progress(total: int, label: str, more: Callable[[], str] = str) -> Iterator[Callable[[int], None]]:
     """A bar with the time left on standard error; the value is called with the number of items done since.
 
-    Silent where standard error is no terminal.
+    ``more`` tells what else is shown, asked for whenever the bar moves. Silent where standard error is no terminal.
     """
     if not sys.stderr.isatty():
         yield lambda done: None
@@ -151,7 +151,8 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[more]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, advance=done)
+        task = bar.add_task(label, total=total, more=more())
+        yield lambda done: bar.update(task, advance=done, more=more())

@@ -114,7 +114,9 @@ def test_progress_shows_the_label_as_it_is_on_a_terminal(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     monkeypatch.setenv("TERM", "xterm")
-    with progress(4, "[red]sampling") as advance:
+    spent = iter(("nothing", "[3] requests, 0.5 USD", "", ""))
+    with progress(4, "[red]sampling", lambda: next(spent)) as advance:
         advance(4)
     assert "[red]sampling" in terminal.getvalue()
     assert "4/4" in terminal.getvalue()
+    assert "[3] requests, 0.5 USD" in terminal.getvalue()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ekipl.commands.scoring import Drawn
     from ekipl.evaluate import Evaluation
+    from ekipl.interfaces import ExternalPool
     from ekipl.tables import Table
 
 
@@ -50,12 +51,14 @@ def run(cfg: DictConfig) -> None:
                     advance(1)
 
     try:
-        with progress(build.count(problems), "external-sample") as advance:
+        with progress(build.count(problems), "external-sample", lambda: spent_by(pool)) as advance:
             evaluations = write_scored(directory / "actions.jsonl", task, drawn(), settings.seed)
     finally:
         pool.close()
     evaluations = {name: evaluations[name] for name in pool.names if name in evaluations}
     notes = [f"no action: {count} x {reason}" for reason, count in failed.most_common()]
+    if failed:
+        notes.append("the same command again asks for those that were not answered; nothing is paid for twice")
     notes += [f"{name}: no action at all" for name in pool.names if name not in evaluations]
     notes += [f"{name}: {length(evaluation):.0f} characters an action" for name, evaluation in evaluations.items()]
     title = f"{task.name}: up to {samples} actions a problem"
@@ -64,6 +67,16 @@ def run(cfg: DictConfig) -> None:
     tables += [dead_table(evaluations, samples)] if evaluations else []
     show_all([*tables, *([spent] if spent else [])])
     print(directory / "actions.jsonl")
+
+
+def spent_by(pool: ExternalPool) -> str:
+    """Requests and dollars so far, for the progress bar; empty where nobody is asked."""
+    from ekipl.external.pool import LiteLLMPool
+
+    if not isinstance(pool, LiteLLMPool):
+        return ""
+    requests, usd = pool.spent()
+    return f"{requests} requests, {usd:.4f} USD"
 
 
 def length(evaluation: Evaluation) -> float:
