@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hydra import compose, initialize_config_dir
 
+from ekipl.actions import POLICY, Action, Group, Problem
+from ekipl.algorithm import train
+from ekipl.cli import conf_dir
+from ekipl.commands import build
+from ekipl.config import check
+from ekipl.config.settings import ExternalModelSettings
+from ekipl.interfaces import Engine
 from ekipl.models import TINY
 from ekipl.records import read_jsonl
+from ekipl.training import plan_of
 from tests.openai_server import OpenAIServer, Reply, digits
+from tests.test_external import problem
 
 KEY = "sk-test-4f9a8b7c6d5e"
 SMALL = ["data.train_size=6", "rollout.max_tokens=40"]
@@ -24,30 +40,78 @@ def pair(server: OpenAIServer, cache: Path) -> list[str]:
     models = [
         f"{{name: m{i}, model: openai/m{i}, samples: null, api_base: '{server.url}', api_key_env: TEST_KEY, "
         "temperature: null, top_p: null, max_tokens: null, concurrency: 8, requests_per_minute: null, "
-        "tokens_per_minute: null, price: {input: 1, output: 10}, params: {}}"
+        "tokens_per_minute: null, choices: 1, image_tokens: 1000, on_refused: stop, price: {input: 1, output: 10}, "
+        "params: {}}"
         for i in range(2)
     ]
     return ["external=gpt4o_gemini", f"external.models=[{', '.join(models)}]", f"external.cache={cache}"]
 
 
-def ekipl(*arguments: str, status: int = 0) -> str:
-    environment = {**os.environ, "TEST_KEY": KEY, "HYDRA_FULL_ERROR": "1"}
+def ekipl(*arguments: str, status: int = 0, **more: str) -> str:
+    environment = {**os.environ, "TEST_KEY": KEY, "HYDRA_FULL_ERROR": "1", **more}
     line = [sys.executable, "-m", "ekipl", *arguments]
     done = subprocess.run(line, capture_output=True, text=True, timeout=900, env=environment, check=False)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
+class Policy:
+    """A stand-in: what the cache is asked for does not depend on the policy."""
+
+    def sample(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
+        return [[Action(p.id, POLICY, i, "no", "stop", (1,)) for i in range(n)] for p in problems]
+
+    def encode(self, action: Action) -> Action | str:
+        return replace(action, tokens=(1,))
+
+    def load_weights(self, engine: Engine) -> None: ...
+
+
+class Still:
+    """An engine that does not learn."""
+
+    def refresh_reference(self) -> None: ...
+    def prepare(self, groups: Sequence[Group]) -> Sequence[Group]:
+        return groups
+
+    def update(self, batch: Any) -> dict[str, float]:
+        return {}
+
+
+def train_here(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> list[Group]:
+    """Algorithm 1 with the settings, problems, pool and prefetching of ``ekipl train``, but without a model."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        cfg = compose("train", overrides=list(overrides))
+    settings = check(cfg, "train")
+    task, plan = build.build_task(cfg), plan_of(settings)
+    problems = build.build_data(settings).problems(task, "train", settings.data.train_limit)
+    pool = build.prefetching(build.build_pool(settings, folder), problems, plan, 0, settings)
+    groups: list[Group] = []
+    try:
+        train(problems, task, Policy(), pool, Still(), plan, lambda step: groups.extend(step.groups))  # type: ignore[arg-type]
+    finally:
+        pool.close()
+    return groups
+
+
 @needs_tiny
-def test_a_sweep_after_external_sample_sends_no_request(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_sweep_after_external_sample_sends_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with OpenAIServer() as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite")]
         ekipl("external-sample", *both, "N=8", "limit=null", f"hydra.run.dir={tmp_path / 'sampled'}")
         assert len(server.requests) == 6 * 2 * 8  # problems, models, samples
-        sweep = ["G=4,8,16", "M=0,1,2", "N=4,8", "B=2", "problems_per_step=2", "evaluation.every=0"]
-        ekipl("train", "--multirun", *both, *sweep, f"hydra.sweep.dir={tmp_path / 'sweep'}")
-        assert len(list((tmp_path / "sweep").glob("*/summary.md"))) == 18
+        small = ["B=3", "problems_per_step=2", "evaluation.every=0"]
+        for g, m, n in product((4, 8, 16), (0, 1, 2), (4, 8)):
+            choice = [f"G={g}", f"M={m}", f"N={n}"]
+            groups = train_here(monkeypatch, tmp_path / f"{g}-{m}-{n}", *both, *small, *choice)
+            assert [len(group.offered) for group in groups] == [n * (m + 1)] * 6
+            assert [len(group.kept) for group in groups] == [min(g, n * (m + 1))] * 6
+        smallest = ["B=1", "problems_per_step=1", "evaluation.every=0", "checkpoint.every=0", "rollout.max_tokens=40"]
+        sweep = ["N=4,8", "G=4", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+        ekipl("train", "--multirun", *both, *smallest, *sweep)  # a process a run, a ledger a run, one cache
+        assert len(list((tmp_path / "sweep").glob("*/summary.md"))) == 2
         assert len(server.requests) == 96
 
 
@@ -95,6 +159,97 @@ def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path) ->
     assert {"config.yaml", "ledger.sqlite", "c.sqlite", "actions.jsonl"} <= {path.name for path in files}
     assert KEY not in said
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.slow
+@needs_tiny
+def test_a_run_that_breaks_leaves_no_key_in_any_file(tmp_path: Path) -> None:
+    """Run directory, W&B, caches, home and temporary files, and the traceback of a bug raised on purpose."""
+    told = Reply(status=500, error={"message": f"Bearer {KEY} is overloaded"})
+    places = {name: tmp_path / name for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "WANDB_CACHE_DIR")}
+    for place in places.values():
+        place.mkdir()
+    with OpenAIServer(lambda request: told if request.number == 0 else digits(request)) as server:
+        run = [
+            "experiment=smoke",
+            "B=3",
+            "evaluation.every=0",
+            "checkpoint.every=0",
+            "logger=wandb",
+            "logger.mode=offline",
+        ]
+        both = [*pair(server, tmp_path / "c.sqlite"), "task._target_=tests.broken_task.BrokenTask"]
+        where = {name: str(place) for name, place in places.items()}
+        said = ekipl("train", *run, *both, f"hydra.run.dir={tmp_path / 'run'}", status=1, **where)
+        assert f"Bearer {KEY}" in {request.headers["authorization"] for request in server.requests}
+    assert "Traceback" in said
+    assert "RuntimeError: broken on purpose" in said
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"config.yaml", "metrics.jsonl", "ledger.sqlite", "c.sqlite"} <= {path.name for path in files}
+    assert [path for path in files if path.suffix == ".wandb" and path.stat().st_size]
+    assert KEY not in said
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "external.md").read_text()
+EXAMPLES = [
+    shlex.split(line, comments=True)
+    for block in re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("ekipl ")
+]
+
+
+@pytest.mark.parametrize("words", EXAMPLES, ids=" ".join)
+def test_the_examples_of_the_document_are_accepted(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for provider in ("OPENAI", "GEMINI", "OPENROUTER", "AZURE"):
+        monkeypatch.setenv(f"{provider}_API_KEY", KEY)
+    command = words[1].replace("-", "_")
+    overrides = [word.split(",")[0] if "--multirun" in words else word for word in words[2:] if "=" in word]
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        settings = check(compose(command, overrides=overrides), command)  # type: ignore[arg-type]
+    build.build_pool(
+        settings.model_copy(update={"external": settings.external.model_copy(update={"cache": None})}), None
+    )
+
+
+def test_the_document_shows_all_settings_of_a_model() -> None:
+    (shown,) = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)[0])["external"]["models"]
+    assert list(shown) == list(ExternalModelSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "path", "header"),
+    [
+        ("openrouter", "OPENROUTER_API_KEY", "/v1/chat/completions", "authorization"),
+        ("azure", "AZURE_API_KEY", "/v1/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", "api-key"),
+    ],
+)
+def test_other_providers_are_asked_as_their_options_say(
+    option: str, variable: str, path: str, header: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(variable, KEY)
+    with OpenAIServer() as server, initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        overrides = [f"external={option}", "external.budget_usd=1", f"external.cache={tmp_path / 'c.sqlite'}", "N=2"]
+        settings = check(compose("external_sample", overrides=overrides), "external_sample")
+        assert build.build_pool(settings, tmp_path).names == tuple(model.name for model in settings.external.models)
+        here = [f"external.models.{i}.api_base={server.url}" for i in range(settings.M)]
+        settings = check(compose("external_sample", overrides=[*overrides, *here]), "external_sample")
+        pool = build.build_pool(settings, tmp_path)
+        (answer,) = pool.sample([problem()], 2)
+        pool.close()
+    assert answer.failed == {}
+    assert len(answer.actions) == 2 * settings.M
+    for request in server.requests:
+        assert request.path == path
+        assert request.headers[header].endswith(KEY)
+        assert [part["type"] for part in request.parts] == ["image_url", "text"]
+    if option == "openrouter":
+        bodies = {request.body["model"]: request.body for request in server.requests}
+        assert bodies["openai/gpt-4o-2024-08-06"]["provider"] == {"require_parameters": True}
+        assert bodies["google/gemini-2.5-flash"]["reasoning"] == {"enabled": False}
+    else:
+        assert [request.body["n"] for request in server.requests] == [2]
 
 
 @pytest.mark.slow
