@@ -20,9 +20,9 @@ from ekipl.scores import versions
 
 METHODS = {
     "Vision-EKIPL (top-G)": ["method=ekipl"],
+    "GRPO (M = 0)": ["method=reason_rft_zero"],
     "Vision-EKIPL, contrast": ["method=contrast"],
     "Vision-EKIPL, pool baseline": ["method=pool_baseline"],
-    "GRPO (M = 0)": ["method=reason_rft_zero"],
     "GRPO, compute-matched (24 samples)": ["method=compute_matched"],
 }
 SPLITS = ("id", "ood")
@@ -33,11 +33,15 @@ def main() -> None:
     """Train what is missing, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    names = [overrides[0].removeprefix("method=") for overrides in METHODS.values()]
+    parser.add_argument("--methods", nargs="+", default=names, choices=names)
     parser.add_argument("--runs", type=Path, default=Path("runs/seeds"))
     parser.add_argument("--machine", default="not stated", help="what it ran on, as the table shall say")
     arguments = parser.parse_args()
     results = []
     for name, overrides in METHODS.items():
+        if overrides[0].removeprefix("method=") not in arguments.methods:
+            continue
         for seed in arguments.seeds:
             directory = arguments.runs / f"{overrides[0].removeprefix('method=')}-{seed}"
             results.append({"method": name, "seed": seed, **run(directory, [*overrides, f"seed={seed}"])})

@@ -29,7 +29,7 @@ VALUES = {  # of the spatial functions
 }  # fmt: skip
 FUNCTION = re.compile(r"change_(size|color|material|shape|position)\(\s*(\d+)\s*,\s*(\w+)\s*\)")
 GENERIC = "I looked at the picture and worked out the answer."
-OPENING = "Let me look at the picture and go through it step by step. "
+OPENING = "Thinking: "
 
 
 @dataclass(frozen=True)
