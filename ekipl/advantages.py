@@ -16,11 +16,12 @@ class Baseline:
 
     Attributes:
         over: mean and standard deviation of the ``selected`` actions (the paper), or of the whole ``pool``, which keeps
-            a gradient when the selected are all correct and the pool is not.
+            a gradient when the selected are all correct and the pool is not; ``none`` gives every kept action the
+            advantage 1: with the ratio ``unit``, that is supervised learning.
         std: ``sample`` divides by n - 1 (Reason-RFT, TRL), ``population`` by n.
     """
 
-    over: Literal["selected", "pool"] = "selected"
+    over: Literal["selected", "pool", "none"] = "selected"
     std: Literal["sample", "population"] = "sample"
 
     def advantages(self, selected: Sequence[float], pool: Sequence[float]) -> tuple[float, ...]:
@@ -30,6 +31,8 @@ class Baseline:
             selected: rewards of the kept actions.
             pool: rewards of everything that was offered, the kept included.
         """
+        if self.over == "none":
+            return (1.0,) * len(selected)
         reference = selected if self.over == "selected" else pool
         if len(reference) < 2 or min(reference) == max(reference):
             return (0.0,) * len(selected)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ekipl.actions import POLICY, Action, Group, Problem
 from ekipl.advantages import Baseline
+from ekipl.errors import GraderError
 from ekipl.interfaces import Engine, External, ExternalPool, Sampler, Task
 from ekipl.selection import Selection
 from ekipl.timing import Clock
@@ -22,6 +23,7 @@ class Plan:
 
     Attributes:
         N: actions a source samples per problem.
+        own: actions of the policy itself; None is N, and 0 learns from the others alone (supervised methods).
         G: actions kept per problem, of N from the policy and N from each external model.
         I: outer iterations; each begins with pi_ref <- pi_theta.
         B: steps an iteration.
@@ -47,6 +49,7 @@ class Plan:
     drop_below_baseline: bool = False
     rank: int = 0
     processes: int = 1
+    own: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def train(
             batch = [problems[i] for i in next(batches)[plan.rank :: plan.processes]]
         groups = tuple(choose(batch, task, policy, external, plan, number, clock))
         with clock("prepare"):
-            prepared = engine.prepare(groups)
+            prepared = engine.prepare(sorted(groups, key=longest))  # alike in length, a micro-batch has little padding
         with clock("update"):
             for _ in range(plan.mu):
                 update = engine.update(prepared)
@@ -98,7 +101,8 @@ def choose(
 ) -> Iterator[Group]:
     """For each problem: sample O (Eqs. 4, 5), score it (Eq. 6), keep the G best, and give them advantages (Eq. 1)."""
     with clock("policy"):
-        own = policy.sample(problems, plan.N, seed=plan.seed * SEED_STRIDE + step)
+        number = plan.N if plan.own is None else plan.own
+        own = policy.sample(problems, number, seed=plan.seed * SEED_STRIDE + step) if number else [[] for _ in problems]
     with clock("external"):
         others = external.sample(problems, plan.N)
     with clock("score"):
@@ -118,9 +122,17 @@ def candidates(
         encoded = policy.encode(action)
         if isinstance(encoded, str):
             refused[encoded] += 1
-        else:
+            continue
+        try:
             offered.append(encoded.with_reward(task.score(problem, action.text)))
+        except GraderError:  # no reward is known, least of all 0
+            refused["ungraded"] += 1
     return offered, refused
+
+
+def longest(group: Group) -> int:
+    """Tokens of the longest kept action."""
+    return max((len(action.tokens or ()) for action in group.actions), default=0)
 
 
 def group(problem: Problem, offered: Sequence[Action], refused: Counter[str], plan: Plan, rng: random.Random) -> Group:

@@ -176,6 +176,16 @@ def grade(task: Task, problem: Problem, action: Action) -> Score:
     )
 
 
+def failed(problem: Problem, samples: Iterable[int], reasons: Mapping[str, int]) -> list[Score]:
+    """The scores of samples that an external model never gave: errors, in no mean."""
+    why = ", ".join(sorted(reasons)) or "no answer"
+    family = problem.metadata.get("family")
+    named = None if family is None else str(family)
+    return [
+        Score(problem.id, problem.split, problem.kind, named, sample, "", "stop", None, None, why) for sample in samples
+    ]
+
+
 def summarize(scores: Iterable[Score]) -> Evaluation:
     """The evaluation that these scores make; the scores of several processes may simply be put together."""
     rows = tuple(scores)

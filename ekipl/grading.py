@@ -1,9 +1,10 @@
 """Mathematical equivalence, decided by math-verify in a process that can be killed.
 
 math-verify's own deadline is a signal that works in the main thread only, and elsewhere turns into a silent "no". Here
-it runs in a child with no deadline of its own; the parent waits ``DEADLINE_S`` for its line and kills it. The child is
-started when it is first needed and kept for the next question. It ends with its parent: at the end of its input, or at
-its limit of CPU time if it is deep in a computation then.
+it runs without one, in three generations: this process; a child that imports sympy once, when it is first needed; and
+the child's fork that answers. The kernel ends the fork after ``DEADLINE_S`` of computing, however busy the machine is,
+and the child forks another within milliseconds. Child and fork end with their parent: at the end of their input, or
+when the time for the question is spent.
 """
 
 from __future__ import annotations
@@ -13,20 +14,21 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from ekipl.errors import GraderError, UsageError
 
-DEADLINE_S = 2.0
-START_S = 120.0  # importing sympy on a busy machine
+DEADLINE_S = 1.8  # of computing, for one question
+PATIENCE_S = 60.0  # on the clock: for that much computing, or for importing sympy, on a very busy machine
 LONGEST = 20_000  # characters of what is compared
-MEMORY_BYTES = 2 << 30  # address space of the child
+MEMORY_BYTES = 2 << 30  # address space of the fork
 
 
 @lru_cache(maxsize=2048)
@@ -61,7 +63,7 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             cwd=package,  # -m imports from the working directory first: it must hold ekipl, and no stranger's files
         )
-        ready = self._reply(START_S)
+        ready = self._reply()
         if "error" in ready:
             self.close()
             raise UsageError(f"math-verify: {ready['error']}: install it with ekipl's own requirements")
@@ -73,16 +75,16 @@ class _Worker:
             _pipe(self.process.stdin).flush()
         except BrokenPipeError:
             return {"error": "the grading process died"}
-        return self._reply(DEADLINE_S)
+        return self._reply()
 
-    def _reply(self, seconds: float) -> dict[str, Any]:
+    def _reply(self) -> dict[str, Any]:
         pipe = _pipe(self.process.stdout).fileno()
-        poll, line, end = select.poll(), b"", time.monotonic() + seconds
+        poll, line, end = select.poll(), b"", time.monotonic() + PATIENCE_S
         poll.register(pipe, select.POLLIN)
         while not line.endswith(b"\n"):
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
                 self.close()
-                return {"error": f"no answer within {seconds:g} s"}
+                return {"error": f"no answer within {PATIENCE_S:g} s on the clock"}
             piece = os.read(pipe, 4096)
             if not piece:
                 self.close()
@@ -136,48 +138,83 @@ def close() -> None:
 def _equal(answer: str, gold: str, latex: bool) -> bool:
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-    if latex:
-        found = [parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None) for text in (gold, answer)]
-    else:  # in Reason-RFT's order, which is not the library's
+    if not latex:  # as Reason-RFT calls it: in its order, which is not the library's, and with errors that say no
         wide = [LatexExtractionConfig(), ExprExtractionConfig()]
         found = [parse(text, wide, parsing_timeout=None) for text in (answer, gold)]
+        return bool(verify(*found, timeout_seconds=None))
+    found = [parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None) for text in (gold, answer)]
     try:
         return bool(verify(*found, timeout_seconds=None, raise_on_error=True))
     except (TypeError, ValueError):  # one of them has no value, as 1/0
         return False
 
 
-def _limit_cpu() -> None:
+class _Fork:
+    """The child's end of the process that answers."""
+
+    def __init__(self) -> None:
+        there, questions = os.pipe()
+        replies, here = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(questions)
+            os.close(replies)
+            _answer(there, here)
+        os.close(there)
+        os.close(here)
+        self.questions, self.replies = os.fdopen(questions, "wb", 0), os.fdopen(replies, "rb")
+
+    def ask(self, question: bytes) -> bytes:
+        """The reply, a line; nothing when the fork has ended."""
+        with contextlib.suppress(BrokenPipeError):
+            self.questions.write(question)
+        return self.replies.readline()
+
+    def end(self) -> str:
+        """Why it has ended."""
+        self.questions.close()
+        self.replies.close()
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return f"no answer within {DEADLINE_S:g} s" if status == -signal.SIGPROF else "the grading process died"
+
+
+def _answer(questions: int, replies: int) -> NoReturn:
+    """Answer until the questions end. The kernel's default for SIGPROF is to end the process, deep in C code too."""
     import resource
 
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    soft = int(time.process_time() + DEADLINE_S) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    with contextlib.suppress(ValueError, OSError):  # not every system limits address space
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    with os.fdopen(questions, "rb") as lines:
+        for line in lines:
+            signal.setitimer(signal.ITIMER_PROF, DEADLINE_S)
+            try:
+                reply: dict[str, Any] = {"equal": _equal(**json.loads(line))}
+            except Exception as error:  # reported to the parent, which raises it
+                reply = {"error": f"{type(error).__name__}: {error}"[:200]}
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            os.write(replies, json.dumps(reply).encode() + b"\n")
+    os._exit(0)
 
 
 def _serve() -> None:
-    import resource
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this process ends with its input
-    with contextlib.suppress(ValueError, OSError):  # not every system limits address space
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    replies = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)  # whatever a library prints is no reply
     try:
         _equal(r"\frac{1}{2}", "0.5", latex=True)
         _equal("1/2", "0.5", latex=False)
     except Exception as error:  # reported to the parent, which raises it
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=replies)
+        replies.write(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode() + b"\n")
         return
-    print(json.dumps({"ready": True}), file=replies)
-    for line in sys.stdin.buffer:
-        _limit_cpu()
-        try:
-            reply: dict[str, Any] = {"equal": _equal(**json.loads(line))}
-        except Exception as error:  # reported to the parent, which raises it
-            reply = {"error": f"{type(error).__name__}: {error}"[:200]}
-        print(json.dumps(reply), file=replies)
+    replies.write(b"{}\n")
+    fork = _Fork()
+    for question in sys.stdin.buffer:
+        reply = fork.ask(question)
+        if not reply:
+            reply = json.dumps({"error": fork.end()}).encode() + b"\n"
+            fork = _Fork()
+        replies.write(reply)
+    os._exit(0)  # the parent is gone: nothing is to be tidied up, and sympy takes long to
 
 
 if __name__ == "__main__":

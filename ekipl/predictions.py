@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from ekipl.actions import AnswerKind, Problem, Reward
-from ekipl.data.problems import gold_of, refuse
+from ekipl.data.problems import gold_as_it_stands, refuse
 from ekipl.errors import GraderError, UsageError
 from ekipl.interfaces import Task
 from ekipl.records import atomic_write, dump_line, parse_line
@@ -17,9 +17,10 @@ from ekipl.records import atomic_write, dump_line, parse_line
 def score_predictions(path: Path, task: Task, out_dir: Path) -> dict[str, Any]:
     """Score a JSONL file of rows ``{"id", "answer", "completion"}`` and write ``out_dir/scores.jsonl``.
 
-    A row may state the ``kind`` of its answer and give its question as ``problem``; ids may repeat (several completions
-    of one problem). The written rows have ``id``, ``format``, ``accuracy`` and ``error``, in the order of the file;
-    what cannot be graded, for its gold answer or its completion, has null scores and says why.
+    A row may state the ``kind`` of its answer, and give its question as ``problem`` and its ``scene``; ids may repeat
+    (several completions of one problem). The written rows have ``id``, ``format``, ``accuracy``, ``error`` and, where
+    the task reports them, ``exact`` and ``partial``, in the order of the file; what cannot be graded, for its gold
+    answer or its completion, has null scores and says why.
 
     Returns:
         ``rows``, ``errors``, and the means over the graded rows (null without any): ``format``, ``accuracy``, what else
@@ -39,7 +40,7 @@ def score_predictions(path: Path, task: Task, out_dir: Path) -> dict[str, Any]:
             except (_NoGold, GraderError) as error:
                 scores["error"] = str(error)
             else:
-                scores |= {"format": reward.format, "accuracy": reward.accuracy}
+                scores |= {"format": reward.format, "accuracy": reward.accuracy, **reward.detail}
                 graded.append((problem.kind, reward))
             file.write(dump_line(scores))
     return {"rows": len(rows), "errors": len(rows) - len(graded), **_means(graded)}
@@ -52,10 +53,11 @@ class _NoGold(Exception):
 def _problem(row: Mapping[str, Any], task: Task) -> Problem:
     question = str(row.get("problem", ""))
     try:
-        answer, kind = gold_of(row, question, task)
+        answer, kind = gold_as_it_stands(row, question, task)
     except ValueError as error:
         raise _NoGold(str(error)) from error
-    return Problem(str(row["id"]), task.name, "predictions", (), question, "", answer, kind)
+    metadata = {"scene": row["scene"]} if row.get("scene") else {}
+    return Problem(str(row["id"]), task.name, "predictions", (), question, "", answer, kind, metadata)
 
 
 def _means(graded: list[tuple[AnswerKind, Reward]]) -> dict[str, Any]:
@@ -93,7 +95,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _row(line: bytes) -> dict[str, Any]:
     row = parse_line(line)
-    faults = [f"{field}: missing" for field in ("id", "answer", "completion") if row.get(field) is None]
+    has = {**row, "answer": row.get("solution") if row.get("answer") is None else row["answer"]}
+    faults = [f"{field}: missing" for field in ("id", "answer", "completion") if has.get(field) is None]
     faults += [] if isinstance(row.get("completion", ""), str | None) else ["completion: not a text"]
     if faults:
         raise ValueError("; ".join(faults))

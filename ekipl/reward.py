@@ -1,7 +1,8 @@
 """R(o) = R_format(o) + R_acc(o), Eq. 6: our own strict scoring, and Reason-RFT's rewards and evaluators as published.
 
 Names of scorings:
-    strict                format after stripping outer white space; equal values, letters, sets of functions.
+    strict                format after stripping outer white space; equal values, letters, sets of functions, or
+                          functions that lead to the final state where the scene is known.
     reason_rft            the published evaluators: math-verify; partial credit for functions.
     reason_rft_reward     the published training rewards: equal strings; share of functions matched, repeats punished.
     reason_rft_partial    training reward for functions with partial credit.
@@ -20,6 +21,8 @@ from itertools import chain
 from ekipl import grading, parse
 from ekipl.actions import AnswerKind, Reward
 from ekipl.errors import UsageError
+from ekipl.magnitude import magnitude
+from ekipl.simulation import Scene, reaches
 
 SCORINGS: dict[str, tuple[AnswerKind, ...]] = {  # and the kinds of answer that each grades
     "strict": ("number", "choice", "expression", "functions"),
@@ -40,10 +43,11 @@ def check_scoring(scoring: str, task: str, kinds: Sequence[AnswerKind]) -> str:
     return scoring
 
 
-def grade(text: str, gold: str, kind: AnswerKind, scoring: str) -> Reward:
+def grade(text: str, gold: str, kind: AnswerKind, scoring: str, scene: Scene | None = None) -> Reward:
     """Grade one completion: format 0 or 1; accuracy in [0, 1], in [-0.5, 1] with ``reason_rft_penalty``.
 
-    For functions ``detail`` holds ``exact`` and ``partial`` whatever the scoring.
+    For functions ``detail`` holds ``exact`` (the gold set) and ``partial`` whatever the scoring; ``strict`` simulates
+    them where the scene is known (``ekipl.simulation``), and so accepts every answer that leads to the final state.
 
     Raises:
         GraderError: the equivalence of two expressions could not be decided.
@@ -51,7 +55,7 @@ def grade(text: str, gold: str, kind: AnswerKind, scoring: str) -> Reward:
     strict = scoring == "strict"
     formatted = float(parse.well_formed(text.strip() if strict else text))
     if kind == "functions":
-        return _grade_functions(text, gold, scoring, formatted)
+        return _grade_functions(text, gold, scoring, formatted, scene)
     if strict:
         same = _same_choice if kind == "choice" else _same_number
         return Reward(formatted, float(same(parse.answer_text(text), gold.strip())))
@@ -76,46 +80,75 @@ def _same_number(answer: str, gold: str) -> bool:
     if value is not None and target is not None:
         if ours.endswith("%"):  # 50% answers both "how many percent" and "which part"
             return target in (value, value / 100)
-        if value == target or (parse.decimal(ours) is not None and parse.decimal(wanted) is not None):
-            return value == target
+        return value == target or (round(value, 6) == round(target, 6) and _mixed(ours, wanted))
+    if (value is None) != (target is None) and _VARIABLE.search(ours + " " + wanted):
+        return False  # one is a number, the other is not
+    size, size_wanted = magnitude(ours), magnitude(wanted)
+    if size is not None and size_wanted is not None:
+        off, rounding = abs(size - size_wanted), 1e-12 * abs(size_wanted)
+        if off <= rounding or off > 1e-5 + rounding:  # in between, six places decide
+            return off <= rounding
     return grading.equal(ours, wanted, latex=True)
+
+
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-DF-HJ-Za-df-hj-z](?![A-Za-z])")  # neither e nor i
+
+
+def _mixed(answer: str, gold: str) -> bool:
+    """Whether one of two numbers is a decimal and the other a fraction, which are compared to six places."""
+    return (parse.decimal(answer) is None) != (parse.decimal(gold) is None)
 
 
 def _published_accuracy(text: str, gold: str, scoring: str) -> float:
     block = parse.answer_block(text)
+    if scoring == "reason_rft":  # compares a tagged answer with the gold as it stands, white space, tags and all
+        same = text.strip() == gold.strip() if block is None else block.strip() == gold
+        return float(same or _verified(text if block is None else block.strip(), gold))
     answer = (text if block is None else block).strip()
-    gold = (parse.answer_block(gold) or gold).strip()
-    if answer == gold and scoring != "reason_rft_tolerance":
-        return 1.0
-    near = _tolerance(answer, gold) if scoring == "reason_rft_tolerance" else 0.0
-    if near == 0.0 and (block is None or scoring == "reason_rft"):
-        return float(_verified(answer, gold))
-    return near
+    tagged = parse.answer_block(gold)
+    wanted = (gold if tagged is None else tagged).strip()
+    reward = _tolerance(answer, wanted) if scoring == "reason_rft_tolerance" else float(answer == wanted)
+    return float(_verified(text, gold)) if reward == 0 and block is None else reward
 
 
-_INTEGER = re.compile(r"-?[0-9]{1,15}")
+_MATHEMATICAL = re.compile(r"[\d$\\\[]")  # without one of these math-verify finds nothing
+_PLAIN = re.compile(r"\s*(-?[0-9]{1,12})(?:\.([0-9]{1,6}))?(?:\s?(?:°|[a-z]{1,20}(?: [a-z]{1,20}){0,3}))?\.?\s*")
 
 
 def _verified(answer: str, gold: str) -> bool:
-    if _INTEGER.fullmatch(answer) and _INTEGER.fullmatch(gold):
-        return int(answer) == int(gold)
-    if len(gold) == 1 and gold.isalpha():
-        return False  # math-verify finds nothing to compare in a bare letter
+    """math-verify's verdict; what it says of plain numbers, and of texts without any, is known without asking it."""
+    if not _MATHEMATICAL.search(gold) or not _MATHEMATICAL.search(answer):
+        return False
+    value, target = _plain(answer), _plain(gold)
+    if value is not None and target is not None:
+        return value == target
     return grading.equal(answer, gold, latex=False)
 
 
+def _plain(text: str) -> int | None:
+    """The millionths of "3", "3.50", "30°", "3 objects"; None for anything that math-verify may read otherwise."""
+    found = _PLAIN.fullmatch(text)
+    if not found or "answer" in text or "percent" in text or "pct" in text:
+        return None
+    whole, part = found[1], (found[2] or "").ljust(6, "0")
+    return int(whole + part)
+
+
 def _tolerance(answer: str, gold: str) -> float:
-    """1 within 5 percent of the gold, 0 beyond 20, half a cosine between; or equal text. Nothing meets a gold of 0."""
+    """1 within 5 percent of the gold, 0 beyond 20, half a cosine between; or equal text. Nothing meets a gold of 0.
+
+    The arithmetic is the original's, to the last bit; its reward for "nan", which is not a number, is 0 here.
+    """
     try:
         value, target = float(answer), float(gold)
     except ValueError:
         return float(answer == gold)
-    if target == 0 or not math.isfinite(value) or not math.isfinite(target):
-        return 0.0
-    low, high, off = 0.05 * abs(target), 0.20 * abs(target), abs(value - target)
-    if off < low:
+    size, off = abs(target), abs(value - target)
+    if off < 0.05 * size:
         return 1.0
-    return 0.0 if off > high else 0.5 * (1 + math.cos(math.pi * (off - low) / (high - low)))
+    if off > 0.20 * size or size == 0 or not math.isfinite(off):
+        return 0.0
+    return 0.5 * (math.cos(math.pi * ((off - 0.05 * size) / ((0.20 - 0.05) * size))) + 1)
 
 
 # --- functions ---
@@ -154,7 +187,7 @@ def _matches(predicted: Iterable[parse.Function], wanted: Iterable[parse.Functio
     return counts
 
 
-def _grade_functions(text: str, gold: str, scoring: str, formatted: float) -> Reward:
+def _grade_functions(text: str, gold: str, scoring: str, formatted: float, scene: Scene | None) -> Reward:
     if scoring == "strict":
         listed, wanted = parse.functions(parse.answer_text(text)), set(parse.functions(gold))
     else:
@@ -164,15 +197,16 @@ def _grade_functions(text: str, gold: str, scoring: str, formatted: float) -> Re
     predicted = set(listed)
     if not predicted:
         return Reward(formatted, 0.0, {"exact": 0.0, "partial": 0.0})
-    counts = _matches(predicted, wanted)
+    counts, larger = _matches(predicted, wanted), max(len(predicted), len(wanted))
 
-    def weighed(weights: Sequence[float]) -> float:
-        return sum(w * n for w, n in zip(weights, counts, strict=True)) / max(len(predicted), len(wanted))
+    def weighed(weights: Sequence[float], unrepeated: float = 1.0) -> float:
+        share = unrepeated / larger  # in the original's order of operations, to the last bit
+        return sum((count * share * weight for count, weight in zip(counts, weights, strict=True)), 0.0)
 
     exact, partial = float(predicted == wanted), weighed(_PARTIAL)
     if scoring == "strict":
-        accuracy = exact
+        accuracy = exact if scene is None else float(reaches(scene, listed))
     else:
         unrepeated = 1.0 if scoring == "reason_rft" else len(predicted) / len(listed)
-        accuracy = unrepeated * weighed(_WEIGHTS[scoring])
+        accuracy = weighed(_WEIGHTS[scoring], unrepeated)
     return Reward(formatted, accuracy, {"exact": exact, "partial": partial})

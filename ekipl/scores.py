@@ -33,9 +33,14 @@ def accuracy_table(title: str, evaluations: Evaluations, notes: Sequence[str] = 
     )
 
 
-def write_scores(directory: Path, title: str, evaluations: Evaluations, meta: Mapping[str, Any]) -> list[Table]:
-    """Write the three files; returns the tables of ``table.md`` but the longest, that of the families."""
-    shown = [accuracy_table(title, evaluations), *_against_first(evaluations)]
+def write_scores(
+    directory: Path, title: str, evaluations: Evaluations, meta: Mapping[str, Any], beside: Sequence[Table] = ()
+) -> list[Table]:
+    """Write the three files; returns the tables of ``table.md`` but the longest, that of the families.
+
+    ``beside`` are further tables to show after the accuracies.
+    """
+    shown = [accuracy_table(title, evaluations), *_against_first(evaluations), *beside]
     shown += _breakdown("kind of answer", evaluations, lambda summary: summary.kinds)
     families = _breakdown("family", evaluations, lambda summary: summary.families)
     lines = ({"model": model, **score.as_row()} for model, e in evaluations.items() for score in e.scores)

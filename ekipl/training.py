@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ekipl.rollout.hf import HFSampler
 
 MODEL = "model"
+STAGE1 = "stage1"  # the run directory of the stage before, in the run directory
 RECENT = 5  # steps over which dead groups are averaged before something is said
 
 
@@ -57,7 +58,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     from ekipl.config import check
     from ekipl.log import progress
 
-    settings = check(cfg, "train")
+    settings = _after_stage1(check(cfg, "train"), directory)
     task, data = build.build_task(cfg), build.build_data(settings)
     problems = data.problems(task, "train", settings.data.train_limit)
     if len(problems) < settings.problems_per_step:
@@ -99,6 +100,16 @@ def _train(cfg: DictConfig, directory: Path) -> None:
             pool.close()
             logger.close()
     engine.save(str(directory / MODEL))
+
+
+def _after_stage1(settings: Settings, directory: Path) -> Settings:
+    """The settings with the model that stage 1 has left, where there is one."""
+    if settings.stage1 is None:
+        return settings
+    model = directory / STAGE1 / MODEL
+    if not model.exists():
+        raise UsageError(f"stage1: {model}: no such folder; train {directory / STAGE1 / 'config.yaml'} first")
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"path": str(model)})})
 
 
 def _report(directory: Path) -> None:
@@ -157,6 +168,7 @@ def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Plan:
         drop_below_baseline=objective.below_baseline == "drop",
         rank=rank,
         processes=processes,
+        own=settings.policy_samples,
     )
 
 

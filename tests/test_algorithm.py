@@ -14,6 +14,7 @@ import pytest
 from ekipl.actions import POLICY, Action, Group, Problem, Reward, Row
 from ekipl.advantages import Baseline
 from ekipl.algorithm import Plan, Step, data_order, train
+from ekipl.errors import GraderError
 from ekipl.interfaces import Engine, External
 from ekipl.selection import Selection
 
@@ -140,6 +141,44 @@ def test_what_the_policy_cannot_learn_from_is_refused_and_counted() -> None:
     (group,) = run(plan, ["yes", "long"], Pool(wordy="long"))[0][0].groups
     assert [a.text for a in group.offered] == ["yes"]
     assert group.refused == {"too_long": 3, "timeout": 1}
+
+
+def test_without_own_actions_it_is_supervised_learning() -> None:
+    plan = Plan(N=2, G=2, I=1, B=1, mu=1, problems_per_step=1, own=0, baseline=Baseline(over="none"))
+    steps, log = run(plan, ["never"], Pool(teacher="yes"))
+    (group,) = steps[0].groups
+    assert [a.source for a in group.actions] == ["teacher", "teacher"]
+    assert group.advantages == (1.0, 1.0)
+    assert not any(line.startswith("sample") for line in log)
+
+
+def test_what_cannot_be_graded_is_no_candidate_and_counted() -> None:
+    class Unsure(Yes):
+        def score(self, problem: Problem, text: str) -> Reward:
+            if text == "bomb":
+                raise GraderError("no answer within 1.8 s")
+            return super().score(problem, text)
+
+    steps: list[Step] = []
+    plan = Plan(N=2, G=2, I=1, B=2, mu=1, problems_per_step=1)
+    train(PROBLEMS, Unsure(), Policy(["yes", "bomb"], []), Pool(), Recorder([]), plan, steps.append)
+    assert [step.groups[0].refused for step in steps] == [{"ungraded": 1}] * 2
+    assert [a.text for a in steps[0].groups[0].offered] == ["yes"]
+
+
+def test_the_engine_gets_groups_alike_in_length_together() -> None:
+    class Lengths(Policy):
+        def encode(self, action: Action) -> Action | str:
+            return dataclasses.replace(action, tokens=(0,) * (1 + int(action.problem_id[1:]) * 3 % 5))
+
+    class Sees(Recorder):
+        def prepare(self, groups: Sequence[Group]) -> Any:
+            self.log.append([len(group.actions[0].tokens or ()) for group in groups])  # type: ignore[arg-type]
+
+    log: list[str] = []
+    plan = Plan(N=1, G=1, I=1, B=1, mu=1, problems_per_step=5)
+    train(PROBLEMS, Yes(), Lengths(["yes"], []), Pool(), Sees(log), plan, lambda step: None)
+    assert log[1] == [1, 2, 3, 4, 5]
 
 
 def test_external_actions_below_the_baseline_can_be_dropped() -> None:

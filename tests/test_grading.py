@@ -68,17 +68,14 @@ def test_equivalence(answer: str, gold: str, same: bool) -> None:
     assert grading.equal(answer, gold, latex=True) is same
 
 
-def test_a_bomb_is_an_error_in_time_and_the_run_goes_on() -> None:
+def test_bombs_are_errors_in_time_and_the_run_goes_on() -> None:
     assert grading.equal(r"\frac{2}{4}", r"\frac{1}{2}", latex=True)  # the process is there
-    assert grading._current is not None
-    bombed = grading._current.process.pid
-    start = time.monotonic()
-    with pytest.raises(GraderError, match="no answer within 2 s"):
-        grading.equal(BOMB, "3", latex=True)
-    assert time.monotonic() - start < grading.DEADLINE_S + 1
-    assert not alive(bombed)
-    assert grading.equal(r"\frac{2}{4}", r"\frac{3}{6}", latex=True)
-    assert grading._current.process.pid != bombed
+    for bomb in (BOMB, BOMB + "+1"):
+        before = sum(os.times()[:4])
+        with pytest.raises(GraderError, match=r"no answer within 1\.8 s"):
+            grading.equal(bomb, "3", latex=True)
+        assert sum(os.times()[:4]) - before < 1  # no computing in this process: it only waits
+        assert grading.equal(r"\frac{2}{4}", rf"\frac{{{len(bomb)}}}{{{2 * len(bomb)}}}", latex=True)
 
 
 def test_a_bomb_in_an_answer_is_no_reward() -> None:

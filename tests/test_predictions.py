@@ -80,7 +80,7 @@ def test_what_cannot_be_graded_is_no_zero(tmp_path: Path) -> None:
         ],
     )
     assert [(line["accuracy"], line["format"]) for line in scores] == [(None, None), (1, 1), (None, None), (None, None)]
-    assert scores[0]["error"] == "no answer within 2 s"
+    assert scores[0]["error"] == "no answer within 1.8 s"
     assert scores[2]["error"] == "answer: 'three': expression; counting needs number"
     assert scores[3]["error"] == "answer: 3: not a text"
     assert (summary["rows"], summary["errors"], summary["accuracy"]) == (4, 3, 1.0)
@@ -96,6 +96,31 @@ def test_partial_credit_of_functions_is_in_the_summary(tmp_path: Path) -> None:
     rows = [row("a", gold, tagged(gold)), row("b", gold, tagged("change_color(3, cyan)"))]
     summary, _ = score(tmp_path, Spatial(), rows)
     assert (summary["accuracy"], summary["exact"], summary["partial"]) == (0.5, 0.5, 0.75)
+
+
+def test_published_graders_take_the_gold_as_it_stands(tmp_path: Path) -> None:
+    rows = [
+        row("a", "B ", tagged("B")),
+        row("b", "three", tagged("three")),
+        {"id": "c", "solution": "3", "completion": "3"},
+    ]
+    assert [line["accuracy"] for line in score(tmp_path, Counting("reason_rft"), rows)[1]] == [0, 1, 1]
+    assert [line["accuracy"] for line in score(tmp_path, Counting("reason_rft_reward"), rows)[1]] == [1, 1, 1]
+    nothing = [row("a", "no change", tagged("change_color(3, cyan)"))]
+    assert [line["accuracy"] for line in score(tmp_path, Spatial("reason_rft"), nothing)[1]] == [0]
+
+
+def test_a_row_may_bring_its_scene(tmp_path: Path) -> None:
+    looks = {"id": 0, "shape": "cube", "size": "small", "material": "metal", "position": [0, 0]}
+    scene = {
+        "objects": [{**looks, "color": "red"}],
+        "final": [{**looks, "color": "blue"}],
+        "grid": {"x": [0, 1], "y": [0, 1], "step": 1},
+    }
+    detour = tagged("change_color(0, cyan), change_color(0, blue)")
+    rows = [row("a", "change_color(0, blue)", detour, scene=scene), row("b", "change_color(0, blue)", detour)]
+    _, scores = score(tmp_path, Spatial(), rows)
+    assert [(line["accuracy"], line["exact"], line["partial"]) for line in scores] == [(1, 0, 0.5), (0, 0, 0.5)]
 
 
 def test_all_faulty_lines_are_named_and_nothing_is_written(tmp_path: Path) -> None:

@@ -112,8 +112,25 @@ def test_choices(text: str, reward: int, evaluator: int, strict: int) -> None:
     assert accuracy(text, "B", "choice", "strict") == strict
 
 
-def test_published_gold_may_be_tagged() -> None:
-    assert accuracy(tagged("3"), "<answer> 3 </answer>", "number", "reason_rft_reward") == 1
+@pytest.mark.parametrize(
+    ("text", "gold", "reward", "evaluator"),
+    [
+        (tagged("3"), "<answer>3</answer>", 1, 0),  # the evaluator takes the gold as it stands
+        (tagged("3"), "<answer> 3 </answer>", 1, 1),  # where math-verify sees the number
+        ("3", "<answer>3</answer>", 1, 0),
+        ("It is 3.", "<answer>3</answer>", 0, 0),  # nor does math-verify see a number behind a bracket
+        ("It is 3.", "<answer> 3 </answer>", 1, 1),
+        (tagged("B"), "B ", 1, 0),
+        ("B", "B ", 1, 1),
+        (tagged(""), "", 1, 1),
+        ("<answer></answer>3", "3", 0, 0),
+        ("<ANSWER>3</ANSWER>", "3", 0, 0),
+        (tagged("B"), "C", 0, 0),
+    ],
+)
+def test_white_space_and_tags_of_the_gold(text: str, gold: str, reward: int, evaluator: int) -> None:
+    assert accuracy(text, gold, "number", "reason_rft_reward") == reward
+    assert accuracy(text, gold, "number", "reason_rft") == evaluator
 
 
 @pytest.mark.parametrize(
@@ -292,6 +309,66 @@ def test_relations_between_the_function_scores(predicted: list[str], gold: list[
     assert -0.5 <= scores["reason_rft_penalty"] <= scores["reason_rft_reward"] <= scores["reason_rft_partial"] <= 1
     assert scores["reason_rft_partial"] <= scores["reason_rft"]
     assert scores["strict"] == (set(predicted) == set(gold)) == (scores["reason_rft"] == 1)
+
+
+# --- functions in a known scene ---
+
+
+def thing(number: int, x: int, y: int, color: str = "red") -> dict[str, object]:
+    return {"id": number, "shape": "cube", "size": "small", "color": color, "material": "metal", "position": [x, y]}
+
+
+GRID = {"x": [-1, 1], "y": [-1, 1], "step": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "exact", "right"),
+    [
+        ("change_position(0, right), change_color(1, blue)", 1, 1),
+        ("change_color(1, blue), change_position(0, right)", 1, 1),
+        ("change_position(0, behind), change_position(0, front_right), change_color(1, blue)", 0, 1),  # another way
+        ("change_color(1, cyan), change_color(1, blue), change_position(0, right)", 0, 1),
+        ("change_position(0, left), change_position(0, right), change_color(1, blue)", 0, 0),  # off the grid on the way
+        ("change_position(0, front), change_position(0, behind_right), change_color(1, blue)", 0, 0),  # onto 2
+        ("change_position(0, right)", 0, 0),  # not all of it
+        ("change_position(0, right), change_color(1, blue), change_size(2, large)", 0, 0),
+        ("change_position(0, right), change_color(1, blue), change_color(7, blue)", 0, 0),  # no such thing
+        ("change_position(0, right), change_color(1, blue), change_color(2, pink)", 0, 0),  # no such colour
+        ("change_position(0, right), change_color(1, blue), rotate(2, left)", 0, 0),
+        ("change_position(0, right), change_color(1, blue), change_size(2)", 0, 0),
+        ("Change_Position('0', Right), change_color(1, blue), change_size(2, small)", 0, 1),  # nothing changes by that
+    ],
+)
+def test_strict_functions_are_simulated(answer: str, exact: int, right: int) -> None:
+    objects = [thing(0, -1, 0), thing(1, 1, 1), thing(2, -1, -1)]
+    final = [thing(0, 0, 0), thing(1, 1, 1, "blue"), thing(2, -1, -1)]
+    scene = {"objects": objects, "final": final, "grid": GRID}
+    gold = "change_position(0, right), change_color(1, blue)"
+    reward = grade(tagged(answer), gold, "functions", "strict", scene)
+    assert (reward.accuracy, reward.detail["exact"]) == (right, exact)
+    assert (
+        grade(tagged(answer), gold, "functions", "reason_rft", scene).accuracy
+        == grade(tagged(answer), gold, "functions", "reason_rft").accuracy
+    )  # the published graders know no scene
+
+
+def test_the_order_of_moves_matters() -> None:
+    scene = {
+        "objects": [thing(0, 0, 0), thing(1, 1, 0)],
+        "final": [thing(0, 1, 0), thing(1, 1, 1)],
+        "grid": GRID,
+    }
+    moves = ("change_position(1, behind)", "change_position(0, right)")
+    assert grade(tagged(", ".join(moves)), ", ".join(moves), "functions", "strict", scene).accuracy == 1
+    assert grade(tagged(", ".join(reversed(moves))), ", ".join(moves), "functions", "strict", scene).accuracy == 0
+
+
+def test_a_move_may_be_of_one_or_two_steps() -> None:
+    """As in TRANCE, whose published answers do not say how many, and whose first axis points away from the camera."""
+    grid = {"x": [-40, 40], "y": [-40, 40], "step": 10, "steps": [1, 2], "directions": {"behind": [1, 0]}}
+    scene = {"objects": [thing(2, 0, -14)], "final": [thing(2, 20, -14)], "grid": grid}
+    for answer, right in (("change_position(2, behind)", 1), ("change_position(2, behind) " * 3, 0)):
+        assert grade(tagged(answer), "change_position(2, behind)", "functions", "strict", scene).accuracy == right
 
 
 # --- names ---

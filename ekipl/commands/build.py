@@ -41,13 +41,27 @@ def build_task(cfg: DictConfig) -> Task:
     from hydra.utils import instantiate
 
     try:
-        task: Task = instantiate(cfg.task)
+        task: Task = instantiate(cfg.task, **_templates(cfg))
     except InstantiationException as error:
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error
         reason = " ".join(str(error.__cause__ or error).split())
         raise UsageError(f"task._target_: {cfg.task['_target_']}: {reason}; see conf/task/counting.yaml") from error
     return task
+
+
+def _templates(cfg: DictConfig) -> dict[str, str]:
+    """The user's own templates, as arguments of the task. Raises UsageError for a file that cannot be read."""
+    found = {}
+    for key, argument in (("file", "prompt"), ("choice_file", "choice_prompt")):
+        name = cfg.prompt[key] or (cfg.prompt.file if key == "choice_file" and "choice_prompt" in cfg.task else None)
+        if name is not None:
+            try:
+                found[argument] = Path(name).expanduser().read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise UsageError(f"prompt.{key}: {name}: {reason}; give a text file with {{question}} in it") from error
+    return found
 
 
 def build_data(settings: Settings) -> Data:
@@ -120,6 +134,10 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         from ekipl.external.none import NoPool
 
         return NoPool()
+    if external.kind == "demonstrations":
+        from ekipl.external.demonstrations import Demonstrations
+
+        return Demonstrations(models[0].name, with_reasoning=settings.prompt.strategy != "answer")
     if external.kind == "recorded":
         from ekipl.external.recorded import RecordedPool
 
@@ -233,8 +251,20 @@ def load_policy(settings: Settings, path: str | None = None) -> VLM:
 
 def build_sampler(settings: Settings, decoding: Decoding, path: str | None = None) -> Sampler:
     """A sampler of the model at ``path`` (None: ``model.path``). Loads weights. Raises UsageError."""
+    from ekipl.models import resolve_path
+    from ekipl.rollout.generate import GenerateSampler, is_other
     from ekipl.rollout.hf import HFSampler
 
+    model, folder = settings.model, resolve_path(path or settings.model.path)
+    if is_other(folder, model.trust_remote_code):
+        return GenerateSampler(
+            folder,
+            decoding,
+            settings.rollout.batch_size,
+            dtype=model.dtype,
+            attention=model.attention,
+            trust_remote_code=model.trust_remote_code,
+        )
     return HFSampler(load_policy(settings, path), decoding, settings.rollout.batch_size)
 
 
@@ -260,7 +290,7 @@ def meta(settings: Settings) -> dict[str, Any]:
     """What the results of a command depend on, and when they were made."""
     from ekipl.scores import versions
 
-    parts = {"task", "scoring", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
+    parts = {"task", "prompt", "scoring", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
     inputs = {"models", "records", "predictions"}
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {**settings.model_dump(mode="json", include=parts | inputs), "versions": versions(), "date": date}

@@ -1,4 +1,4 @@
-"""``--dry-run``: what the external models would still cost, before a request is sent."""
+"""``--dry-run``: what a run takes and what the external models would still cost, before a weight or a request moves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ekipl.actions import Problem
+from ekipl.errors import UsageError
+from ekipl.interfaces import Task
+from ekipl.tables import show_all
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,14 +17,30 @@ if TYPE_CHECKING:
     from ekipl.config import Settings
 
 
-def of_training(cfg: DictConfig, settings: Settings) -> None:
-    """Print what all steps of a training run would ask."""
+def of_training(stages: Sequence[DictConfig]) -> None:
+    """Print what each stage of a training run would do, need and ask."""
+    from ekipl import estimate
+    from ekipl.commands import build
+    from ekipl.config import check
+
+    for cfg in stages:
+        settings, task = check(cfg, "train"), build.build_task(cfg)
+        show_all([estimate.work(settings, task.name), estimate.memory(settings, task.name)])
+        asked = settings.external.kind == "litellm" and settings.M > 0
+        try:
+            show(settings, _asked(settings, task) if asked else (), settings.N)
+        except UsageError as error:  # without the data, what they cost is not known; how many they are is
+            requests = settings.I * settings.B * settings.problems_per_step * settings.N * settings.M
+            print(f"API requests: at most {requests:,}; dollars: not known: {error}")
+
+
+def _asked(settings: Settings, task: Task) -> Iterable[Problem]:
     from ekipl.algorithm import data_order
     from ekipl.commands import build
 
-    problems = build.build_data(settings).problems(build.build_task(cfg), "train", settings.data.train_limit)
+    problems = build.build_data(settings).problems(task, "train", settings.data.train_limit)
     batches = islice(data_order(len(problems), settings.problems_per_step, settings.seed), settings.I * settings.B)
-    show(settings, (problems[row] for row in chain.from_iterable(batches)), settings.N)
+    return (problems[row] for row in chain.from_iterable(batches))
 
 
 def of_splits(settings: Settings, problems: Iterable[Sequence[Problem]], samples: int) -> None:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     Problems = Mapping[str, Sequence[Problem]]  # by split
 
 
+EXTERNAL = "external"  # as a model's path: the first M external models
+
+
 def run(cfg: DictConfig) -> None:
     """Score, write scores.json, scores.jsonl and table.md, and show the tables."""
     from ekipl.commands import build
     from ekipl.commands.scoring import refuse_mixed
+    from ekipl.published import published_tables
     from ekipl.scores import write_scores
     from ekipl.tables import show_all
 
@@ -38,10 +42,15 @@ def run(cfg: DictConfig) -> None:
     paths = build.policies(settings)
     refuse_mixed(found, paths)
     for path in paths:
-        found[path] = _sampled(settings, task, problems, path)
+        found |= (
+            _asked(settings, task, problems, directory)
+            if path == EXTERNAL
+            else {path: _sampled(settings, task, problems, path)}
+        )
     names = build.labels(list(found))
     evaluations = {names[model]: evaluation for model, evaluation in found.items()}
-    show_all(write_scores(directory, f"{task.name}: accuracy", evaluations, build.meta(settings)))
+    beside = published_tables(task.name, evaluations) if settings.data.kind == "reason_rft" else []
+    show_all(write_scores(directory, f"{task.name}: accuracy", evaluations, build.meta(settings), beside))
     print(directory / "table.md")
 
 
@@ -57,6 +66,30 @@ def _sampled(settings: Settings, task: Task, problems: Problems, path: str) -> E
         for of_split in problems.values():
             scores += evaluate(sampler, task, of_split, settings.samples or 1, settings.seed, advance).scores
     return summarize(scores)
+
+
+def _asked(settings: Settings, task: Task, problems: Problems, directory: Path) -> dict[str, Evaluation]:
+    """The external models, each by its name. What failed in the end is an error, in no mean."""
+    from ekipl.commands import build
+    from ekipl.evaluate import chunks, failed, grade, summarize
+    from ekipl.log import progress
+
+    pool = build.build_pool(settings, directory)
+    scores: dict[str, list[Score]] = {name: [] for name in pool.names}
+    number = settings.samples or 1
+    try:
+        with progress(build.count(problems), "eval external") as advance:
+            for chunk in (chunk for split in problems.values() for chunk in chunks(split, number)):
+                for problem, answer in zip(chunk, pool.sample(chunk, number), strict=True):
+                    for action in answer.actions:
+                        scores[action.source].append(grade(task, problem, action))
+                    for name, own in scores.items():
+                        got = sum(action.source == name for action in answer.actions)
+                        own += failed(problem, range(got, number), answer.failed)
+                    advance(1)
+    finally:
+        pool.close()
+    return {name: summarize(own) for name, own in scores.items()}
 
 
 def _recorded(settings: Settings, task: Task, problems: Problems) -> dict[str, Evaluation]:

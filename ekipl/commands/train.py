@@ -19,31 +19,36 @@ KILLED = 128  # what shells add to the number of the signal that ended a process
 
 
 def run(cfg: DictConfig) -> None:
-    """Check the settings, write them into the run directory, and train in processes of their own."""
+    """Check the settings, write them into the run directory, and train in processes of their own, stage by stage."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from ekipl.config import check
+    from ekipl.config import check, first_stage
     from ekipl.launch import launch
     from ekipl.records import write_text
+    from ekipl.training import STAGE1
 
     settings = check(cfg, "train")
+    before = first_stage(cfg)
     if settings.dry_run:
         from ekipl.commands import dry_run
 
-        dry_run.of_training(cfg, settings)
+        dry_run.of_training([stage for stage in (before, cfg) if stage is not None])
         return
     directory = Path(HydraConfig.get().runtime.output_dir)
-    config = directory / "config.yaml"
-    resolved = OmegaConf.to_yaml(cfg, resolve=True)
-    _refuse_another_run(config, resolved)
-    write_text(config, resolved)
-    status = launch(config, settings.engine.num_processes)
-    if KILLED < status < KILLED + signal.NSIG:
-        ended = f"ekipl train: ended by a signal ({signal.strsignal(status - KILLED)})"
-        print(f"{ended}; the same command with hydra.run.dir={directory} goes on", file=sys.stderr)
-    if status:
-        sys.exit(status)
+    stages = [(directory, cfg)] if before is None else [(directory / STAGE1, before), (directory, cfg)]
+    resolved = {folder / "config.yaml": OmegaConf.to_yaml(stage, resolve=True) for folder, stage in stages}
+    for config, text in resolved.items():
+        _refuse_another_run(config, text)
+    for config, text in resolved.items():
+        write_text(config, text)
+    for folder, stage in stages:
+        status = launch(folder / "config.yaml", stage.engine.num_processes)
+        if KILLED < status < KILLED + signal.NSIG:
+            ended = f"ekipl train: ended by a signal ({signal.strsignal(status - KILLED)})"
+            print(f"{ended}; the same command with hydra.run.dir={directory} goes on", file=sys.stderr)
+        if status:
+            sys.exit(status)
 
 
 def _refuse_another_run(config: Path, resolved: str) -> None:

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from ekipl.config.rules import Values, broken_rules, shown
 from ekipl.config.settings import OWN_KEYS, Command, Settings
+from ekipl.config.stages import first_stage
 from ekipl.errors import UsageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pydantic_core import ErrorDetails
 
-OPEN = re.compile(r"(task|external\.models\.\d+\.params)\.")  # sections that take keys of the user's own
+OPEN = re.compile(r"(task|stage1|external\.models\.\d+\.params)\.")  # sections that take keys of the user's own
 
 # pydantic's error type -> our words, from the bounds it names.
 REASONS = {
@@ -66,9 +67,26 @@ def check(cfg: DictConfig, command: Command) -> Settings:
         for details in _innermost(error.errors(include_url=False)):
             problems.setdefault(_key(details), _told(details))
     lines = [*problems.values(), *broken_rules(Values(values, problems.keys()), command)]
+    if not lines and settings is not None and settings.stage1 is not None:
+        lines = _of_first_stage(cfg, command)
     if settings is None or lines:
         raise UsageError("\n".join(lines))
     return settings
+
+
+def _of_first_stage(cfg: DictConfig, command: Command) -> list[str]:
+    """What is wrong with the settings of the stage before."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        stage = first_stage(cfg)
+        assert stage is not None
+        check(stage, command)
+    except UsageError as refused:
+        return [f"stage1.{line}" for line in str(refused).splitlines()]
+    except OmegaConfBaseException as error:
+        return [f"stage1.{error.full_key}: {str(error).splitlines()[0]}"]
+    return []
 
 
 def no_such_setting(key: str) -> str:

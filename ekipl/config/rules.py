@@ -114,6 +114,16 @@ def _compared_models(v: Values) -> Iterator[str]:
         yield from _model(f"models.{number}", path)
 
 
+def _evaluated(v: Values) -> Iterator[str]:
+    """Models, of which ``external`` means the external ones."""
+    named = [("model.path", v["model.path"]), *((f"models.{n}", path) for n, path in enumerate(v["models"]))]
+    for key, path in named:
+        if path != "external":
+            yield from _model(key, path)
+    if any(path == "external" for _, path in named):
+        yield from (line for rule in (*EXTERNAL, _some_external) for line in rule(v))
+
+
 def _model(key: str, path: str) -> Iterator[str]:
     """Nothing when ``path`` is the built-in model, a model folder, or may be a name on the hub."""
     if path == "tiny":
@@ -195,6 +205,11 @@ def _some_external(v: Values) -> Iterator[str]:
         yield "M: 0: no external model to sample; set M=1 or more, with external models such as external=simulated"
 
 
+def _somebody(v: Values) -> Iterator[str]:
+    if v["policy_samples"] == 0 and v["M"] == 0:
+        yield "policy_samples: 0: with M=0 nobody is left to learn from; set M=1 or more, or policy_samples=null"
+
+
 def _selection(v: Values) -> Iterator[str]:
     if v["selection.rule"] == "contrast" and v["selection.contrast"] >= v["G"]:
         yield f"selection.contrast: {v['selection.contrast']}: must be below G={v['G']}, or none of the best are kept"
@@ -235,10 +250,10 @@ def _passk_samples(v: Values) -> Iterator[str]:
 COMMON: tuple[Rule, ...] = (_scoring, _task, _data, _pixels)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
 RULES: dict[str, tuple[Rule, ...]] = {
-    "train": (*COMMON, _policy, *EXTERNAL, _train_rows, _selection, _temperature, _processes),
+    "train": (*COMMON, _policy, *EXTERNAL, _somebody, _train_rows, _selection, _temperature, _processes),
     "rollout": (*COMMON, _policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
-    "eval": (*COMMON, _policy, _compared_models, _one_origin),
+    "eval": (*COMMON, _evaluated, _one_origin),
     "passk": (*COMMON, _policy, _compared_models, _passk_samples),
 }
 

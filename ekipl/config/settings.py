@@ -53,6 +53,19 @@ class ModelSettings(Section):
     trust_remote_code: bool
 
 
+class PromptSettings(Section):
+    """How the tasks ask, and what supervised training writes as an answer. Templates of ``{question}``."""
+
+    strategy: Literal["cot", "answer", "zero_shot"]
+    version: Count
+    file: Name | None
+    choice_file: Name | None
+    counting: Name
+    structure_choice: Name
+    structure_open: Name
+    spatial: Name
+
+
 class PriceSettings(Section):
     """US dollars for a million tokens."""
 
@@ -93,7 +106,7 @@ class ExpertSettings(Section):
 class ExternalSettings(Section):
     """The pool of external models."""
 
-    kind: Literal["none", "litellm", "recorded"]
+    kind: Literal["none", "litellm", "recorded", "demonstrations"]
     models: tuple[ExternalModelSettings, ...]
     experts: tuple[ExpertSettings, ...]
     temperature: Temperature
@@ -126,7 +139,7 @@ class EngineSettings(Section):
     num_processes: Count
     learning_rate: Annotated[float, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["constant", "linear"]
+    schedule: Literal["constant", "linear", "cosine"]
     warmup_steps: Whole
     max_grad_norm: Annotated[float, Field(gt=0)]
     micro_batch: Count
@@ -144,7 +157,7 @@ class ObjectiveSettings(Section):
     """Eqs. 1 to 3 where the paper leaves a choice."""
 
     std: Literal["sample", "population"]
-    baseline: Literal["selected", "pool"]
+    baseline: Literal["selected", "pool", "none"]
     below_baseline: Literal["keep", "drop"]
     ratio: Literal["token", "sequence", "sequence_product"]
     external_ratio: Literal["policy", "shaped", "unit"]
@@ -208,6 +221,7 @@ class Settings(Section):
 
     command: Command
     N: Count
+    policy_samples: Whole | None
     M: Whole
     G: Count
     I: Count  # noqa: E741 - the paper's symbol
@@ -218,7 +232,9 @@ class Settings(Section):
     seed: Whole
     problems_per_step: Count
     scoring: Name
+    stage1: dict[str, Any] | None
     task: dict[str, Any]
+    prompt: PromptSettings
     data: DataSettings
     model: ModelSettings
     external: ExternalSettings

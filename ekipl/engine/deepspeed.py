@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,14 +30,14 @@ class Optimizer:
     """AdamW and its schedule.
 
     Attributes:
-        total_updates: length of the ``linear`` decay to 0.
-        warmup_updates: linear rise from 0 in front of either schedule.
+        total_updates: length of the ``linear`` or ``cosine`` decay to 0.
+        warmup_updates: linear rise from 0 in front of any schedule.
         max_grad_norm: the global gradient norm is clipped to this; 0 is off.
     """
 
     learning_rate: float
     weight_decay: float = 0.0
-    schedule: Literal["constant", "linear"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_updates: int = 0
     total_updates: int = 1
     max_grad_norm: float = 1.0
@@ -47,7 +48,8 @@ class Optimizer:
             return (update + 1) / self.warmup_updates
         if self.schedule == "constant":
             return 1.0
-        return max(0.0, (self.total_updates - update) / max(1, self.total_updates - self.warmup_updates))
+        left = max(0.0, (self.total_updates - update) / max(1, self.total_updates - self.warmup_updates))
+        return left if self.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ekipl.actions import AnswerKind, Problem, Reward, Row
 from ekipl.reward import check_scoring, grade
+from ekipl.tasks.wording import check_template, worded
 
 PROMPT = (
     "{question} Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags."
@@ -17,13 +18,14 @@ class Counting:
     splits = ("id", "ood")
     kinds: tuple[AnswerKind, ...] = ("number",)
 
-    def __init__(self, scoring: str = "strict") -> None:
-        """``scoring`` is a name in ``ekipl.reward.SCORINGS``; raises UsageError for another."""
+    def __init__(self, scoring: str = "strict", prompt: str = PROMPT) -> None:
+        """``scoring`` is a name in ``ekipl.reward.SCORINGS``, ``prompt`` a template; raises UsageError for others."""
         self.scoring = check_scoring(scoring, self.name, self.kinds)
+        self.template = check_template(prompt)
 
     def prompt(self, row: Row) -> str:
         """The question and the form of the answer."""
-        return PROMPT.format(question=row.question)
+        return worded(self.template, row.question)
 
     def score(self, problem: Problem, text: str) -> Reward:
         """Format and accuracy, each in [0, 1]. Raises GraderError."""

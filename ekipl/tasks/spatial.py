@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ekipl.actions import AnswerKind, Problem, Reward, Row
 from ekipl.reward import check_scoring, grade
+from ekipl.tasks.wording import check_template, worded
 
 RULES = (
     "Find the transformation that turns the first image (initial state) into the second image (final state). "
@@ -17,7 +18,7 @@ RULES = (
     "A position is relative to the initial place of the object."
 )
 PROMPT = (
-    "{rules} {question} Output the thinking process in <think> </think> and final answer in <answer> </answer> tags."
+    f"{RULES} {{question}} Output the thinking process in <think> </think> and final answer in <answer> </answer> tags."
 )
 
 
@@ -28,17 +29,18 @@ class Spatial:
     splits = ("id", "ood_left", "ood_right")
     kinds: tuple[AnswerKind, ...] = ("functions",)
 
-    def __init__(self, scoring: str = "strict") -> None:
-        """``scoring`` is a name in ``ekipl.reward.SCORINGS``; raises UsageError for another."""
+    def __init__(self, scoring: str = "strict", prompt: str = PROMPT) -> None:
+        """``scoring`` is a name in ``ekipl.reward.SCORINGS``, ``prompt`` a template; raises UsageError for others."""
         self.scoring = check_scoring(scoring, self.name, self.kinds)
+        self.template = check_template(prompt)
 
     def prompt(self, row: Row) -> str:
         """The rules, the attributes of the initial objects and the form of the answer."""
-        return PROMPT.format(rules=RULES, question=row.question)
+        return worded(self.template, row.question)
 
     def score(self, problem: Problem, text: str) -> Reward:
         """Format and accuracy, each in [0, 1] (in [-0.5, 1] with penalty). Raises GraderError."""
-        return grade(text, problem.answer, problem.kind, self.scoring)
+        return grade(text, problem.answer, problem.kind, self.scoring, problem.metadata.get("scene"))
 
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
         """Row ``index`` of the built-in split: two views of a drawn scene."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ekipl.actions import AnswerKind, Problem, Reward, Row
 from ekipl.reward import check_scoring, grade
+from ekipl.tasks.wording import check_template, worded
 
 CHOICE_PROMPT = (
     "{question} Please select the correct answer by writing the letter (A, B, C or D) that precedes your choice.\n"
@@ -22,13 +23,25 @@ class Structure:
     splits = ("id", "ood")
     kinds: tuple[AnswerKind, ...] = ("choice", "number", "expression")
 
-    def __init__(self, scoring: str = "strict") -> None:
-        """``scoring`` is a name in ``ekipl.reward.SCORINGS``; raises UsageError for another."""
+    def __init__(
+        self, scoring: str = "strict", prompt: str = NUMBER_PROMPT, choice_prompt: str = CHOICE_PROMPT
+    ) -> None:
+        """A task that asks by templates, one of them for questions with choices.
+
+        Args:
+            scoring: a name in ``ekipl.reward.SCORINGS``.
+            prompt: template of open questions.
+            choice_prompt: template of questions whose answer is of kind ``choice``: the row says so, nothing guesses.
+
+        Raises:
+            UsageError: no such scoring, or a template without ``{question}``.
+        """
         self.scoring = check_scoring(scoring, self.name, self.kinds)
+        self.template, self.choice_template = check_template(prompt), check_template(choice_prompt)
 
     def prompt(self, row: Row) -> str:
         """The question and the form of the answer."""
-        return (CHOICE_PROMPT if row.kind == "choice" else NUMBER_PROMPT).format(question=row.question)
+        return worded(self.choice_template if row.kind == "choice" else self.template, row.question)
 
     def score(self, problem: Problem, text: str) -> Reward:
         """Format and accuracy, each in [0, 1]. Raises GraderError."""

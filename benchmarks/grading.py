@@ -1,0 +1,69 @@
+"""Completions graded a second on one core: python -m benchmarks.grading [FOLDER_OF_COMPLETIONS]
+
+Plain integers and letters first (the fast path); then, where a folder of JSONL files with ``answer`` and ``completion``
+is named, those rows, in random order, each graded once with nothing remembered from another run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+from ekipl import grading
+from ekipl.actions import AnswerKind
+from ekipl.data.problems import answer_kind
+from ekipl.errors import GraderError
+from ekipl.reward import grade
+
+Case = tuple[str, str, AnswerKind]
+SCORINGS = ("strict", "reason_rft", "reason_rft_reward")
+
+
+def plain(number: int, seed: int) -> list[Case]:
+    """Well-formed completions with an integer or a letter, half of them right."""
+    rng = random.Random(seed)
+    cases: list[Case] = []
+    for _ in range(number):
+        kind: AnswerKind = rng.choice(("number", "choice"))
+        options = "ABCD" if kind == "choice" else [str(n) for n in range(12)]
+        gold = rng.choice(options)
+        said = gold if rng.random() < 0.5 else rng.choice(options)
+        cases.append(
+            (f"<think>\n{'one thing after another, ' * 20}\n</think>\n<answer>\n{said}\n</answer>", gold, kind)
+        )
+    return cases
+
+
+def real(folder: Path) -> list[Case]:
+    """Every row of every JSONL file of the folder."""
+    rows = [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    return [(row["completion"], row["answer"], answer_kind(row["answer"].strip(), row["problem"])) for row in rows]
+
+
+def measure(name: str, cases: list[Case]) -> None:
+    """Print rates by wall clock, of this process and the grading process together."""
+    for scoring in SCORINGS:
+        grading.equal.cache_clear()
+        errors, start = 0, time.perf_counter()
+        for text, gold, kind in cases:
+            try:
+                grade(text, gold, kind, scoring)
+            except GraderError:
+                errors += 1
+        rate = len(cases) / (time.perf_counter() - start)
+        print(f"{name:>8} {scoring:>18}: {rate:10,.0f} completions/s, {errors} errors in {len(cases)}")
+
+
+def main() -> None:
+    """Warm up the grading process, then measure."""
+    grading.equal(r"\sqrt{4}", "2", latex=True)
+    measure("plain", plain(20_000, seed=0))
+    for folder in sys.argv[1:]:
+        measure("real", real(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ekipl.actions import Reward
+from ekipl.evaluate import Score, summarize
+from ekipl.published import ROWS, published_tables
+from tests.test_train import ekipl
+
+
+def score(split: str, accuracy: float, partial: float | None = None) -> Score:
+    detail = {} if partial is None else {"exact": accuracy, "partial": partial}
+    return Score("p", split, "number", None, 0, "", "stop", 1, Reward(1.0, accuracy, detail))
+
+
+def test_a_measured_row_stands_below_the_published_ones() -> None:
+    (table,) = published_tables("spatial", {"mine": summarize([score("id", 0.0, 0.5), score("ood_left", 1.0, 1.0)])})
+    assert table.header == ["model", "", "id", "ood_left", "ood_right"]
+    assert ["Qwen2-VL-2B Reason-RFT", "published", "74.61", "64.05", "64.08"] in [list(row) for row in table.rows]
+    measured, partial = table.rows[-2:]
+    assert [cell.split(" ")[0] for cell in measured] == ["mine", "measured", "0.0", "100.0", "-"]
+    assert list(partial) == ["mine", "measured, partial credit", "50.0", "100.0", "-"]
+    assert any("partial credit, not exact" in note for note in table.notes)
+    (counting,) = published_tables("counting", {"mine": summarize([score("id", 1.0)])})
+    assert counting.rows[-1][0] == "mine"
+    assert published_tables("shades", {}) == []
+
+
+def test_published_rows_are_whole() -> None:
+    assert all(len(row) == 7 and all(0 <= value <= 100 for value in row) for row in ROWS.values())
+    # the published averages that are plain means of their splits: VC (first version), SP, ST of 2B CoT-SFT
+    vc_id, vc_ood, sp_id, sp_ood, *st = ROWS["Qwen2-VL-2B CoT-SFT"]
+    means = [(vc_id + vc_ood) / 2, (sp_id + sp_ood) / 2, sum(st) / 3]
+    assert means == pytest.approx([66.00, 34.15, 50.14], abs=0.006)
+
+
+def test_external_models_are_evaluated_like_any_other(tmp_path: Path) -> None:
+    few = ["limit=4", "samples=2", "splits=[id]", "model.path=external", "external.experts.1.accuracy=1"]
+    done = ekipl("eval", *few, f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [(s["model"], s["problems"], s["samples"]) for s in scores["splits"]] == [
+        ("expert_a", 4, 8),
+        ("expert_b", 4, 8),
+    ]
+    assert scores["splits"][1]["accuracy"]["mean"] == 1
+    assert scores["differences"][0]["against"] == "expert_a"  # paired, with an interval
+    refused = ekipl("eval", "model.path=external", "external=none")
+    assert refused.returncode == 2
+    assert "M: 0: no external model to sample" in refused.stderr
