@@ -4,7 +4,7 @@ READY := .venv/.ready
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check demo tiny wheel clean
+.PHONY: help setup test check demo tiny bench wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z]+:.*##/ {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ demo: $(READY)  ## train and compare on the built-in tasks, on a CPU in minutes
 
 tiny: $(READY)  ## build the checkpoint behind model=tiny again
 	$(BIN)/python -m ekipl.tiny.build $(ARGS)
+
+bench: $(READY)  ## a training step beside TRL's (make bench ARGS="--machine '8-core x86'"); installs TRL
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 wheel: $(READY)  ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -16,7 +16,10 @@ from transformers import DynamicCache
 
 from ekipl.models import Prompts
 
-CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB in float32
+# Logits held at once. On a CPU: what its allocator reuses without asking the system for fresh pages (16 MiB in
+# float32). On a GPU: enough that reading the head's weights again for each chunk is not what takes the time.
+CHUNK_ELEMENTS_CPU, CHUNK_ELEMENTS_GPU = 2**22, 2**26
+KEPT_CHUNKS = 4  # keep theirs for the backward pass, which computes those of the others again
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ class ActionScorer(nn.Module):
     def chunks(self, tokens: int) -> int:
         """Pieces in which the logits of this many tokens are computed, so that not all exist at once."""
         vocabulary: int = self.model.config.get_text_config().vocab_size
-        return -(-tokens * vocabulary // CHUNK_ELEMENTS)
+        size = CHUNK_ELEMENTS_CPU if self.model.device.type == "cpu" else CHUNK_ELEMENTS_GPU
+        return -(-tokens * vocabulary // size)
 
     def forward(self, prompts: Prompts, rows: Tensor, tokens: Tensor, mask: Tensor, chunks: int) -> Tensor:
         """Log-probabilities (A, T), 0 on padding.
@@ -143,20 +147,24 @@ class ActionScorer(nn.Module):
 
     def _chosen(self, hidden: Tensor, tokens: Tensor, chunks: int) -> Tensor:
         """Log-probability of each token. (n, H), (n,) -> (n,)."""
-        if chunks <= 1:
-            return self._chunk(hidden, tokens)
-        pieces = zip(torch.tensor_split(hidden, chunks), torch.tensor_split(tokens, chunks), strict=True)
-        return torch.cat([checkpoint(self._chunk, h, t, use_reentrant=False) for h, t in pieces])
+        pieces = list(zip(torch.tensor_split(hidden, chunks), torch.tensor_split(tokens, chunks), strict=True))
+        kept = [self._chunk(*piece) for piece in pieces[:KEPT_CHUNKS]]
+        again = [checkpoint(self._chunk, *piece, use_reentrant=False) for piece in pieces[KEPT_CHUNKS:]]
+        return torch.cat(kept + again)
 
     def _chunk(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        logits = self.model.lm_head(hidden).float()  # (n, V)
-        return log_probabilities(logits, self.temperature, self.suppressed).gather(-1, tokens[:, None])[:, 0]
+        logp = log_probabilities(self.model.lm_head(hidden), self.temperature, self.suppressed)  # (n, V)
+        return logp.gather(-1, tokens[:, None])[:, 0]
 
 
 def log_probabilities(logits: Tensor, temperature: float, suppressed: tuple[int, ...]) -> Tensor:
-    """The policy's distribution: tempered, without the suppressed tokens. (n, V) -> (n, V), float32."""
-    logits = logits.float() / (temperature or 1.0)
+    """The policy's distribution: tempered, without the suppressed tokens; ``logits`` may be overwritten.
+
+    (n, V) -> (n, V), float32. No pass over them is made that can be spared: they are what takes time and memory.
+    """
+    logits = logits.float()
+    if temperature not in (0.0, 1.0):
+        logits = logits / temperature
     if suppressed:
-        index = torch.tensor(suppressed, device=logits.device)
-        logits = logits.index_fill(-1, index, float("-inf"))
+        logits.index_fill_(-1, torch.tensor(suppressed, device=logits.device), float("-inf"))
     return logits.log_softmax(-1)

@@ -1,22 +1,23 @@
-"""Wall-clock seconds by phase."""
+"""Seconds by phase."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Clock:
-    """``with clock("update"): ...`` adds to ``clock.seconds["update"]``."""
+    """``with clock("update"): ...`` adds to ``clock.seconds["update"]``; wall-clock time unless ``now`` is another."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = self.now()
         try:
             yield
         finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + self.now() - start

@@ -81,6 +81,7 @@ class HFSampler:
 
         hidden = prefix.last_hidden  # (A, H)
         alive = torch.ones(len(pairs), dtype=torch.bool, device=device)  # (A,)
+        seen = torch.ones(noise.shape, dtype=torch.long, device=device)  # (A, T): what a row adds to its end is cut off
         tokens, logps, masks = [], [], []
         for step in range(self.decoding.max_tokens):
             logp = log_probabilities(model.lm_head(hidden), self.decoding.temperature, self.vlm.suppressed)  # (A, V)
@@ -91,8 +92,7 @@ class HFSampler:
             alive = alive & ~torch.isin(token, eos)
             if not alive.any() or step + 1 == self.decoding.max_tokens:
                 break
-            mask = torch.stack(masks, dim=1).long()  # (A, step + 1)
-            hidden = continue_from(model, prefix, token[:, None], mask, done=step)[:, -1]  # (A, H)
+            hidden = continue_from(model, prefix, token[:, None], seen[:, : step + 1], done=step)[:, -1]  # (A, H)
         lengths = torch.stack(masks, dim=1).sum(-1).tolist()
         ids, logprobs = torch.stack(tokens, dim=1).tolist(), torch.stack(logps, dim=1).tolist()
         return [
@@ -140,10 +140,10 @@ def choose(logp: Tensor, decoding: Decoding, noise: Tensor) -> Tensor:
 
 def _invert(cumulative: Tensor, noise: Tensor) -> Tensor:
     """First index whose cumulative mass exceeds noise x total; never one of zero mass. (A, V), (A,) -> (A,)."""
-    threshold = noise[:, None] * cumulative[:, -1:]  # (A, 1)
-    index = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
-    last = (cumulative < cumulative[:, -1:]).sum(-1)  # first index that reaches the total
-    return torch.minimum(index, last)
+    total = cumulative[:, -1:]  # (A, 1)
+    below = total.nextafter(torch.zeros_like(total))  # rounded up to the total itself, no index would exceed it
+    threshold = torch.minimum(noise[:, None] * total, below)  # (A, 1)
+    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
 
 
 def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""One training step of ekipl beside one of TRL's GRPOTrainer: ``make bench``."""

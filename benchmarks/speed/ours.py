@@ -1,0 +1,86 @@
+"""ekipl's side: the step of Algorithm 1 with M = 0, by its own sampler and engine."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed.setting import (
+    BETA,
+    EPS,
+    LEARNING_RATE,
+    MAX_GRAD_NORM,
+    Measured,
+    Meter,
+    Setting,
+    Where,
+    never,
+    problems,
+)
+from ekipl.actions import Problem, Reward
+from ekipl.algorithm import Plan, choose
+from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
+from ekipl.external.none import NoPool
+from ekipl.grpo import Objective
+from ekipl.interfaces import Decoding
+from ekipl.models import load_model
+from ekipl.rollout.hf import HFSampler
+from ekipl.tasks.counting import Counting
+from ekipl.timing import Clock
+
+
+class Alternating(Counting):
+    """Every other action is right: no group is without gradient, however random the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accuracy = itertools.cycle((0.0, 1.0))
+
+    def score(self, problem: Problem, text: str) -> Reward:
+        return Reward(1.0, next(self.accuracy))
+
+
+def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measured:
+    """Medians of ``steps`` after one that warms up."""
+    vlm = load_model(str(folder), device=where.device, dtype=where.dtype)
+    vlm = replace(vlm, suppressed=tuple(never(vlm)))
+    engine = DeepSpeedEngine(
+        vlm,
+        Objective(eps=EPS, beta=BETA, max_tokens=setting.tokens),
+        Optimizer(LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM),
+        temperature=1.0,
+        mu=1,
+        micro_batch=setting.problems,
+    )
+    engine.refresh_reference()
+    sampler = HFSampler(vlm, Decoding(max_tokens=setting.tokens))
+    plan = Plan(N=setting.G, G=setting.G, I=1, B=steps, mu=1, problems_per_step=setting.problems)
+    task, pool, batch = Alternating(), NoPool(), problems(setting)
+    meter = Meter(where.device)
+    for number in range(1 + steps):
+        with meter.phase("sampling"):
+            groups = tuple(choose(batch, task, sampler, pool, plan, number, Clock()))
+        assert all(len(action.tokens or ()) == setting.tokens for g in groups for action in g.actions)
+        with meter.phase("reference"):
+            prepared = engine.prepare(groups)
+        with meter.phase("update"):
+            engine.update(prepared)
+            sampler.load_weights(engine)
+        meter.end_step()
+    result = meter.result()
+    return replace(result, flops=forward_flops(engine, groups)) if where.device != "cpu" else result
+
+
+@torch.no_grad()
+def forward_flops(engine: DeepSpeedEngine, groups: Any) -> float:
+    """Of one forward pass over what the update computes: every prompt once, every completion token once."""
+    prepared = engine.prepare(groups)
+    with FlopCounterMode(display=False) as counter:
+        for micro in prepared.micro_batches:
+            engine.scorer(micro.prompts, micro.rows, micro.tokens, micro.mask, micro.chunks)
+    return float(counter.get_total_flops())

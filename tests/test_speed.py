@@ -1,0 +1,97 @@
+"""The benchmark against TRL measures what it says, and the two sides agree on loss and gradient."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu
+from benchmarks.speed import __main__ as command
+from benchmarks.speed.ours import measure
+from benchmarks.speed.setting import Setting, Where, build
+
+TINY = Setting(56, 4, 2048, G=2)
+needs_trl = pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed (pip install 'ekipl[bench]')")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("speed") / "model"
+    build(path, TINY.vocabulary)
+    return path
+
+
+def test_phases_add_up_to_the_step(folder: Path) -> None:
+    measured = measure(folder, TINY, 1, Where())  # asserts itself that every completion has the forced length
+    seconds = dict(measured.seconds)
+    assert seconds.keys() == {*command.PHASES, "total"}
+    assert seconds.pop("total") == pytest.approx(sum(seconds.values()))
+    assert all(value > 0 for value in seconds.values())
+    assert 0 < measured.loaded < measured.peak
+
+
+@needs_trl
+@pytest.mark.slow
+@pytest.mark.parametrize("loss_type", ["grpo", "bnpo", "dr_grpo"])
+def test_loss_and_gradient_agree_with_trl(folder: Path, loss_type: str) -> None:
+    from benchmarks.speed.agreement import compare
+
+    found = compare(folder, Setting(84, 12, TINY.vocabulary, G=4), loss_type)
+    assert found.log_probability < 1e-4
+    assert found.loss < 1e-4
+    assert found.gradient < 1e-4
+
+
+@needs_trl
+@pytest.mark.slow
+def test_trl_sees_the_same_prompt_and_the_same_lengths(folder: Path, tmp_path: Path) -> None:
+    from benchmarks.speed import theirs
+    from benchmarks.speed.setting import Meter, problems
+    from ekipl.models import encode_prompts, load_model
+
+    vlm = load_model(str(folder), device="cpu")
+    trainer = theirs.make_trainer(folder, TINY, 1, str(tmp_path), Where())
+    trainer.meter = meter = Meter("cpu")
+    trainer.add_callback(theirs.EndOfStep(meter))
+    for problem in problems(TINY):
+        content = [{"type": "image", "image": problem.images[0]}, {"type": "text", "text": problem.prompt}]
+        ids, _, _ = trainer._tokenize_prompts([[{"role": "user", "content": content}]])
+        assert ids[0] == encode_prompts(vlm, [problem]).input_ids[0].tolist()
+    trainer.train()
+    assert float(trainer.state.log_history[-1]["completions/min_length"]) == TINY.tokens
+    (step,) = meter.steps
+    assert all(step[phase] > 0 for phase in command.PHASES)
+
+
+def test_tables_say_what_was_reached(tmp_path: Path) -> None:
+    """By hand: 6 s against 1 s reaches the first row, 3 s against 1 s misses the next."""
+
+    def row(setting: Setting, side: str, total: float, peak: float) -> dict[str, object]:
+        seconds = {"sampling": total, "other": 0.0, "total": total}
+        record = {"side": side, "setting": vars(setting), "checkpointing": False, "flops": None}
+        return {**record, "seconds": seconds, "peak": peak, "loaded": 100.0}
+
+    totals = dict(zip([*command.TARGETS, command.DOUBLED], [6.0, 3.0, 2.5, 3.0, 12.0], strict=True))
+    rows = [row(setting, "TRL", total, 1000.0) for setting, total in totals.items()]
+    rows += [row(setting, "ekipl", 1.6 if setting.G == 16 else 1.0, 400.0) for setting in totals]
+    same = {"grpo": {"log_probability": 1e-6, "loss": 2e-4, "gradient": 1e-6}}
+    results = {"machine": "m", "date": "d", "steps": 1, "versions": {"torch": "2"}, "rows": rows, "agreement": same}
+    page = command.markdown(json.loads(json.dumps(results)))
+    lines = [line for line in page.splitlines() if "reached" in line or "missed" in line]
+    assert [("reached" in line) for line in lines] == [True, False, True, True, True, False, False]
+    assert "0.40 of TRL's peak" in page
+    assert "| ekipl | " in page
+    assert "1.60" in page
+
+
+def test_gpu_benchmark_at_tiny_size_on_the_cpu(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same code on the CPU in bfloat16: the check of exactness, the measurement, the table."""
+    gpu.main(["--device", "cpu", "--model", str(folder), "--settings", "56,4,2", "--steps", "1"])
+    printed = capsys.readouterr().out
+    assert "not a GPU" in printed
+    assert "_scaled_dot_product_" in printed
+    ekipl = next(line for line in printed.splitlines() if line.startswith("| 56 px / 4 tokens / G=2"))
+    assert ekipl.count("|") == 10
