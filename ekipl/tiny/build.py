@@ -56,7 +56,7 @@ PHASES = {
         100,
         {"counting": 32, "structure": 20, "spatial": 16},
         (3e-4, 1e-4),
-        mixture=Mixture(wrong={"counting": 0.45, "structure": 0.4}, broken=0.12),
+        mixture=Mixture(wrong={"counting": 0.58, "structure": 0.4}, broken=0.12),
     ),
 }
 NOISE = 0.02  # of ideal codes, whose scale is 0.05: what the tower says is never exact
