@@ -106,7 +106,7 @@ def memory(settings: Settings, task: str) -> Table:
         note = f"{settings.model.path}: its size is not known without a download"
         return Table(title, ["part", "GiB", "formula"], [], [note])
     engine, half = settings.engine, settings.model.dtype == "bfloat16"
-    width, ranks, stage = 2 if half else 4, engine.num_processes, engine.zero_stage
+    width, ranks, stage = 2 if half else 4, engine.processes, engine.zero_stage
     trained = size.parameters - (size.vision if settings.model.freeze_vision else 0)
     own = settings.N if settings.policy_samples is None else settings.policy_samples
     tokens = engine.micro_batch * (prompt_tokens(settings, task) + settings.G * settings.rollout.max_tokens)

@@ -8,23 +8,33 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-def launch(config: Path, processes: int) -> int:
+
+def launch(config: Path, processes: int, nodes: int = 1) -> int:
     """Run ``ekipl.worker`` on ``config`` in this many processes of this machine; returns the exit status, as shells do.
 
-    Training runs outside the calling process, so the jobs of a sweep share nothing.
+    Training runs outside the calling process, so the jobs of a sweep share nothing. A first signal is handed on, and
+    training ends at its next good moment; a second one ends all at once.
     """
-    worker = ["ekipl.worker"] if processes == 1 else ["ekipl.ranks", str(processes)]
-    with subprocess.Popen([sys.executable, "-m", *worker, str(config)]) as process:
+    worker = ["ekipl.worker"] if processes * nodes == 1 else ["ekipl.ranks", str(processes), str(nodes)]
+    told: list[int] = []
+    # in a session of its own, so that Ctrl-C comes to this process alone
+    with subprocess.Popen([sys.executable, "-m", *worker, str(config)], start_new_session=True) as process:
 
-        def forward(number: int, frame: FrameType | None) -> None:
-            process.send_signal(number)
+        def hand_on(number: int, frame: FrameType | None) -> None:
+            told.append(number)
+            if len(told) == 1:
+                process.send_signal(number)
+            else:
+                process.kill()  # what it has started ends with it
 
-        before = signal.signal(signal.SIGTERM, forward)
+        before = {number: signal.signal(number, hand_on) for number in HANDED_ON}
         try:
             status = process.wait()
-        except KeyboardInterrupt:  # the terminal has interrupted the workers as well
-            status = process.wait()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if len(told) > 1:
+        return 128 + told[0]
     return status if status >= 0 else 128 - status

@@ -6,15 +6,16 @@ matter here (image processor, tokenizer, chat template) are used as they are.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ekipl.actions import Problem
@@ -33,6 +34,7 @@ class VLM:
     Attributes:
         eos: every token id that ends a turn; ``end_of_turn`` is the one the chat format writes.
         suppressed: ids the policy must never emit: a sampled image placeholder would have no image features.
+        encoded: the prompts of the problems at hand by their ``id()``: sampling and learning pre-process an image once.
     """
 
     model: Any  # a transformers model with ``model`` (backbone) and ``lm_head``
@@ -43,11 +45,27 @@ class VLM:
     eos: frozenset[int]
     suppressed: tuple[int, ...]
     image_token: int
+    encoded: dict[int, Encoded] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
         device: torch.device = next(self.model.parameters()).device
         return device
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One prompt, on the CPU.
+
+    Attributes:
+        ids: token ids, as many placeholders among them as the images have features.
+        pixels: (patches, patch dimension) of its images, or None without images.
+        grid: (images, 3) patches as (time, height, width), or None.
+    """
+
+    ids: tuple[int, ...]
+    pixels: Tensor | None
+    grid: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -157,6 +175,20 @@ def load_model(
     )
 
 
+def outline(path: str, trust_remote_code: bool = False) -> Any:
+    """The model at ``path`` without weights, in no time and memory: what its modules and parameters are called."""
+    config = AutoConfig.from_pretrained(resolve_path(path), trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def freeze(model: Any, *, tower: bool, projector: bool) -> None:
+    """Keep the vision tower as it is, the projector from it to the language model, both or neither."""
+    for name, parameter in model.model.visual.named_parameters():
+        if projector if name.startswith("merger.") else tower:
+            parameter.requires_grad_(False)
+
+
 def _fault(model: Any, tokenizer: Any, report: Mapping[str, Any]) -> str | None:
     """Why a model that transformers has loaded cannot be used: it would fill absent weights with random numbers."""
     absent = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
@@ -191,31 +223,38 @@ def encode_prompts(vlm: VLM, problems: Sequence[Problem]) -> Prompts:
     Raises:
         UsageError: an image is too long and thin for the model.
     """
-    rows = []
-    images: list[Image.Image] = []
-    for problem in problems:
-        images.extend(problem.images)
-    try:
-        pixels, grid = _images(vlm, images)
-    except ValueError as error:  # an aspect ratio that the model has no patches for
-        ids = ", ".join(problem.id for problem in problems)
-        raise UsageError(f"data: an image of {ids}: {error}; leave out its row") from error
-    next_image = 0
-    for problem in problems:
-        count = len(problem.images)
-        sizes = [] if grid is None else _features(vlm, grid[next_image : next_image + count])
-        next_image += count
-        rows.append(_prompt_ids(vlm, problem, sizes))
-    length = max(map(len, rows))
+    prompts = [encode_prompt(vlm, problem) for problem in problems]
+    length = max(len(prompt.ids) for prompt in prompts)
     pad = vlm.tokenizer.pad_token_id
-    input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows])  # (P, L)
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])  # (P, L)
+    input_ids = torch.tensor([[*[pad] * (length - len(p.ids)), *p.ids] for p in prompts])  # (P, L)
+    mask = torch.tensor([[0] * (length - len(p.ids)) + [1] * len(p.ids) for p in prompts])  # (P, L)
     types = (input_ids == vlm.image_token).long() * mask  # (P, L)
-    return Prompts(input_ids, mask, types, pixels, grid).to(vlm.device)
+    pixels = [p.pixels for p in prompts if p.pixels is not None]
+    grids = [p.grid for p in prompts if p.grid is not None]
+    joined = (torch.cat(pixels), torch.cat(grids)) if pixels else (None, None)
+    return Prompts(input_ids, mask, types, *joined).to(vlm.device)
+
+
+def encode_prompt(vlm: VLM, problem: Problem) -> Encoded:
+    """The problem's prompt, made once in the life of ``problem``.
+
+    Raises:
+        UsageError: an image is too long and thin for the model.
+    """
+    key = id(problem)
+    if key not in vlm.encoded:
+        try:
+            pixels, grid = _images(vlm, problem.images)
+        except ValueError as error:  # an aspect ratio that the model has no patches for
+            raise UsageError(f"data: an image of {problem.id}: {error}; leave out its row") from error
+        ids = _prompt_ids(vlm, problem, [] if grid is None else _features(vlm, grid))
+        vlm.encoded[key] = Encoded(tuple(ids), pixels, grid)
+        weakref.finalize(problem, vlm.encoded.pop, key, None).atexit = False
+    return vlm.encoded[key]
 
 
 def _images(vlm: VLM, images: Sequence[Image.Image]) -> tuple[Tensor | None, Tensor | None]:
-    """Pixel patches and grids of all images."""
+    """Pixel patches and grids of a problem's images."""
     if not images:
         return None, None
     features = vlm.image_processor(images=list(images), return_tensors="pt")

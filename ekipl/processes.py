@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from ekipl.errors import UsageError
+
 T = TypeVar("T")
 
 
@@ -48,6 +50,16 @@ class Processes:
     def most(self, number: int) -> int:
         """The largest over the processes."""
         return max(self.gather(number))
+
+    def agree(self, fault: str | None) -> None:
+        """Go on where no process has met a fault.
+
+        Raises:
+            UsageError: on all of them, with the first fault that one has met.
+        """
+        for said in self.gather(fault):
+            if said:
+                raise UsageError(said)
 
     def wait(self) -> None:
         """Until all have come here."""

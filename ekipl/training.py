@@ -18,7 +18,7 @@ from ekipl.advantages import Baseline
 from ekipl.algorithm import Plan, Step, train
 from ekipl.errors import UsageError
 from ekipl.interfaces import Data, Logger, Task
-from ekipl.lifetime import sole_user
+from ekipl.lifetime import Stop, Stopped, sole_user
 from ekipl.log import Loggers
 from ekipl.records import Sampling, records_of_group, write_actions, write_text
 from ekipl.selection import Selection
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from ekipl.config import Settings
+    from ekipl.config.settings import ModelSettings
     from ekipl.engine.deepspeed import DeepSpeedEngine
     from ekipl.models import VLM
     from ekipl.processes import Processes
@@ -67,18 +68,24 @@ def _train(cfg: DictConfig, directory: Path) -> None:
             f"hold copies; set it to {len(problems)} or less"
         )
     held_out = _held_out(settings, task, data)
+    _check_targets(settings.model)
     pool = build.build_pool(settings, directory)
     build.refuse_strangers(pool, problems)
-    done = checkpoint.checkpoints(directory / "checkpoints")
-    first_step = checkpoint.step_of(done[0]) if done else 0
 
     from ekipl.processes import join
 
     processes = join()
+    if processes.size != settings.engine.processes:
+        raise UsageError(
+            f"engine.num_processes: {settings.engine.num_processes} on each of {settings.engine.num_nodes} machines: "
+            f"the launcher has started {processes.size} in all; set what it starts"
+        )
+    done = checkpoint.newest(directory / "checkpoints", processes)
+    first_step = checkpoint.step_of(done) if done else 0
     engine, policy, judge = _policy(settings, processes)
     logger = build.build_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
     if done:
-        engine.load_state(done[0])
+        engine.load_state(done)
         policy.load_weights(engine)
     sampling = {
         POLICY: build.policy_sampling(settings.model.path, policy.decoding),
@@ -88,14 +95,16 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     def measure() -> dict[str, float]:
         return _evaluate(judge, task, held_out, settings, processes)
 
+    stop = Stop()
     with progress(settings.I * settings.B - first_step, "train") as advance:
-        record = Record(directory, settings, processes, engine, logger, sampling, measure, advance)
+        record = Record(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
         if first_step == 0:
             record.baseline()
         plan = plan_of(settings, processes.rank, processes.size)
         pool = build.prefetching(pool, problems, plan, first_step, settings)
         try:
-            train(problems, task, policy, pool, engine, plan, record.after_step, first_step)
+            with stop if settings.checkpoint.every else nullcontext():
+                train(problems, task, policy, pool, engine, plan, record.after_step, first_step)
         finally:
             pool.close()
             logger.close()
@@ -124,11 +133,11 @@ def _report(directory: Path) -> None:
 def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, HFSampler, HFSampler]:
     """The engine, and the samplers of rollouts and of evaluation."""
     from ekipl.commands import build
+    from ekipl.models import freeze
     from ekipl.rollout.hf import HFSampler
 
     vlm = build.load_policy(settings)
-    if settings.model.freeze_vision:
-        vlm.model.model.visual.requires_grad_(False)
+    freeze(vlm.model, tower=settings.model.freeze_vision, projector=settings.model.freeze_projector)
     own_copy = settings.engine.zero_stage == 3  # sampling needs whole weights; ranks decode different lengths
     sampled = replace(vlm, model=copy.deepcopy(vlm.model)) if own_copy else vlm
     engine = _engine(settings, vlm, processes)
@@ -137,6 +146,17 @@ def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, 
         return HFSampler(sampled, build.decoding_of(section), settings.rollout.batch_size, own_copy)
 
     return engine, sampler(settings.rollout), sampler(settings.evaluation)
+
+
+def _check_targets(model: ModelSettings) -> None:
+    """Raises UsageError when LoRA is to change layers that the model does not have."""
+    if model.lora.rank:
+        from ekipl.engine.lora import target_layers
+        from ekipl.models import freeze, outline
+
+        empty = outline(model.path, model.trust_remote_code)
+        freeze(empty, tower=model.freeze_vision, projector=model.freeze_projector)
+        target_layers(empty, model.lora.targets)
 
 
 def _evaluate(
@@ -173,10 +193,12 @@ def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Plan:
 
 
 def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngine:
-    from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
+    from ekipl.engine.batch import Cut
+    from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
+    from ekipl.engine.lora import Lora
     from ekipl.grpo import Objective
 
-    engine, objective = settings.engine, settings.objective
+    engine, objective, lora = settings.engine, settings.objective, settings.model.lora
     return DeepSpeedEngine(
         vlm,
         Objective(
@@ -198,8 +220,11 @@ def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngi
         ),
         temperature=settings.rollout.temperature,
         mu=settings.mu,
-        zero_stage=engine.zero_stage,
-        micro_batch=engine.micro_batch,
+        cut=Cut(engine.micro_batch, engine.micro_batch_tokens, engine.accumulation),
+        memory=Memory(
+            engine.zero_stage, engine.offload_optimizer, engine.offload_parameters, engine.gradient_checkpointing
+        ),
+        lora=Lora(lora.rank, lora.alpha, lora.targets, settings.seed) if lora.rank else None,
         processes=processes,
     )
 
@@ -227,6 +252,7 @@ class Record:
     sampling: Mapping[str, Sampling]  # how each source samples, for the action files
     measure: Callable[[], dict[str, float]]
     advance: Callable[[int], None]
+    stop: Stop
     dead: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     said: set[str] = field(default_factory=set)
 
@@ -253,10 +279,13 @@ class Record:
         self.logger.log(step.number, metrics)
         if self.processes.first:
             self._warn(step.number, groups, metrics)
-        if self._due(self.settings.checkpoint.every, step.number, last):
+        wish = self.processes.most(self.stop.wish)
+        if wish or self._due(self.settings.checkpoint.every, step.number, last):
             folder, keep = self.directory / "checkpoints", self.settings.checkpoint.keep
             checkpoint.save(folder, step.number, self.engine.save_state, keep, self.processes)
         self.advance(1)
+        if wish and not last:
+            raise Stopped(wish)
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 from ekipl.disk import room_in
 from ekipl.errors import UsageError
-from ekipl.lifetime import end_with_parent
+from ekipl.lifetime import Stopped, end_with_parent
 
-INTERRUPTED = 130  # as shells have it
+SIGNAL = 128  # what shells add to the number of the signal that ended a process
 PATIENCE_S = 10.0
 
 
@@ -31,8 +32,10 @@ def main() -> int:
             time.sleep(PATIENCE_S)  # mostly all fail alike: the first says so, and the launcher ends the others
         print(error, file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        return SIGNAL + stopped.number
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return SIGNAL + signal.SIGINT
     return 0
 
 

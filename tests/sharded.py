@@ -1,48 +1,85 @@
-"""Run by test_distributed.py in each process: updates on recorded groups; process 0 writes losses and final weights."""
+"""Updates on recorded groups under many settings; test_distributed.py compares however many processes make them.
+
+``python -m tests.sharded FOLDER ZERO_STAGE``, in each process: process 0 writes losses and final weights.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
-from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
+from ekipl.actions import Group
+from ekipl.engine.batch import Cut
+from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
+from ekipl.engine.lora import Lora
 from ekipl.grpo import Objective
 from ekipl.models import load_model
-from ekipl.processes import join
-from tests.test_engine import GROUPS
+from ekipl.processes import Processes, join
+from tests.test_engine import group
+
+ONE_IMAGE = group(0, (4, 2, 5), (1.0, -0.5, 0.5))  # sums that are not 0: the loss is not either
+TWO_IMAGES = group(1, (3, 3), (0.7, -0.2))
+NO_IMAGE = group(2, (1, 6, 2, 2), (0.3, 0.9, -0.4, 0.0))
+DEAD = replace(group(1, (2, 7), (0.0, 0.0)))
+# What two or three processes share: with a text beside images, one image beside two, groups of unequal size, a dead
+# group on one process, and processes with nothing to do.
+BATCHES: list[list[Group]] = [
+    [ONE_IMAGE, NO_IMAGE, TWO_IMAGES, ONE_IMAGE],
+    [ONE_IMAGE, TWO_IMAGES],
+    [NO_IMAGE, ONE_IMAGE, DEAD],
+    [NO_IMAGE],
+    [ONE_IMAGE, DEAD, TWO_IMAGES, DEAD],
+]
+SETTINGS: dict[str, dict[str, Any]] = {
+    "as it is": {"beta": 0.1, "mu": 1, "cut": Cut(8)},
+    "mu 2, micro-batch 1": {"beta": 0.1, "mu": 2, "cut": Cut(1)},
+    "no KL, accumulation 4": {"beta": 0.0, "mu": 2, "cut": Cut(8, accumulation=4)},
+    "few tokens, recomputed": {"beta": 0.1, "mu": 1, "cut": Cut(8, tokens=110), "recompute": True},
+    "adapters": {"beta": 0.1, "mu": 1, "cut": Cut(8), "lora": Lora(4, 8, ("q_proj", "down_proj", "qkv"))},
+}
+UPDATES = 5
 
 
-def main() -> None:
-    out, stage, beta, mu, micro_batch = sys.argv[1:6]
-    processes = join()
-    vlm = load_model("tiny", device="cpu")
+def updates(
+    processes: Processes, stage: int, beta: float, mu: int, cut: Cut, lora: Lora | None = None, recompute: bool = False
+) -> tuple[list[float], dict[str, Tensor]]:
+    """The losses of at least five updates, and the whole weights after them."""
     engine = DeepSpeedEngine(
-        vlm,
-        Objective(beta=float(beta), max_tokens=8),
+        load_model("tiny", device="cpu"),
+        Objective(beta=beta, max_tokens=8),
         Optimizer(1e-4),
         temperature=1.0,
-        mu=int(mu),
-        zero_stage=int(stage),
-        micro_batch=int(micro_batch),
+        mu=mu,
+        cut=cut,
+        memory=Memory(stage, recompute=recompute),
+        lora=lora,
         processes=processes,
     )
     engine.refresh_reference()
     losses = []
-    for step in range(5):
-        # three groups: with two or more processes one has more to do, and process 1 has a text without an image
-        mine = list(processes.mine(GROUPS)) if step != 3 else GROUPS[processes.rank : 1]  # step 3: one process works
-        batch = engine.prepare(mine)
-        losses += [engine.update(batch)["loss/total"] for _ in range(int(mu))]
+    for step, groups in enumerate(BATCHES):
+        batch = engine.prepare(processes.mine(groups))
+        losses += [engine.update(batch)["loss/total"] for _ in range(mu)]
         if step == 2:
             engine.refresh_reference()
-    weights = {name: tensor.clone() for name, tensor in engine.named_weights()}
-    engine.save(f"{out}/model")
-    if processes.first:
-        save_file(weights, f"{out}/weights.safetensors")
-        Path(out, "losses.json").write_text(json.dumps(losses))
+    return losses, {name: tensor.clone() for name, tensor in engine.named_weights()}
 
 
-main()
+def main() -> None:
+    folder, stage = Path(sys.argv[1]), int(sys.argv[2])
+    processes = join()
+    for name, settings in SETTINGS.items():
+        losses, weights = updates(processes, stage, **settings)
+        if processes.first:
+            save_file(weights, folder / f"{name}.safetensors")
+            (folder / f"{name}.json").write_text(json.dumps(losses))
+
+
+if __name__ == "__main__":
+    main()

@@ -148,6 +148,22 @@ def test_an_experiment_beats_the_model_and_yields_to_the_command_line(command: C
     assert (cfg.N, cfg.rollout.max_tokens, cfg.rollout.temperature) == (3, 33, 0.6)
 
 
+def test_the_slurm_example_starts_as_many_processes_as_there_are_gpus(tmp_path: Path) -> None:
+    """Without its launcher, a plugin that need not be installed."""
+    example = OmegaConf.load(DOCUMENT.parent / "examples" / "slurm" / "experiment" / "two_nodes.yaml")
+    assert isinstance(example, DictConfig)
+    launcher = example.pop("hydra").launcher
+    example.defaults = [entry for entry in example.defaults if "override /hydra/launcher" not in entry]
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\n" + OmegaConf.to_yaml(example)
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    result = check(composed("train", f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"), "train")
+    assert result.engine.num_nodes == launcher.nodes
+    assert result.engine.num_processes == launcher.gpus_per_node
+    assert launcher.tasks_per_node == 1
+    assert result.problems_per_step % result.engine.processes == 0
+
+
 def test_a_users_own_task_may_have_keys_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "task").mkdir()
     (tmp_path / "task" / "chess.yaml").write_text("_target_: my_package.Chess\nboard: 8\n")
@@ -358,6 +374,24 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
             "engine.num_processes=13",
             "engine.num_processes: 13: more processes than problems_per_step=12; "
             "set problems_per_step=13 or more, or fewer processes",
+        ),
+        (
+            "engine.num_processes=5 engine.accumulation=4",
+            "engine.accumulation: 4: a process has only 3 of problems_per_step=12; set it to 3 or less, "
+            "or more problems",
+        ),
+        (
+            "engine.offload_optimizer=true",
+            "engine.offload_optimizer: true: ZeRO-0 cannot; choose engine=zero2 or engine=zero3",
+        ),
+        (
+            "engine=zero2 engine.offload_parameters=true",
+            "engine.offload_parameters: true: ZeRO-2 cannot; choose engine=zero3",
+        ),
+        (
+            "model.lora.rank=8 I=2",
+            "model.lora.rank: 8: with adapters the reference is the model without them, which I=2 iterations would "
+            "have to refresh; set I=1, or beta=0",
         ),
     ],
 )

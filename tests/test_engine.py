@@ -11,13 +11,16 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from ekipl.actions import POLICY, Action, Group, Reward
-from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
+from ekipl.engine.batch import Cut
+from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
+from ekipl.engine.lora import Lora
+from ekipl.engine.state import Stored
 from ekipl.grpo import Objective, loss
 from ekipl.models import VLM, encode_prompts, load_model
 from ekipl.prefix import ActionScorer
 from tests.test_prefix import PROBLEMS
 
-RATE = 1e-3
+RATE = 1e-4
 
 
 def group(number: int, lengths: Sequence[int], advantages: Sequence[float]) -> Group:
@@ -40,16 +43,18 @@ def group(number: int, lengths: Sequence[int], advantages: Sequence[float]) -> G
 GROUPS = [group(0, (4, 2, 5), (1.0, -0.5, -0.5)), group(1, (3, 3), (0.7, -0.7)), group(2, (1, 6), (0.0, 0.0))]
 
 
-def make(**changes: object) -> DeepSpeedEngine:
-    options = {"beta": 0.1, "mu": 1, "micro_batch": 8, **changes}
-    objective = Objective(beta=options["beta"], max_tokens=8)  # type: ignore[arg-type]
+def make(
+    beta: float = 0.1, mu: int = 1, cut: Cut | None = None, lora: Lora | None = None, **memory: object
+) -> DeepSpeedEngine:
     return DeepSpeedEngine(
         load_model("tiny", device="cpu"),
-        objective,
+        Objective(beta=beta, max_tokens=8),
         Optimizer(RATE, max_grad_norm=1.0),
         temperature=1.0,
-        mu=options["mu"],  # type: ignore[arg-type]
-        micro_batch=options["micro_batch"],  # type: ignore[arg-type]
+        mu=mu,
+        cut=cut or Cut(8),
+        memory=Memory(**memory),  # type: ignore[arg-type]
+        lora=lora,
     )
 
 
@@ -91,14 +96,25 @@ def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
     return losses, weights(vlm)
 
 
-@pytest.mark.parametrize("micro_batch", [1, 2, 8])
-def test_updates_equal_plain_torch_however_they_are_cut(micro_batch: int) -> None:
-    engine = make(micro_batch=micro_batch)
+@pytest.mark.parametrize(
+    ("cut", "memory"),
+    [
+        (Cut(1), {}),
+        (Cut(2), {"recompute": True}),
+        (Cut(8), {"zero_stage": 3, "recompute": True}),
+        (Cut(8, tokens=100), {"zero_stage": 2, "offload_optimizer": True}),
+        (Cut(8, tokens=1), {}),
+        (Cut(8, accumulation=3), {"zero_stage": 3, "offload_optimizer": True, "offload_parameters": True}),
+    ],
+)
+def test_updates_equal_plain_torch_however_they_are_made(cut: Cut, memory: dict[str, object]) -> None:
+    engine = make(cut=cut, **memory)
     engine.refresh_reference()
     metrics = run(engine, 4)
     losses, final = in_plain_torch(4)
     assert [m["loss/total"] for m in metrics] == pytest.approx(losses, rel=1e-4, abs=1e-6)
-    assert (weights(engine.vlm) - final).norm() < 1e-4 * final.norm()
+    ours = torch.cat([tensor.flatten() for _, tensor in engine.named_weights()])
+    assert (ours - final).norm() < 1e-4 * final.norm()
 
 
 def test_reference_follows_the_policy_when_refreshed() -> None:
@@ -146,19 +162,43 @@ def test_saved_model_opens_in_plain_transformers(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.1])
-def test_going_on_from_a_saved_state_is_exact(tmp_path: Path, beta: float) -> None:
-    whole = make(beta=beta)
+@pytest.mark.parametrize(("beta", "stage"), [(0.0, 0), (0.1, 0), (0.1, 2), (0.1, 3)])
+def test_going_on_from_a_saved_state_is_exact(tmp_path: Path, beta: float, stage: int) -> None:
+    whole = make(beta=beta, zero_stage=stage)
     whole.refresh_reference()
     expected = run(whole, 4)
-    first = make(beta=beta)
+    first = make(beta=beta, zero_stage=stage)
     first.refresh_reference()
     run(first, 2)
     first.save_state(tmp_path)
-    second = make(beta=beta)
+    second = make(beta=beta, zero_stage=stage)
     second.load_state(tmp_path)
     assert run(second, 2) == expected[2:]
-    assert torch.equal(weights(second.vlm), weights(whole.vlm))
+    for (name, ours), (_, theirs) in zip(second.named_weights(), whole.named_weights(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_state_before_any_update_is_that_of_the_beginning(tmp_path: Path) -> None:
+    first, second = make(beta=0.0), make(beta=0.0, zero_stage=2)
+    first.save_state(tmp_path)
+    second.load_state(tmp_path)
+    expected = [row["loss/total"] for row in run(make(beta=0.0), 2)]
+    assert [row["loss/total"] for row in run(second, 2)] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_bfloat16_learns_in_float32(tmp_path: Path, stage: int) -> None:
+    vlm = load_model("tiny", device="cpu", dtype="bfloat16")
+    objective, tiny_rate = Objective(beta=0.0, max_tokens=8), Optimizer(1e-6)  # less than bfloat16 can tell apart
+    engine = DeepSpeedEngine(vlm, objective, tiny_rate, temperature=1.0, mu=1, memory=Memory(stage))
+    before = {name: tensor.clone() for name, tensor in engine.named_weights()}
+    run(engine, 2)
+    engine.save_state(tmp_path)
+    stored = Stored(tmp_path, "learning")
+    name = "model.language_model.layers.0.self_attn.q_proj.weight"
+    learned = stored[f"{name}/weight"]
+    assert learned.dtype == torch.float32
+    assert 0 < (learned - before[name].float()).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
-"""A training ends with the command that started it, has its directory to itself, and is refused in one line."""
+"""A training ends with its command or when asked to, has its directory to itself, and is refused in one line."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from ekipl.checkpoint import checkpoints, step_of
 from ekipl.errors import UsageError
 from ekipl.lifetime import sole_user
 
 Start = Callable[..., "subprocess.Popen[str]"]
-LONG = ["train", "experiment=smoke", "B=1000", "evaluation.every=0", "checkpoint.every=1"]
+LONG = ["train", "experiment=smoke", "B=1000", "evaluation.every=0", "checkpoint.every=1000"]
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_no_process_outlives_the_command(
 ) -> None:
     directory = tmp_path / "run"
     command = start(directory, f"engine.num_processes={processes}")
-    until(lambda: list(directory.glob("checkpoints/step-*")) or command.poll() is not None, 200)
+    until(lambda: steps_of(directory) or command.poll() is not None, 200)
     assert len(at_work(directory)) == (2 if processes == 1 else 4)  # the command, torch's launcher, the workers
     (os.killpg if number == signal.SIGINT else os.kill)(command.pid, number)  # a terminal interrupts the whole group
     _, told = command.communicate(timeout=60)
@@ -85,6 +88,35 @@ def test_no_process_outlives_the_command(
     assert (f"ekipl train: ended by a signal ({said})" in told) == bool(said)
     assert "Traceback" not in told
     until(lambda: not at_work(directory), 20)
+    saved = [step_of(path) for path in checkpoints(directory / "checkpoints")]
+    assert saved == ([] if number == signal.SIGKILL else steps_of(directory)[-1:])  # the last step is saved
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is promised")
+def test_a_second_wish_ends_at_once(start: Start, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    command = start(directory, "mu=1000000")  # a step that never ends
+    until(lambda: any(keeps_sigterm(pid) for pid in at_work(directory) if pid != command.pid), 200)
+    os.kill(command.pid, signal.SIGINT)
+    time.sleep(2)
+    assert command.poll() is None  # a step is not left half done
+    os.kill(command.pid, signal.SIGINT)
+    _, told = command.communicate(timeout=20)
+    assert command.returncode == 130
+    assert "Traceback" not in told
+    until(lambda: not at_work(directory), 20)
+
+
+def keeps_sigterm(pid: int) -> bool:
+    """Whether the process has a handler of its own."""
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(caught and int(caught[1], 16) & 1 << (signal.SIGTERM - 1))
+
+
+def steps_of(directory: Path) -> list[int]:
+    path = directory / "metrics.jsonl"
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from ekipl.actions import Problem
+from ekipl.engine.recompute import recompute_layers
 from ekipl.models import VLM, encode_prompts, load_model
 from ekipl.prefix import ActionScorer
 
@@ -146,3 +148,52 @@ def test_special_tokens_in_a_question_stay_text(vlm: VLM) -> None:
     for token in ("<|image_pad|>", "<|im_end|>", "<|im_start|>"):
         special = vlm.tokenizer.convert_tokens_to_ids(token)
         assert ids.count(special) == honest.count(special)
+
+
+def test_layers_computed_again_hold_less_and_give_the_same_gradients() -> None:
+    def held_and_gradients(vlm: VLM) -> tuple[int, list[torch.Tensor]]:
+        held = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal held
+            held += tensor.numel()
+            return tensor
+
+        tokens, mask = torch.arange(30, 60).reshape(3, 10), torch.ones(3, 10)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            logp = ActionScorer(vlm.model, 1.0, ())(
+                encode_prompts(vlm, PROBLEMS), torch.tensor([0, 1, 1]), tokens, mask, 1
+            )
+        logp.sum().backward()
+        return held, [p.grad for p in vlm.model.parameters() if p.grad is not None]
+
+    plain, again = load_model("tiny", device="cpu"), load_model("tiny", device="cpu")
+    recompute_layers(again.model)
+    (much, expected), (little, got) = held_and_gradients(plain), held_and_gradients(again)
+    assert little < much / 2
+    for ours, theirs in zip(got, expected, strict=True):
+        assert (ours - theirs).norm() <= 1e-6 * theirs.norm()
+
+
+def test_the_logits_of_all_tokens_never_exist_at_once(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(vlm.tokenizer.get_vocab())
+    monkeypatch.setattr("ekipl.prefix.CHUNK_ELEMENTS", 7 * size)
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            output = function(*args, **(kwargs or {}))
+            for tensor in output if isinstance(output, (tuple, list)) else [output]:
+                if isinstance(tensor, torch.Tensor) and tensor.shape[-1:] == (size,):
+                    largest = max(largest, tensor.numel() // size)
+            return output
+
+    scorer = ActionScorer(vlm.model, 1.0, vlm.suppressed)
+    tokens, mask = torch.arange(30, 60).reshape(3, 10), torch.ones(3, 10)
+    with Watch():
+        chunks = scorer.chunks(30)
+        scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([0, 1, 2]), tokens, mask, chunks).sum().backward()
+    weights = vlm.model.lm_head.weight
+    assert chunks == 5  # ceil(30 / 7)
+    assert largest <= max(7, weights.shape[1])  # gradients of the head are (H, V) in places

@@ -149,7 +149,7 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
     from ekipl.external.pool import LiteLLMPool
 
     experts = {f"simulated/{expert.name}": expert.model_dump(exclude={"name"}) for expert in external.experts}
-    processes = settings.engine.num_processes if settings.command == "train" else 1
+    processes = settings.engine.processes if settings.command == "train" else 1
     asked = [
         ExternalModel(
             **{

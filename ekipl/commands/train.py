@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-MAY_CHANGE = (  # these do not change what a run learns
+# These do not change what a run learns, but for rounding.
+MAY_CHANGE = (
     *("budget_usd:", "on_exhausted:", "prefetch:", "image_tokens:", "choices:", "concurrency:"),
-    *("requests_per_minute:", "tokens_per_minute:"),
+    *("requests_per_minute:", "tokens_per_minute:", "keep:"),
+    *("num_nodes:", "num_processes:", "zero_stage:", "micro_batch:", "micro_batch_tokens:", "accumulation:"),
+    *("gradient_checkpointing:", "offload_optimizer:", "offload_parameters:"),
 )
 KILLED = 128  # what shells add to the number of the signal that ended a process
 
@@ -25,6 +29,7 @@ def run(cfg: DictConfig) -> None:
 
     from ekipl.config import check, first_stage
     from ekipl.launch import launch
+    from ekipl.ranks import meeting_point
     from ekipl.records import write_text
     from ekipl.training import STAGE1
 
@@ -35,6 +40,7 @@ def run(cfg: DictConfig) -> None:
 
         dry_run.of_training([stage for stage in (before, cfg) if stage is not None])
         return
+    meeting_point(settings.engine.num_nodes, os.environ)  # refuses what no machine can find
     directory = Path(HydraConfig.get().runtime.output_dir)
     stages = [(directory, cfg)] if before is None else [(directory / STAGE1, before), (directory, cfg)]
     resolved = {folder / "config.yaml": OmegaConf.to_yaml(stage, resolve=True) for folder, stage in stages}
@@ -43,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     for config, text in resolved.items():
         write_text(config, text)
     for folder, stage in stages:
-        status = launch(folder / "config.yaml", stage.engine.num_processes)
+        status = launch(folder / "config.yaml", stage.engine.num_processes, stage.engine.num_nodes)
         if KILLED < status < KILLED + signal.NSIG:
             ended = f"ekipl train: ended by a signal ({signal.strsignal(status - KILLED)})"
             print(f"{ended}; the same command with hydra.run.dir={directory} goes on", file=sys.stderr)

@@ -222,12 +222,45 @@ def _temperature(v: Values) -> Iterator[str]:
         yield "rollout.temperature: 0: training divides by it, and greedy actions are all alike; set it above 0"
 
 
+def _ranks(v: Values) -> int:
+    processes: int = v["engine.num_nodes"] * v["engine.num_processes"]
+    return processes
+
+
 def _processes(v: Values) -> Iterator[str]:
-    problems, ranks = v["problems_per_step"], v["engine.num_processes"]
+    problems, ranks = v["problems_per_step"], _ranks(v)
     if problems < ranks:
         yield (
             f"engine.num_processes: {ranks}: more processes than problems_per_step={problems}; "
             f"set problems_per_step={ranks} or more, or fewer processes"
+        )
+
+
+def _accumulation(v: Values) -> Iterator[str]:
+    wanted, share = (
+        v["engine.accumulation"],
+        -(-v["problems_per_step"] // (v["engine.num_nodes"] * v["engine.num_processes"])),
+    )
+    if wanted > share:
+        yield (
+            f"engine.accumulation: {wanted}: a process has only {share} of problems_per_step={v['problems_per_step']}; "
+            f"set it to {share} or less, or more problems"
+        )
+
+
+def _offload(v: Values) -> Iterator[str]:
+    stage = v["engine.zero_stage"]
+    if v["engine.offload_optimizer"] and stage == 0:
+        yield "engine.offload_optimizer: true: ZeRO-0 cannot; choose engine=zero2 or engine=zero3"
+    if v["engine.offload_parameters"] and stage != 3:
+        yield f"engine.offload_parameters: true: ZeRO-{stage} cannot; choose engine=zero3"
+
+
+def _lora(v: Values) -> Iterator[str]:
+    if v["model.lora.rank"] and v["I"] > 1 and v["beta"] > 0:
+        yield (
+            f"model.lora.rank: {v['model.lora.rank']}: with adapters the reference is the model without them, which "
+            f"I={v['I']} iterations would have to refresh; set I=1, or beta=0"
         )
 
 
@@ -249,8 +282,9 @@ def _passk_samples(v: Values) -> Iterator[str]:
 
 COMMON: tuple[Rule, ...] = (_scoring, _task, _data, _pixels)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
+ENGINE: tuple[Rule, ...] = (_accumulation, _offload, _lora)
 RULES: dict[str, tuple[Rule, ...]] = {
-    "train": (*COMMON, _policy, *EXTERNAL, _somebody, _train_rows, _selection, _temperature, _processes),
+    "train": (*COMMON, _policy, *EXTERNAL, _somebody, _train_rows, _selection, _temperature, _processes, *ENGINE),
     "rollout": (*COMMON, _policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
     "eval": (*COMMON, _evaluated, _one_origin),

@@ -40,6 +40,14 @@ class DataSettings(Section):
     test_limit: Count | None
 
 
+class LoraSettings(Section):
+    """Adapters in place of whole weights; ``rank`` 0: none."""
+
+    rank: Whole
+    alpha: Annotated[float, Field(gt=0)]
+    targets: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
 class ModelSettings(Section):
     """The policy."""
 
@@ -50,6 +58,8 @@ class ModelSettings(Section):
     min_pixels: Count
     max_pixels: Count
     freeze_vision: bool
+    freeze_projector: bool
+    lora: LoraSettings
     trust_remote_code: bool
 
 
@@ -136,6 +146,7 @@ class EngineSettings(Section):
 
     kind: Literal["deepspeed"]
     zero_stage: Literal[0, 2, 3]
+    num_nodes: Count
     num_processes: Count
     learning_rate: Annotated[float, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -143,6 +154,16 @@ class EngineSettings(Section):
     warmup_steps: Whole
     max_grad_norm: Annotated[float, Field(gt=0)]
     micro_batch: Count
+    micro_batch_tokens: Count | None
+    accumulation: Count
+    gradient_checkpointing: bool
+    offload_optimizer: bool
+    offload_parameters: bool
+
+    @property
+    def processes(self) -> int:
+        """On all machines."""
+        return self.num_nodes * self.num_processes
 
 
 class SelectionSettings(Section):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -52,22 +52,68 @@ class MicroBatch:
     ref: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How a process's share of a batch is cut into micro-batches, whose gradients are summed up to one update.
+
+    Attributes:
+        problems: in a micro-batch, at most.
+        tokens: in a micro-batch, at most, padding included; the actions of one problem may be spread over several. A
+            prompt with one action is never cut. None: no limit.
+        accumulation: micro-batches of an update, at least, as far as there are problems.
+    """
+
+    problems: int = 4
+    tokens: int | None = None
+    accumulation: int = 1
+
+    def pieces(self, groups: Sequence[Group], prompt_length: Callable[[Problem], int]) -> list[list[Group]]:
+        """The groups in their order, in micro-batches; the actions of a group may be parted."""
+        most = min(self.problems, -(-len(groups) // self.accumulation))
+        pieces: list[list[Group]] = []
+        for group in groups:
+            for part in self._parts(group, prompt_length):
+                joined = [*pieces[-1], part] if pieces else [part]
+                distinct = len({id(g.problem) for g in joined})
+                if pieces and distinct <= most and self._fits(joined, prompt_length):
+                    pieces[-1] = joined
+                else:
+                    pieces.append([part])
+        return pieces
+
+    def _parts(self, group: Group, prompt_length: Callable[[Problem], int]) -> Iterator[Group]:
+        """The group, its actions parted where together they exceed the limit."""
+        size = len(group.kept)
+        if self.tokens is not None:
+            longest = max(2, *(len(ids(action)) for action in group.actions))
+            size = min(size, max(1, (self.tokens - prompt_length(group.problem)) // longest))
+        for start in range(0, len(group.kept), size):
+            part = slice(start, start + size)
+            yield replace(group, kept=group.kept[part], advantages=group.advantages[part])
+
+    def _fits(self, groups: Sequence[Group], prompt_length: Callable[[Problem], int]) -> bool:
+        if self.tokens is None:
+            return True
+        actions = [action for group in groups for action in group.actions]
+        prompts = len(groups) * max(prompt_length(group.problem) for group in groups)
+        return prompts + len(actions) * max(2, *(len(ids(action)) for action in actions)) <= self.tokens
+
+
 def micro_batches(
-    vlm: VLM, objective: Objective, groups: Sequence[Group], actions: float, tokens: float, size: int, count: int
+    vlm: VLM, objective: Objective, pieces: Sequence[Sequence[Group]], actions: float, tokens: float, count: int
 ) -> list[MicroBatch]:
-    """``count`` micro-batches of at most ``size`` problems; the last ones stand idle where the groups do not suffice.
+    """``count`` micro-batches; the last ones stand idle where there are fewer pieces.
 
     Args:
         vlm: encodes.
         objective: weighs the tokens.
-        groups: of this process, each with kept actions.
+        pieces: of this process's groups, each with kept actions.
         actions: in the whole batch, over all processes.
         tokens: of those actions.
-        size: problems in a micro-batch.
         count: micro-batches of the process that has most.
     """
-    cut = [list(groups[start : start + size]) for start in range(0, len(groups), size)]
-    return [_tensors(vlm, objective, part, actions, tokens) for part in cut + [[]] * (count - len(cut))]
+    idle: list[list[Group]] = [[]] * (count - len(pieces))
+    return [_tensors(vlm, objective, part, actions, tokens) for part in [*pieces, *idle]]
 
 
 def _tensors(vlm: VLM, objective: Objective, groups: Sequence[Group], actions: float, tokens: float) -> MicroBatch:

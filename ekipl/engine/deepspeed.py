@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ekipl.actions import POLICY, Group
-from ekipl.engine.batch import MicroBatch, ids, micro_batches
+from ekipl.actions import POLICY, Group, Problem
+from ekipl.engine.batch import Cut, MicroBatch, ids, micro_batches
+from ekipl.engine.lora import Lora, add_adapters, without_adapters
+from ekipl.engine.recompute import recompute_layers
+from ekipl.engine.sharded import copy_weights, set_weight, whole_tensors
+from ekipl.engine.state import Learning, Stored, write
 from ekipl.grpo import Loss, Objective, loss
-from ekipl.models import VLM
+from ekipl.models import VLM, encode_prompt
 from ekipl.prefix import ActionScorer
 from ekipl.processes import Processes, join
 
-REFERENCE = "reference.safetensors"
+LEARNING, REFERENCE = "learning", "reference"  # files of a state
+UPDATES = "updates.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,23 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What trades time for memory; none of it changes what is computed.
+
+    Attributes:
+        zero_stage: 0 replicates; 2 shards optimizer and gradients over the processes; 3 the parameters as well.
+        offload_optimizer: AdamW's state lives, and its step is made, on the CPU; from stage 2 on.
+        offload_parameters: parameters wait on the CPU for their turn; stage 3.
+        recompute: layers keep their inputs alone for the backward pass (gradient checkpointing).
+    """
+
+    zero_stage: int = 0
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
+    recompute: bool = False
+
+
+@dataclass(frozen=True)
 class Batch:
     """What ``update`` needs, ``mu`` times over; token counts are over all processes."""
 
@@ -72,11 +93,12 @@ class DeepSpeedEngine:
         *,
         temperature: float,
         mu: int,
-        zero_stage: int = 0,
-        micro_batch: int = 4,
+        cut: Cut | None = None,
+        memory: Memory | None = None,
+        lora: Lora | None = None,
         processes: Processes | None = None,
     ) -> None:
-        """``micro_batch`` is the number of problems in one forward and backward pass."""
+        """The policy is ``vlm``; with ``lora`` it gets adapters, in place."""
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
         import deepspeed
 
@@ -86,26 +108,32 @@ class DeepSpeedEngine:
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
         self.vlm = vlm
         self.objective = objective
+        self.optimizer = optimizer
+        self.updates = 0
         self.mu = mu
-        self.zero_stage = zero_stage
-        self.micro_batch = micro_batch
+        self.cut = cut or Cut()
+        self.memory = memory = memory or Memory()
+        self.lora = lora
+        if lora is not None:
+            add_adapters(vlm.model, lora)
         self.scorer = scorer = ActionScorer(vlm.model, temperature, vlm.suppressed)
-        config = _config(zero_stage, optimizer, vlm.model.dtype)
-        self.reference: Any = None
-        if objective.beta > 0:
+        config = _config(memory, optimizer, vlm.model.dtype)
+        self.reference: Any = None  # with adapters, the policy without them is the reference
+        if objective.beta > 0 and lora is None:
             self.reference = copy.deepcopy(scorer).eval().requires_grad_(False)
-            if zero_stage == 3:  # sharded like the policy
+            if memory.zero_stage == 3:  # sharded like the policy
                 self.reference = deepspeed.initialize(model=self.reference, config=_without_optimizer(config))[0]
+        if memory.recompute:
+            recompute_layers(vlm.model)
         parameters = [p for p in vlm.model.parameters() if p.requires_grad]
-        adamw = torch.optim.AdamW(parameters, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(adamw, optimizer.factor)
-        self.engine: Any = deepspeed.initialize(model=scorer, optimizer=adamw, lr_scheduler=schedule, config=config)[0]
+        self.adamw = torch.optim.AdamW(parameters, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
+        self.engine: Any = deepspeed.initialize(model=scorer, optimizer=self.adamw, config=config)[0]
         self.engine.eval()
 
     def refresh_reference(self) -> None:
-        """pi_ref <- pi_theta; with beta = 0 no reference exists."""
+        """pi_ref <- pi_theta; with beta = 0 no reference exists, and with adapters it stays the model without them."""
         if self.reference is not None:
-            _copy(self.engine.module, _module(self.reference))
+            copy_weights(self.engine.module, _module(self.reference))
 
     @torch.no_grad()
     def prepare(self, groups: Sequence[Group]) -> Batch:
@@ -120,21 +148,23 @@ class DeepSpeedEngine:
         actions, kept_tokens, trained_tokens, own_tokens = self.processes.total(
             [len(kept), *(sum(len(ids(action)) for action in part) for part in (kept, trained, own))]
         )
-        count = self.processes.most(-(-len(live) // self.micro_batch))
-        prepared = micro_batches(self.vlm, self.objective, live, actions, kept_tokens, self.micro_batch, count)
+        pieces = self.cut.pieces(live, self._prompt_length)
+        count = self.processes.most(len(pieces))
+        prepared = micro_batches(self.vlm, self.objective, pieces, actions, kept_tokens, count)
         wanted = self.processes.gather([self.scorer.chunks(int(micro.mask.sum())) for micro in prepared])
         for place, micro in enumerate(prepared):
             micro = replace(micro, chunks=max(chunks[place] for chunks in wanted))
             old = self._score(self.engine, micro) if self.mu > 1 else None
-            ref = self._score(self.reference, micro) if self.reference is not None else None
-            prepared[place] = replace(micro, old=old, ref=ref)
+            prepared[place] = replace(micro, old=old, ref=self._score_by_reference(micro))
         return Batch(tuple(prepared), own_tokens, trained_tokens - own_tokens)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimiser step. Without any gradient in the batch nothing moves, and ``loss/skipped`` is 1."""
-        rate = float(self.engine.get_lr()[0])
+        rate = self.optimizer.learning_rate * self.optimizer.factor(self.updates)
         if not batch.micro_batches:
             return {"loss/skipped": 1.0, "loss/learning_rate": rate}
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
         self.engine.train()
         sums = [0.0] * len(Loss._fields)
         for number, micro in enumerate(batch.micro_batches, start=1):
@@ -150,6 +180,7 @@ class DeepSpeedEngine:
             self.engine.step()
             sums = [total + float(value.detach()) for total, value in zip(sums, result, strict=True)]
         self.engine.eval()
+        self.updates += 1
         totals = Loss(*self.processes.total(sums))  # type: ignore[arg-type]
         return self._metrics(totals, batch) | {
             "loss/grad_norm": float(self.engine.get_global_grad_norm() or norm),
@@ -165,19 +196,19 @@ class DeepSpeedEngine:
             "loss/clip_fraction": totals.clipped / tokens,
             "loss/entropy": totals.surprise / max(batch.own_tokens, 1.0),
         }
-        if self.reference is not None:
+        if self.objective.beta > 0:
             metrics["loss/kl"] = totals.kl / tokens
         if batch.external_tokens:
             metrics["loss/external_probability"] = totals.external_probability / batch.external_tokens
         return metrics
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """The policy's whole tensors, one after another, on every process; a view that must be used before the next."""
-        return _whole_tensors(self.vlm.model)
+        """The policy's whole tensors, adapters added, one after another on every process; use each before the next."""
+        return whole_tensors(self.vlm.model)
 
     def save(self, directory: str) -> None:
         """Write a folder that plain transformers (and ``vllm serve``) opens; it appears whole or not at all."""
-        weights = self._held(self.vlm.model)
+        weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if self.processes.first}
         if self.processes.first:
             target = Path(directory)
             partial = target.with_name(target.name + ".partial")
@@ -188,26 +219,36 @@ class DeepSpeedEngine:
         self.processes.wait()
 
     def save_state(self, directory: Path) -> None:
-        """Everything an uninterrupted run would still have: weights, optimizer, schedule, reference."""
-        self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False)
+        """Everything an uninterrupted run would still have: what learns, the optimizer, its schedule, the reference."""
+        learning = Learning(self.engine, self.adamw, self.vlm.model)
+        write(directory, LEARNING, learning.tensors(self.updates), self.processes)
         if self.reference is not None:
-            tensors = self._held(_module(self.reference))
-            if self.processes.first:
-                save_file(tensors, directory / REFERENCE)
-        self.processes.wait()
+            module = _module(self.reference)
+            write(directory, REFERENCE, ((n, t.to("cpu", copy=True)) for n, t in whole_tensors(module)), self.processes)
+        if self.processes.first:
+            (directory / UPDATES).write_text(json.dumps(self.updates))
 
     def load_state(self, directory: Path) -> None:
-        """Go on from ``save_state``'s folder."""
-        self.engine.load_checkpoint(str(directory), tag="engine")
+        """Go on from ``save_state``'s folder, whatever the ZeRO stage and number of processes that wrote it."""
+        self.updates = json.loads((directory / UPDATES).read_text())
+        learning = Learning(self.engine, self.adamw, self.vlm.model)
+        learning.restore(Stored(directory, LEARNING), self.updates)
         if self.reference is not None:
-            tensors = load_file(directory / REFERENCE)
+            stored = Stored(directory, REFERENCE)
             for name, parameter in _module(self.reference).named_parameters():
-                with _whole(parameter, change=True), torch.no_grad():
-                    parameter.copy_(tensors[name])
+                set_weight(parameter, stored[name])
 
-    def _held(self, module: nn.Module) -> dict[str, Tensor]:
-        """Copies of the module's whole tensors on the first process, nothing on the others; all must call it."""
-        return {name: tensor.cpu().clone() for name, tensor in _whole_tensors(module) if self.processes.first}
+    def _prompt_length(self, problem: Problem) -> int:
+        return len(encode_prompt(self.vlm, problem).ids)
+
+    def _score_by_reference(self, micro: MicroBatch) -> Tensor | None:
+        """(A, T) log pi_ref; None when beta is 0."""
+        if self.objective.beta == 0:
+            return None
+        if self.reference is not None:
+            return self._score(self.reference, micro)
+        with without_adapters(self.vlm.model):
+            return self._score(self.engine, micro)
 
     def _score(self, scorer: Any, micro: MicroBatch) -> Tensor:
         logp: Tensor = scorer(micro.prompts, micro.rows, micro.tokens, micro.mask, micro.chunks)  # (A, T)
@@ -215,7 +256,7 @@ class DeepSpeedEngine:
 
     def _gradient_norm(self) -> float:
         """Of the gradients accumulated so far; DeepSpeed itself only knows it from ZeRO stage 1 on."""
-        if self.zero_stage > 0:
+        if self.memory.zero_stage > 0:
             return 0.0
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
@@ -227,41 +268,23 @@ def _module(scorer: Any) -> nn.Module:
     return module
 
 
-def _whole(parameter: Tensor, change: bool = False) -> AbstractContextManager[Any]:
-    """Inside, the parameter is whole on every process; what is changed is taken from process 0."""
-    import deepspeed
-
-    if not hasattr(parameter, "ds_id"):
-        return nullcontext()
-    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
-        [parameter], modifier_rank=0 if change else None
-    )
-    return gathered
-
-
-def _whole_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter by its name, one after another: each is whole until the next is asked for."""
-    for name, parameter in module.named_parameters():
-        with _whole(parameter):
-            yield name, parameter.detach()
-
-
-def _copy(source: nn.Module, target: nn.Module) -> None:
-    """Weights of ``source`` into ``target``, a parameter at a time."""
-    for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):
-        with _whole(ours), _whole(theirs, change=True), torch.no_grad():
-            theirs.copy_(ours)
-
-
-def _config(zero_stage: int, optimizer: Optimizer, dtype: torch.dtype) -> dict[str, Any]:
+def _config(memory: Memory, optimizer: Optimizer, dtype: torch.dtype) -> dict[str, Any]:
     """DeepSpeed's settings. Batch sizes are nominal: the loss is already weighted over the whole batch."""
     half = dtype == torch.bfloat16
+    zero: dict[str, Any] = {"stage": memory.zero_stage}
+    if half and memory.zero_stage == 0:
+        # stage 0 keeps no float32 copy of bfloat16 weights, and small updates would be rounded away; stage 1 does
+        zero["stage"] = 1
+    host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if memory.offload_optimizer:
+        zero["offload_optimizer"] = host
+    if memory.offload_parameters:
+        zero["offload_param"] = host
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": optimizer.max_grad_norm,
-        # stage 0 keeps no float32 copy of bfloat16 weights, and small updates would be rounded away; stage 1 does
-        "zero_optimization": {"stage": 1 if half and zero_stage == 0 else zero_stage},
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": half},

@@ -1,0 +1,106 @@
+"""LoRA (arXiv 2106.09685) by peft: low-rank adapters learn beside frozen weights, and are added to them when saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ekipl.errors import UsageError
+
+ADAPTER = "default"  # peft's name for the only one
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The adapters: ``weight + alpha / rank * B A``, with B = 0 at first.
+
+    Attributes:
+        rank: of B A.
+        alpha: scale.
+        targets: last parts of the names of the linear layers that get one.
+        seed: of A.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+    seed: int = 0
+
+
+def target_layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
+    """Full names of the linear layers that ``targets`` mean, those of frozen parts and the output head left out.
+
+    Raises:
+        UsageError: a target means none.
+    """
+    layers = {
+        name: name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name != "lm_head" and module.weight.requires_grad
+    }
+    known = sorted(set(layers.values()))
+    if unknown := [target for target in targets if target not in known]:
+        raise UsageError(
+            f"model.lora.targets: {', '.join(unknown)}: no linear layer to be trained has this name; "
+            f"those of this model are {', '.join(known) or 'all frozen'}"
+        )
+    return [name for name, last in layers.items() if last in targets]
+
+
+def add_adapters(model: nn.Module, lora: Lora) -> None:
+    """Freeze the model and put adapters into it, in place; what is frozen already gets none.
+
+    Raises:
+        UsageError: a target means no layer.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = target_layers(model, lora.targets)
+    with torch.random.fork_rng():
+        torch.manual_seed(lora.seed)
+        inject_adapter_in_model(
+            LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=names), model, ADAPTER
+        )
+    model.eval()
+
+
+@contextmanager
+def without_adapters(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is as it was before it had adapters."""
+    layers = adapters_of(model).values()
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+def adapters_of(model: nn.Module) -> dict[str, Any]:
+    """The layers with adapters, by name."""
+    return {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
+
+
+def plain_name(name: str, layers: Mapping[str, Any]) -> tuple[str | None, Any]:
+    """A parameter's name in the model without adapters (None: it is an adapter's), and its layer if that is adapted.
+
+    ``q_proj.base_layer.weight`` is ``q_proj.weight``, and has ``q_proj``'s adapter added to it; a bias has not.
+    """
+    owner, _, rest = name.partition(".base_layer.")
+    if rest:
+        return f"{owner}.{rest}", layers[owner] if rest == "weight" else None
+    return (None, None) if ".lora_" in name else (name, None)
+
+
+@torch.no_grad()
+def merged(layer: Any) -> Tensor:
+    """The layer's weight with its adapter added, as a new tensor."""
+    weight: Tensor = layer.base_layer.weight
+    adapter: Tensor = layer.get_delta_weight(ADAPTER)
+    return weight + adapter.to(weight.dtype)

@@ -1,0 +1,73 @@
+"""Gradient checkpointing under the shared prefix: a layer's inside is computed again in the backward pass.
+
+That of transformers takes the cache away from the layers, and the prefix is that cache. Here a layer's keys and values
+go in and come out as tensors, so that the second computation finds the cache as the first one found it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
+
+
+def recompute_layers(model: Any) -> None:
+    """Let every layer of the language model and of the vision tower keep its input alone for the backward pass."""
+    for layer in model.model.language_model.layers:
+        layer.forward = _with_cache(layer.forward, layer.self_attn.layer_idx)
+    for block in model.model.visual.blocks:
+        block.forward = _plain(block.forward)
+
+
+def _plain(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def recomputed(*args: Any, **kwargs: Any) -> Tensor:
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        output: Tensor = checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        return output
+
+    return recomputed
+
+
+class _Layer:
+    """What one layer's attention asks of a cache, for one pass."""
+
+    def __init__(self, keys: Tensor | None, values: Tensor | None) -> None:
+        self.keys, self.values = keys, values
+
+    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        self.keys = keys if self.keys is None else torch.cat([self.keys, keys], dim=-2)
+        self.values = values if self.values is None else torch.cat([self.values, values], dim=-2)
+        return self.keys, self.values
+
+    def both(self) -> tuple[Tensor, Tensor]:
+        assert self.keys is not None
+        assert self.values is not None
+        return self.keys, self.values
+
+
+def _with_cache(forward: Callable[..., Tensor], number: int) -> Callable[..., Tensor]:
+    def recomputed(hidden: Tensor, *args: Any, past_key_values: DynamicCache | None = None, **kwargs: Any) -> Tensor:
+        if past_key_values is None or not torch.is_grad_enabled():
+            return forward(hidden, *args, past_key_values=past_key_values, **kwargs)
+        seen = past_key_values.layers[number] if number < len(past_key_values.layers) else None
+
+        def inside(hidden: Tensor, keys: Tensor | None, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+            layer = _Layer(keys, values)
+            output = forward(hidden, *args, past_key_values=layer, **kwargs)
+            return output, *layer.both()
+
+        before = (None, None) if seen is None else (seen.keys, seen.values)
+        after: tuple[Tensor, Tensor, Tensor] = checkpoint(inside, hidden, *before, use_reentrant=False)
+        output, keys, values = after
+        if seen is None:
+            past_key_values.update(keys, values, number)
+        else:
+            seen.keys, seen.values = keys, values
+        return output
+
+    return recomputed

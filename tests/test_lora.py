@@ -1,0 +1,89 @@
+"""LoRA: only adapters learn, the reference is the model without them, and what is saved is a plain model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from ekipl.engine.lora import Lora, target_layers
+from ekipl.errors import UsageError
+from ekipl.models import encode_prompts, freeze, load_model, outline
+from ekipl.prefix import ActionScorer
+from tests.test_engine import PROBLEMS, make, run
+
+LORA = Lora(rank=4, alpha=8, targets=("q_proj", "down_proj"))
+
+
+@pytest.mark.parametrize("memory", [{}, {"zero_stage": 3, "recompute": True}])
+def test_what_is_saved_is_what_was_trained(memory: dict[str, object], tmp_path: Path) -> None:
+    engine = make(lora=LORA, **memory)
+    engine.refresh_reference()
+    assert engine.reference is None
+    metrics = run(engine, 3)
+    assert metrics[0]["loss/kl"] == pytest.approx(0, abs=1e-7)  # adapters begin at nothing
+    assert metrics[2]["loss/kl"] > 1e-6
+    engine.save(str(tmp_path / "model"))
+
+    before = dict(load_model("tiny", device="cpu").model.named_parameters())
+    opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    changed = {n.split(".")[-2] for n, p in opened.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == {"q_proj", "down_proj"}
+    arguments = (
+        encode_prompts(engine.vlm, PROBLEMS), torch.tensor([0, 1, 2]), torch.tensor([[30, 31, 32]] * 3),
+        torch.ones(3, 3), 1,
+    )  # fmt: skip
+    with torch.no_grad():
+        ours = engine.engine(*arguments)
+        theirs = ActionScorer(opened.eval(), 1.0, engine.vlm.suppressed)(*arguments)
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+def test_the_same_adapters_whatever_holds_them_and_however_often() -> None:
+    losses = [
+        [row["loss/total"] for row in run(make(lora=LORA, **memory), 3)]
+        for memory in ({}, {}, {"zero_stage": 2}, {"zero_stage": 3}, {"recompute": True})
+    ]
+    assert losses[0] == losses[1]
+    for other in losses[2:]:
+        assert other == pytest.approx(losses[0], rel=1e-5, abs=1e-6)
+
+
+def test_going_on_with_adapters_is_exact(tmp_path: Path) -> None:
+    expected = run(make(lora=LORA), 4)
+    first = make(lora=LORA)
+    run(first, 2)
+    first.save_state(tmp_path)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 1_000_000  # the frozen weights are not in it
+    second = make(lora=LORA, zero_stage=3)  # and with another way of holding it
+    second.load_state(tmp_path)
+    for got, wanted in zip(run(second, 2), expected[2:], strict=True):
+        assert got["loss/total"] == pytest.approx(wanted["loss/total"], rel=1e-5, abs=1e-6)
+    third = make(lora=LORA)
+    third.load_state(tmp_path)
+    assert run(third, 2) == expected[2:]
+
+
+def test_targets_that_mean_nothing_are_refused_before_weights_load() -> None:
+    empty = outline("tiny")
+    assert all(parameter.is_meta for parameter in empty.parameters())
+    with pytest.raises(UsageError, match=r"model.lora.targets: q_prj, lm_head: no linear layer .* q_proj"):
+        target_layers(empty, ("q_prj", "q_proj", "lm_head"))
+    assert all("visual" not in name for name in target_layers(empty, ("q_proj",)))
+    assert any("visual" in name for name in target_layers(empty, ("fc1",)))
+    freeze(empty, tower=True, projector=False)
+    with pytest.raises(UsageError, match="fc1: no linear layer to be trained"):
+        target_layers(empty, ("fc1",))
+
+
+@pytest.mark.parametrize(("tower", "projector"), [(True, False), (False, True), (True, True)])
+def test_frozen_parts_stay(tower: bool, projector: bool) -> None:
+    vlm = load_model("tiny", device="cpu")
+    freeze(vlm.model, tower=tower, projector=projector)
+    frozen = {name for name, parameter in vlm.model.named_parameters() if not parameter.requires_grad}
+    merger = {name for name in frozen if "visual.merger." in name}
+    assert bool(merger) == projector
+    assert bool({name for name in frozen if "visual.blocks." in name}) == tower
+    assert all("visual" in name for name in frozen)
