@@ -24,6 +24,7 @@ from benchmarks.speed.setting import (
 )
 from ekipl.actions import Problem, Reward
 from ekipl.algorithm import Plan, choose
+from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
 from ekipl.external.none import NoPool
 from ekipl.grpo import Objective
@@ -55,7 +56,7 @@ def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measure
         Optimizer(LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM),
         temperature=1.0,
         mu=1,
-        micro_batch=setting.problems,
+        cut=Cut(setting.problems),
     )
     engine.refresh_reference()
     sampler = HFSampler(vlm, Decoding(max_tokens=setting.tokens))

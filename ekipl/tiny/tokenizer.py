@@ -28,7 +28,7 @@ SPECIAL = (
 PHRASES = (
     "You are a helpful assistant.",
     *(prompt.removeprefix("{question}") for prompt in (COUNTING, CHOICE_PROMPT, NUMBER_PROMPT)),
-    SPATIAL.removeprefix("{rules} {question}"),
+    SPATIAL.removeprefix(f"{RULES} {{question}}"),
     RULES,
     "The attributes of the initial objects are: ",
     QUESTION,
