@@ -9,8 +9,8 @@ from ekipl.tasks.counting import Counting
 class BrokenTask(Counting):
     """Grades the actions of two problems and breaks at the third."""
 
-    def __init__(self, scoring: str) -> None:
-        super().__init__(scoring)
+    def __init__(self, scoring: str, prompt: str) -> None:
+        super().__init__(scoring, prompt)
         self.seen: set[str] = set()
 
     def score(self, problem: Problem, text: str) -> Reward:
