@@ -17,21 +17,12 @@ from dataclasses import asdict, dataclass, replace
 
 from ekipl.actions import Row
 from ekipl.data.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, cell, record, render
+from ekipl.simulation import DIRECTIONS
 
 FAMILIES = ("change_color", "change_size", "change_shape", "change_position", "two_changes", "change_material")
 WEIGHTS = (0.18, 0.16, 0.16, 0.23, 0.12, 0.15)
 HELD_OUT_FAMILIES = ("change_material",)  # no training of model=tiny has seen this function in an answer
 VALUES = {"size": SIZES, "color": COLORS, "material": MATERIALS, "shape": SHAPES}
-STEPS = {
-    "front": (0, -1),
-    "behind": (0, 1),
-    "left": (-1, 0),
-    "right": (1, 0),
-    "front_left": (-1, -1),
-    "front_right": (1, -1),
-    "behind_left": (-1, 1),
-    "behind_right": (1, 1),
-}
 CELLS = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1))
 CAMERAS: dict[str, Camera] = {"train": "center", "id": "center", "ood_left": "left", "ood_right": "right"}
 QUESTION = "What is the transformation that changes the initial state to the final state?"
@@ -55,7 +46,7 @@ class Change:
         """The state after this change."""
         thing = state[self.id]
         if self.what == "position":
-            dx, dy = STEPS[self.value]
+            dx, dy = DIRECTIONS[self.value]
             moved = replace(thing, x=thing.x + dx, y=thing.y + dy)
         else:
             moved = Thing(**(asdict(thing) | {self.what: self.value}))
@@ -130,7 +121,7 @@ def options(state: State, index: int, what: str) -> list[Change]:
         taken = {t.color for t in state} if what == "color" else {getattr(thing, what)}
         return [Change(index, what, value) for value in VALUES[what] if value not in taken]
     free = set(CELLS) - {(t.x, t.y) for t in state}
-    return [Change(index, what, way) for way, (dx, dy) in STEPS.items() if (thing.x + dx, thing.y + dy) in free]
+    return [Change(index, what, way) for way, (dx, dy) in DIRECTIONS.items() if (thing.x + dx, thing.y + dy) in free]
 
 
 def _cot(initial: State, final: State) -> str:
@@ -152,4 +143,4 @@ def _cot(initial: State, final: State) -> str:
     return ", ".join(lines)
 
 
-_WAYS = {step: name for name, step in STEPS.items()}
+_WAYS = {step: name for name, step in DIRECTIONS.items()}

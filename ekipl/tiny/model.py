@@ -16,9 +16,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 PATCH, MERGE = 8, 2
 WIDTH, LAYERS, HEADS, KEY_HEADS = 128, 4, 4, 2
 BACKGROUND = 0.8  # of the drawn pictures; moved to zero, so that brightness does not drown colour in the first layer
-ROPE_BASE = (
-    10_000.0  # with fast rotations alone (8) a word cannot find its like 40 tokens back: questions went unheeded
-)
+# With fast rotations alone (a base of 8) a word cannot find its like 40 tokens back: questions went unheeded.
+ROPE_BASE = 10_000.0
 VISION_WIDTH, VISION_LAYERS, VISION_HEADS = 96, 3, 3
 
 
