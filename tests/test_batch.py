@@ -56,10 +56,10 @@ def test_nothing_is_lost_and_no_limit_is_passed(lengths: list[list[int]], cut: C
     pieces = cut.pieces(groups, lambda problem: 10)
     together = [action for piece in pieces for part in piece for action in part.actions]
     assert together == [action for g in groups for action in g.actions]
-    assert len(pieces) >= min(cut.accumulation, len({g.problem.id for g in groups}))
+    share = -(-len({g.problem.id for g in groups}) // cut.accumulation)
     for piece in pieces:
         actions = [action for part in piece for action in part.actions]
-        assert len({part.problem.id for part in piece}) <= cut.problems
+        assert len({part.problem.id for part in piece}) <= min(cut.problems, share)
         cost = 10 * len(piece) + len(actions) * max(2, *(len(ids(a)) for a in actions))
         assert cut.tokens is None or cost <= cut.tokens or len(actions) == 1
 

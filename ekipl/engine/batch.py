@@ -60,7 +60,7 @@ class Cut:
         problems: in a micro-batch, at most.
         tokens: in a micro-batch, at most, padding included; the actions of one problem may be spread over several. A
             prompt with one action is never cut. None: no limit.
-        accumulation: micro-batches of an update, at least, as far as there are problems.
+        accumulation: a micro-batch holds at most this part of the problems, rounded up (7 problems in 4 parts: 2, 2, 2, 1).
     """
 
     problems: int = 4
@@ -69,7 +69,8 @@ class Cut:
 
     def pieces(self, groups: Sequence[Group], prompt_length: Callable[[Problem], int]) -> list[list[Group]]:
         """The groups in their order, in micro-batches; the actions of a group may be parted."""
-        most = min(self.problems, -(-len(groups) // self.accumulation))
+        problems = len({id(group.problem) for group in groups})  # a small data set may give one of them twice
+        most = min(self.problems, -(-problems // self.accumulation))
         pieces: list[list[Group]] = []
         for group in groups:
             for part in self._parts(group, prompt_length):
