@@ -7,6 +7,7 @@ that asks is killed with ``kill -9`` three times and started again. Writes ``doc
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from ekipl.actions import Problem
 from ekipl.external import asker
@@ -33,8 +35,27 @@ from ekipl.tables import Table
 from tests.openai_server import Faults, OpenAIServer
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-MODELS, SAMPLES, TIMEOUT_S = ("one", "two"), 8, 3.0
+MODELS, SAMPLES, CHUNK, TIMEOUT_S = ("one", "two"), 8, 25, 3.0
 DECODING = Decoding(max_tokens=64)
+
+
+@dataclass(frozen=True)
+class Life:
+    """What one process has left behind, killed or not: calls, as the server and the ledger count them."""
+
+    unkept: int  # answers that the server wrote to their end and that are not in the cache
+    left: int  # requests whose client had hung up before the reply
+    unsettled: int  # calls of the ledger that never ended: under way when the process was killed
+    timeouts: int  # calls of the ledger whose deadline passed
+
+    @property
+    def paid_twice(self) -> int:
+        """Answers that were neither kept nor taken away by the kill or by a deadline.
+
+        Every request has its call in the ledger. A client that hung up was killed or had passed its deadline; what
+        remains of such calls may be answers that came too late. No other answer may be missing in the cache.
+        """
+        return max(0, self.unkept + self.left - self.unsettled - self.timeouts)
 
 
 @dataclass(frozen=True)
@@ -43,14 +64,23 @@ class Outcome:
 
     wanted: int
     cached: int  # answers, faulty ones too
+    sources: int  # requests that these came from
     failed: Counter[str]  # the others, by the reason that the ledger gives last
     unexplained: int  # neither in the cache nor in the ledger
     requests: int
     replies: Counter[str]  # that the server sent, by kind
     answered: int  # replies that were whole: to be paid for
-    lost: int  # answered, but their process was killed before it could keep them
-    paid_twice: int
+    lives: tuple[Life, ...]  # all but the last one were killed
     seconds: float
+
+    @property
+    def lost(self) -> int:
+        """Answers taken away by a kill or a deadline: to be paid for, and in the ledger at the most they can cost."""
+        return sum(life.unkept for life in self.lives) - self.paid_twice
+
+    @property
+    def paid_twice(self) -> int:
+        return sum(life.paid_twice for life in self.lives)
 
 
 def problems(count: int) -> list[Problem]:
@@ -74,8 +104,8 @@ def ask(url: str, folder: Path, count: int) -> None:
     asker.FIRST_WAIT_S = 0.02
     pool = make_pool(url, folder)
     asked = problems(count)
-    for start in range(0, count, 5):
-        pool.sample(asked[start : start + 5], SAMPLES)
+    for start in range(0, count, CHUNK):
+        pool.sample(asked[start : start + CHUNK], SAMPLES)
     pool.close()
 
 
@@ -84,32 +114,17 @@ def soak(count: int, kills: int, share: float, seed: int, folder: Path) -> Outco
     wanted = count * len(MODELS) * SAMPLES
     start = time.monotonic()
     faults = Faults(seed, share, hang_s=3 * TIMEOUT_S)
-    lost = 0
+    lives = []
     with OpenAIServer(faults) as server:
-
-        def unkept() -> int:
-            """Answers that the server sent and no process kept, once nothing is under way."""
-            server.settle()
-            return len(server.finished & faults.answers) - len(cached(folder))
-
         for number in range(kills + 1):
-            command = [sys.executable, "-m", "benchmarks.external_soak", "--ask", server.url, str(folder), str(count)]
-            with subprocess.Popen(command) as process:
-                due = wanted * (number + 1) // (kills + 1) if number < kills else None
-                while process.poll() is None:
-                    if due is not None and len(server.finished & faults.answers) >= due * 0.9:
-                        os.kill(process.pid, signal.SIGKILL)
-                        break
-                    time.sleep(0.01)
-                status = process.wait()
-            if due is None:
-                assert status == 0, status
-            else:
-                assert status == -signal.SIGKILL, f"ended before it could be killed: {status}"
-                lost = unkept()
-        answered = len(server.finished & faults.answers)
-        paid_twice = unkept() - lost
-        requests = len(server.requests)
+            requests, last = len(server.requests), last_call(folder)
+            live(server, faults, folder, count, wanted * 0.9 * (number + 1) / (kills + 1) if number < kills else None)
+            server.settle()
+            own = set(range(requests, len(server.requests)))
+            unkept = (server.finished & faults.answers & own) - sources(folder)
+            unsettled, timeouts = calls(folder, last, None), calls(folder, last, "timeout")
+            lives.append(Life(len(unkept), len(server.left & own), unsettled, timeouts))
+        answered, requests = len(server.finished & faults.answers), len(server.requests)
     kept, reasons = cached(folder), last_outcomes(folder)
     missing = []
     for problem in problems(count):
@@ -117,35 +132,73 @@ def soak(count: int, kills: int, share: float, seed: int, folder: Path) -> Outco
             sent = parameters(ExternalModel(name, f"openai/{name}"), DECODING)
             if key_of(f"openai/{name}", server.url, Question(problem).fingerprint, sent, sample) not in kept:
                 missing.append(reasons.get((name, f"counting/train/{problem.id}", sample)))
-    failed = Counter(reason for reason in missing if reason is not None)
     return Outcome(
         wanted=wanted,
         cached=len(kept),
-        failed=failed,
+        sources=len(sources(folder)),
+        failed=Counter(reason for reason in missing if reason is not None),
         unexplained=missing.count(None),
         requests=requests,
         replies=faults.sent,
         answered=answered,
-        lost=lost,
-        paid_twice=paid_twice,
+        lives=tuple(lives),
         seconds=time.monotonic() - start,
     )
 
 
-def cached(folder: Path) -> set[str]:
-    """The keys in the cache."""
+def live(server: OpenAIServer, faults: Faults, folder: Path, count: int, due: float | None) -> None:
+    """One process, to its end or until so many answers are there."""
+    command = [sys.executable, "-m", "benchmarks.external_soak", "--ask", server.url, str(folder), str(count)]
+    with subprocess.Popen(command) as process:
+        while process.poll() is None:
+            if due is not None and len(server.finished & faults.answers) >= due:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        status = process.wait()
+    expected = 0 if due is None else -signal.SIGKILL
+    assert status == expected, f"ended with {status}, not {expected}"
+
+
+def cached(folder: Path) -> dict[str, str]:
+    """The values in the cache, by key."""
     cache = Cache(folder / "cache.sqlite")
-    keys = {key for (key,) in cache._database.rows("SELECT key FROM answers")}
+    values = dict(cache._database.rows("SELECT key, value FROM answers"))
     cache.close()
-    return keys
+    return values
+
+
+def sources(folder: Path) -> set[int]:
+    """Numbers of the requests whose answers are in the cache: the server puts them behind the model's name."""
+    return {int(json.loads(value)["version"].rpartition("-")[2]) for value in cached(folder).values()}
+
+
+def calls(folder: Path, after: int, outcome: str | None) -> int:
+    """Requests in the ledger behind row ``after`` that ended so; None: that never ended."""
+    statement = "SELECT count(*) FROM calls WHERE attempt > 0 AND id > ? AND outcome IS ?"
+    ((number,),) = query(folder, statement, after, outcome)
+    return int(number)
+
+
+def last_call(folder: Path) -> int:
+    """The last row of the ledger."""
+    ((number,),) = query(folder, "SELECT coalesce(max(id), 0) FROM calls")
+    return int(number)
+
+
+def query(folder: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Rows of the ledger."""
+    Ledger(folder / "ledger.sqlite", None, 0.0).close()
+    database = Database(folder / "ledger.sqlite", "ledger", ())
+    try:
+        return database.rows(statement, *values)
+    finally:
+        database.close()
 
 
 def last_outcomes(folder: Path) -> dict[tuple[str, str, int], str | None]:
     """What the ledger says last of each sample."""
-    Ledger(folder / "ledger.sqlite", None, 0.0).close()
-    database = Database(folder / "ledger.sqlite", "ledger", ())
-    rows = database.rows("SELECT source, problem, sample, outcome FROM calls ORDER BY id")
-    database.close()
+    rows = query(folder, "SELECT source, problem, sample, outcome FROM calls ORDER BY id")
     return {(source, problem, sample): outcome for source, problem, sample, outcome in rows}
 
 
@@ -158,8 +211,10 @@ def table(outcome: Outcome, kills: int, share: float) -> Table:
         ["requests that the server got", str(outcome.requests)],
         *([f"of these: {kind}", str(number)] for kind, number in outcome.replies.most_common()),
         ["whole answers that the server sent", str(outcome.answered)],
-        [f"lost: under way in one of {kills} kill -9", str(outcome.lost)],
-        ["paid for a second time though it was kept", str(outcome.paid_twice)],
+        ["of these in the cache", str(outcome.sources)],
+        [f"of these lost in {kills} x kill -9", str(sum(life.unkept for life in outcome.lives[:-1]))],
+        ["of these later than the deadline", str(outcome.lives[-1].unkept)],
+        ["paid for a second time without such a reason", str(outcome.paid_twice)],
         ["seconds", f"{outcome.seconds:.0f}"],
     ]
     return Table(f"{outcome.wanted} actions, {share:.0%} faults, {kills} x kill -9", ["what", "count"], rows)

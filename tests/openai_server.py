@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+import select
+import socket
 import sys
 import threading
 import time
@@ -51,7 +53,7 @@ class Reply:
 
     text: str | None = None
     status: int = 200
-    texts: tuple[str, ...] = ()  # of several choices, in place of ``text``
+    texts: tuple[str, ...] | None = None  # of several choices, in place of ``text``
     finish: str | None = "stop"
     message: Mapping[str, Any] = field(default_factory=dict)  # further fields of the assistant's message
     error: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +69,7 @@ class Reply:
             return self.body
         if self.status != 200:
             return json.dumps({"error": {"message": "no", "type": "error", "param": None, **self.error}}).encode()
-        texts = self.texts or (self.text,) * request.body.get("n", 1)
+        texts = (self.text,) * request.body.get("n", 1) if self.texts is None else self.texts
         prompt, completion = len(request.prompt.split()), sum(len((text or "").split()) for text in texts)
         messages = [{"role": "assistant", "content": text, **self.message} for text in texts]
         return json.dumps(
@@ -75,7 +77,7 @@ class Reply:
                 "id": f"chatcmpl-{request.number}",
                 "object": "chat.completion",
                 "created": int(request.time),
-                "model": request.body["model"],
+                "model": f"{request.body['model']}-{request.number}",  # an answer tells its request
                 "choices": [
                     {"index": i, "message": message, "finish_reason": self.finish} for i, message in enumerate(messages)
                 ],
@@ -123,8 +125,8 @@ class Faults:
             "not UTF-8": Reply(body=b'{"choices": [{"message": {"content": "\xff\xfe"}}]}'),
         }
         self._answers = {
-            "no choices": Reply(body=b'{"id": "x", "object": "chat.completion", "model": "m", "choices": []}'),
-            "two choices": Reply("one", body=_two_choices()),
+            "no choices": Reply(texts=()),
+            "two choices": Reply(texts=("one", "one")),
             "content filter": Reply("half", finish="content_filter"),
             "refusal": Reply(None, message={"refusal": "I cannot"}),
             "1 MB": Reply("x" * 1_000_000, finish="length"),
@@ -140,15 +142,23 @@ class Faults:
         return {**self._kinds, **self._answers}.get(kind) or digits(request)
 
 
-def _two_choices() -> bytes:
-    choices = [
-        {"index": i, "message": {"role": "assistant", "content": "one"}, "finish_reason": "stop"} for i in (0, 1)
-    ]
-    return json.dumps({"id": "x", "object": "chat.completion", "model": "m", "choices": choices}).encode()
-
-
 class _Server(ThreadingHTTPServer):
     request_queue_size = 512  # connections that come at once
+
+    def __init__(self, *arguments: Any) -> None:
+        self.connections = 0  # that are open
+        self._lock = threading.Lock()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self.connections += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        super().process_request_thread(request, client_address)
+        with self._lock:
+            self.connections -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Quiet about clients that were killed."""
@@ -157,14 +167,18 @@ class _Server(ThreadingHTTPServer):
 
 
 class OpenAIServer:
-    """Serves on a free port from ``with`` to the end of the block; keeps every request, and the most it had at once."""
+    """Serves on a free port from ``with`` to the end of the block; keeps every request, and the most it had at once.
+
+    ``finished`` are the numbers of the requests whose reply was written to its end while the client was there, and
+    ``left`` those whose client had hung up before.
+    """
 
     def __init__(self, script: Callable[[Request], Reply] = digits, port: int = 0) -> None:
         self.script = script
         self.requests: list[Request] = []
         self.most_in_flight = 0
-        self.finished: set[int] = set()  # numbers of the requests whose reply was written to its end
-        self._open = 0  # requests that are being served
+        self.finished: set[int] = set()
+        self.left: set[int] = set()
         self._in_flight = 0
         self._lock = threading.Lock()
         self._http = _Server(("127.0.0.1", port), self._handler())
@@ -179,14 +193,19 @@ class OpenAIServer:
         self._http.server_close()
 
     def settle(self) -> None:
-        """Waits until no request is being served."""
-        while self._open:
+        """Waits until all is served that came before; the clients must have closed their connections."""
+        with socket.create_connection(self._http.server_address[:2]) as last:  # connections are taken in their order
+            last.sendall(b"PING / HTTP/1.0\r\n\r\n")
+            last.recv(1)
+        while self._http.connections:
             time.sleep(0.01)
 
     def serve(self) -> None:
         self._http.serve_forever()
 
-    def _answer(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Request, Reply, bytes]:
+    def _answer(
+        self, path: str, headers: Mapping[str, str], body: bytes, wait: Callable[[float], object]
+    ) -> tuple[Request, Reply, bytes]:
         with self._lock:
             request = Request(len(self.requests), time.time(), path, headers, json.loads(body))
             self.requests.append(request)
@@ -194,7 +213,7 @@ class OpenAIServer:
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
             reply = self.script(request)
-            time.sleep(reply.delay_s)
+            wait(reply.delay_s)
             return request, reply, reply.content(request)
         finally:
             with self._lock:
@@ -207,36 +226,49 @@ class OpenAIServer:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                with server._lock:
-                    server._open += 1
-                try:
-                    self._serve()
-                finally:
-                    with server._lock:
-                        server._open -= 1
-
-            def _serve(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) < length:  # the client was killed
+                    self.close_connection = True
+                    return
                 headers = {key.lower(): value for key, value in self.headers.items()}
-                request, reply, content = server._answer(self.path, headers, body)
+                request, reply, content = server._answer(self.path, headers, body, self._is_left_within)
                 try:
-                    self.send_response(reply.status)
-                    for key, value in {"content-type": "application/json", **reply.headers}.items():
-                        self.send_header(key, value)
-                    self.send_header("content-length", str(len(content)))
-                    self.end_headers()
-                    if reply.reset:
-                        self.wfile.write(content[: len(content) // 2])
-                        self.close_connection = True
-                        return
-                    if reply.drip_s:
-                        for byte in content:
-                            self.wfile.write(bytes([byte]))
-                            time.sleep(reply.drip_s)
-                    self.wfile.write(b"" if reply.drip_s else content)
-                    server.finished.add(request.number)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True  # the client gave up waiting
+                    self._send(reply, content)
+                    if not reply.reset:
+                        server.finished.add(request.number)
+                except ConnectionError:  # the client gave up waiting
+                    server.left.add(request.number)
+                    self.close_connection = True
+
+            def _send(self, reply: Reply, content: bytes) -> None:
+                self._refuse_to_write_to_nobody()
+                self.send_response(reply.status)
+                for key, value in {"content-type": "application/json", **reply.headers}.items():
+                    self.send_header(key, value)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                if reply.reset:
+                    self.wfile.write(content[: len(content) // 2])
+                    self.close_connection = True
+                    return
+                for byte in content if reply.drip_s else b"":
+                    self.wfile.write(bytes([byte]))
+                    self._refuse_to_write_to_nobody(reply.drip_s)
+                self.wfile.write(b"" if reply.drip_s else content)
+
+            def _refuse_to_write_to_nobody(self, within_s: float = 0.0) -> None:
+                """A first write after the client has closed succeeds, so one has to look."""
+                if self._is_left_within(within_s):
+                    raise ConnectionResetError
+
+            def _is_left_within(self, seconds: float) -> bool:
+                """Whether the client closes the connection in this time; if it does not, the time passes."""
+                readable, _, _ = select.select([self.connection], [], [], seconds)
+                try:
+                    return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+                except ConnectionResetError:
+                    return True
 
             def log_message(self, *_: object) -> None: ...
 

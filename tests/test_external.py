@@ -170,7 +170,7 @@ def test_a_completion_carries_the_tokens_that_the_provider_counted() -> None:
     with OpenAIServer(lambda _: Reply("four words in it")) as server:
         call = client.Call("openai/m", Question(problem()).messages, {}, server.url, KEY, 10)
         (completion,) = asyncio.run(client.complete(call))
-    assert completion == client.Completion("four words in it", "stop", 3, 4, "m")  # prompt: "p0: how many?"
+    assert completion == client.Completion("four words in it", "stop", 3, 4, "m-0")  # prompt: "p0: how many?"
     assert KEY not in repr(call)
 
 
@@ -225,10 +225,19 @@ def test_what_stays_unavailable_is_asked_a_fixed_number_of_times_and_counted(mak
     assert len(server.requests) == 2 * asker.ATTEMPTS + 2  # no other layer multiplies the attempts
 
 
-def test_a_pause_that_is_too_long_loses_the_sample_at_once(make_pool: MakePool) -> None:
-    with OpenAIServer(lambda _: Reply(status=429, headers={"retry-after": "3600"})) as server:
-        assert make_pool(server).sample([problem()], 1) == [External((), {"rate limited": 1})]
-    assert len(server.requests) == 1
+def test_a_pause_that_is_too_long_loses_the_sample_and_is_respected(
+    make_pool: MakePool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy = Reply(status=429, headers={"retry-after": "3600"})
+    with OpenAIServer(lambda request: busy if request.body["model"] == "busy" else digits(request)) as server:
+        pool = make_pool(server, "busy", "idle", concurrency=1)
+        (first,) = pool.sample([problem()], 2)
+        assert (len(first.actions), first.failed) == (2, {"rate limited": 1, "set aside": 1})
+        (second,) = pool.sample([problem("p1")], 2)
+        assert (len(second.actions), second.failed) == (2, {"set aside": 2})
+    assert sum(request.body["model"] == "busy" for request in server.requests) == 1
+    told = capsys.readouterr().err
+    assert told.count("external model busy: set aside for 3600 s, as its provider asks (rate limited)") == 1
 
 
 @pytest.mark.parametrize("reply", [Reply("late", delay_s=9), Reply("drop by drop", drip_s=0.05)])

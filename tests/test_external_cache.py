@@ -6,13 +6,16 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -20,14 +23,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ekipl.errors import UsageError
+from ekipl.external import cache as cache_module
 from ekipl.external.cache import Cache, key_of
 from ekipl.external.client import Completion
+from ekipl.external.ledger import table_of
 from ekipl.external.models import ExternalModel
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.question import Question, digest
 from ekipl.interfaces import Decoding
-from tests.openai_server import OpenAIServer, Reply
-from tests.test_external import problem
+from tests.openai_server import OpenAIServer, Reply, Request, digits
+from tests.test_external import problem, texts
 
 COMPLETION = Completion("<think>a</think>\n<answer>1</answer>", "stop", 7, 5, "m-2026")
 
@@ -35,6 +40,14 @@ COMPLETION = Completion("<think>a</think>\n<answer>1</answer>", "stop", 7, 5, "m
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[Cache]:
     made = Cache(tmp_path / "deep" / "cache.sqlite")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
+    """One file for all examples of a property."""
+    made = Cache(tmp_path_factory.mktemp("many") / "c.sqlite")
     yield made
     made.close()
 
@@ -102,20 +115,17 @@ def test_images_of_other_shapes_with_the_same_bytes_differ() -> None:
     st.sampled_from(["stop", "length"]),
     st.sampled_from([None, "content filter"]),
 )
-def test_what_is_put_in_comes_out_character_for_character(text: str, finish: Any, fault: str | None) -> None:
-    import tempfile
-
+def test_what_is_put_in_comes_out_character_for_character(
+    many: Cache, text: str, finish: Any, fault: str | None
+) -> None:
     if any(0xD800 <= ord(a) < 0xDC00 <= ord(b) < 0xE000 for a, b in zip(text, text[1:], strict=False)):
         return  # JSON has one spelling for such a pair and for the character it stands for
-    with tempfile.TemporaryDirectory() as folder:
-        cache = Cache(Path(folder) / "c.sqlite")
-        completion = Completion(text, finish, 3, 4, "v", fault)
-        cache.put("k", completion, 0.25)
-        assert cache.get("k") == completion
-        assert cache.get("other") is None
-        cache.put("k", COMPLETION, None)
-        assert cache.get("k") == completion, "the first answer stays"
-        cache.close()
+    completion, key = Completion(text, finish, 3, 4, "v", fault), uuid4().hex
+    assert many.get(key) is None
+    many.put(key, completion, 0.25)
+    assert many.get(key) == completion
+    many.put(key, COMPLETION, None)
+    assert many.get(key) == completion, "the first answer stays"
 
 
 def test_values_are_json_with_price_version_and_time(cache: Cache) -> None:
@@ -217,13 +227,12 @@ def test_what_was_answered_once_is_not_asked_again_by_any_pool(tmp_path: Path) -
 def test_an_empty_answer_was_paid_for_too_but_a_failure_is_asked_again(tmp_path: Path) -> None:
     replies = [Reply(None), Reply("half", finish="content_filter"), Reply(status=429, headers={"retry-after": "99"})]
     with OpenAIServer(lambda request: replies[min(request.number, 2)]) as server:
-        pool = pool_of(server, tmp_path / "c.sqlite", "a", concurrency=1)
-        failed = {"empty answer": 1, "content filter": 1, "rate limited": 1}
-        assert pool.sample([problem()], 3)[0].failed == failed
-        assert len(server.requests) == 3
-        assert pool.sample([problem()], 3)[0].failed == failed
-        assert len(server.requests) == 4
-        pool.close()
+        for requests in (3, 4):
+            pool = pool_of(server, tmp_path / "c.sqlite", "a", concurrency=1)
+            failed = {"empty answer": 1, "content filter": 1, "rate limited": 1}
+            assert pool.sample([problem()], 3)[0].failed == failed
+            assert len(server.requests) == requests
+            pool.close()
 
 
 def test_the_same_question_twice_at_once_is_asked_once(tmp_path: Path) -> None:
@@ -235,24 +244,42 @@ def test_the_same_question_twice_at_once_is_asked_once(tmp_path: Path) -> None:
     assert len(server.requests) == 3
 
 
-def _ask(url: str, path: Path, queue: Any) -> None:
-    model = ExternalModel("a", "openai/a", api_base=url)
-    pool = LiteLLMPool([model], Decoding(max_tokens=64), 10, cache=path)
-    queue.put([action.text for answer in pool.sample([problem(), problem("p1")], 8) for action in answer.actions])
-    pool.close()
+ASKING = """
+import json, sys
+from pathlib import Path
+from ekipl.external.models import ExternalModel
+from ekipl.external.pool import LiteLLMPool
+from ekipl.interfaces import Decoding
+from tests.test_external import problem, texts
+model = ExternalModel("a", "openai/a", api_base=sys.argv[1])
+pool = LiteLLMPool([model], Decoding(max_tokens=64), 60, cache=Path(sys.argv[2]))
+print(json.dumps(texts(pool.sample([problem(), problem("p1")], 8))))
+pool.close()
+"""
 
 
 def test_two_processes_that_want_the_same_at_once_ask_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    with OpenAIServer(lambda request: Reply(f"{request.number}", delay_s=0.3)) as server:
-        both = [context.Process(target=_ask, args=(server.url, tmp_path / "c.sqlite", queue)) for _ in range(2)]
-        for process in both:
-            process.start()
-        got = [queue.get(timeout=60) for _ in both]
-        for process in both:
-            process.join(30)
-    assert got[0] == got[1]
+    asked = threading.Event()
+
+    def script(request: Request) -> Reply:
+        asked.set()
+        both_want.wait(60)
+        return Reply(f"{request.number}")
+
+    both_want = threading.Event()
+    with OpenAIServer(script) as server:
+        file = tmp_path / "c.sqlite"
+        line = [sys.executable, "-c", ASKING, server.url, str(file)]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+            assert asked.wait(60)
+            pool = LiteLLMPool(
+                [ExternalModel("a", "openai/a", api_base=server.url)], Decoding(max_tokens=64), 60, cache=file
+            )
+            threading.Timer(0.5, both_want.set).start()  # the other one is asking, and this one wants the same
+            here = texts(pool.sample([problem(), problem("p1")], 8))
+            pool.close()
+            there = json.loads(process.communicate(timeout=60)[0])
+    assert here == there
     assert len(server.requests) == 16
 
 
@@ -270,6 +297,49 @@ def test_after_a_refusal_calls_under_way_end_and_are_kept(tmp_path: Path) -> Non
         assert len(good.sample([problem()], 3)[0].actions) == 3
         assert len(server.requests) == asked
         good.close()
+
+
+def test_an_answer_is_kept_though_the_ledger_fails(tmp_path: Path) -> None:
+    files = {"cache": tmp_path / "c.sqlite", "ledger": tmp_path / "run" / "ledger.sqlite"}
+
+    def script(request: Request) -> Reply:
+        with sqlite3.connect(files["ledger"]) as other:  # while the call is under way
+            other.execute("DROP TABLE IF EXISTS spent")
+        return digits(request)
+
+    with OpenAIServer(script) as server:
+        pool = LiteLLMPool([ExternalModel("a", "openai/a", api_base=server.url)], Decoding(), 10, **files)
+        with pytest.raises(UsageError, match=r"ledger\.sqlite: no such table: spent"):
+            pool.sample([problem()], 1)
+        pool.close()
+        again = pool_of(server, files["cache"], "a")
+        assert texts(again.sample([problem()], 1)) == texts(again.sample([problem()], 1))
+        again.close()
+
+
+def test_on_a_full_disk_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "ROOM", 2**62)
+    with OpenAIServer() as server:
+        pool = pool_of(server, tmp_path / "c.sqlite", "a")
+        with pytest.raises(UsageError, match=r"external\.cache: .*c\.sqlite: less than .* MiB are free.*; make room"):
+            pool.sample([problem()], 3)
+        pool.close()
+        assert server.requests == []
+
+
+def test_a_file_that_cannot_grow_ends_the_run_and_the_ledger_knows_what_was_paid(tmp_path: Path) -> None:
+    with OpenAIServer(lambda _: Reply("x" * 100_000)) as server:
+        model = ExternalModel("a", "openai/a", api_base=server.url, concurrency=1)
+        pool = LiteLLMPool([model], Decoding(), 10, cache=tmp_path / "c.sqlite", ledger=tmp_path / "ledger.sqlite")
+        assert pool._cache is not None
+        pool._cache._database.rows("PRAGMA max_page_count = 40")  # of 4 KiB: one answer, and not two
+        with pytest.raises(UsageError, match=r"external\.cache: .*full; make room"):
+            pool.sample([problem()], 5)
+        pool.close()
+        assert len(server.requests) == 2
+    table = table_of(tmp_path)
+    assert table is not None
+    assert table.rows[0][:4] == ["a", "2", "0", "2"]
 
 
 def test_simulated_experts_leave_no_file(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -188,6 +189,20 @@ def test_the_ledger_adds_up_and_lets_nobody_over_the_budget(tmp_path: Path) -> N
     assert table_of(tmp_path) is None
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_jumps_makes_nobody_wait_for_a_killed_call(tmp_path: Path, hours: int) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite", 1.0, 60)
+    ledger.promise("a", "p", [0], 1, 0.6)
+    ledger.close()
+    with sqlite3.connect(tmp_path / "l.sqlite") as file:  # as if the clock had gone the other way since
+        file.execute("UPDATE calls SET time = time - ?", (3600 * hours,))
+    ledger = Ledger(tmp_path / "l.sqlite", 1.0, 60)
+    with pytest.raises(Exhausted) as exhausted:
+        ledger.promise("a", "p", [1], 1, 0.5)
+    assert not exhausted.value.may_change
+    ledger.close()
+
+
 PROMISING = """
 import sys, time
 from pathlib import Path
@@ -324,6 +339,26 @@ def test_calls_are_spaced_to_the_rates(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(moment >= 0.05 * number - 0.001 for number, moment in enumerate(got)), got  # 20 in a second
         assert got[-1] < 1
     assert asyncio.run(times(Pace(None, None), 10))[-1] < 0.05
+
+
+def test_a_pause_holds_for_calls_that_wait_for_their_turn_and_wastes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MINUTE_S", 1.0)
+
+    async def times() -> list[float]:
+        pace, start = Pace(20, None), time.monotonic()
+
+        async def one() -> float:
+            await pace.turn(10)
+            return time.monotonic() - start
+
+        waiting = [asyncio.create_task(one()) for _ in range(4)]
+        await waiting[0]
+        pace.pause(0.4)
+        return await asyncio.gather(*waiting)
+
+    first, *others = asyncio.run(times())
+    # after the pause one every 0.05 s, as before; without it they would have begun at 0.05, 0.10, 0.15
+    assert all(moment >= first + 0.4 + 0.05 * number - 0.001 for number, moment in enumerate(others))
 
 
 def test_a_failing_model_is_set_aside_tried_singly_and_taken_back(
@@ -541,8 +576,11 @@ def test_a_bad_day_with_kills_loses_nothing_and_pays_nothing_twice(tmp_path: Pat
     assert outcome.cached + sum(outcome.failed.values()) == outcome.wanted
     assert outcome.unexplained == 0
     assert outcome.paid_twice == 0
-    assert outcome.lost <= 16  # calls that may be under way
     assert outcome.answered == outcome.cached + outcome.lost
+    assert outcome.sources == outcome.cached, "two samples of one answer"
+    killed, last = outcome.lives
+    assert killed.unsettled <= 16  # calls that may be under way
+    assert last.unsettled == 0
     assert sum(outcome.replies.values()) == outcome.requests > outcome.wanted
 
 

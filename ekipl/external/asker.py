@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ekipl.errors import UsageError
@@ -20,10 +20,11 @@ from ekipl.interfaces import Decoding
 
 ATTEMPTS = 5
 FIRST_WAIT_S = 1.0  # doubles with every attempt
-LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this sample
+LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this sample, and is left alone so long
 
 SET_ASIDE = "set aside"
 POLL_S = 0.1  # while calls under way hold the rest of the budget
+Keep = Callable[[int, client.Completion, float | None], None]  # a sample, its answer, and what that cost
 OF_ONE_PROBLEM = (400, 413, 415, 422)  # statuses that may mean this problem alone, once others were answered
 
 
@@ -72,8 +73,10 @@ class Asker:
         if known.fault is None:
             self._health.known()
 
-    async def ask(self, question: Question, samples: Sequence[int]) -> list[client.Completion]:
+    async def ask(self, question: Question, samples: Sequence[int], keep: Keep) -> list[client.Completion]:
         """Completions for these samples, or for the first of them: fewer come where the provider does not honour n.
+
+        Each goes to ``keep`` as soon as it is here, before anything else can fail: it has been paid for.
 
         Raises:
             Failed: for all of them.
@@ -85,7 +88,7 @@ class Asker:
             self.give_up(question, samples, SET_ASIDE)
             raise Failed(SET_ASIDE)
         try:
-            completions = await self._ask_again(question, samples)
+            completions = await self._ask_again(question, samples, keep)
         except Failed as failed:
             self._health.failed(str(failed))
             raise
@@ -112,14 +115,14 @@ class Asker:
         for sample in samples:
             self._ledger.give_up(self.model.name, question.name, sample, reason)
 
-    async def _ask_again(self, question: Question, samples: Sequence[int]) -> list[client.Completion]:
+    async def _ask_again(self, question: Question, samples: Sequence[int], keep: Keep) -> list[client.Completion]:
         """Up to ``ATTEMPTS`` calls; the pauses double, are spread, and respect what the provider tells."""
         attempt = 1
         while True:
             asked = samples[: self.choices]
             call = self._call(question, asked)
             try:
-                completions = await self._ask_once(call, question, asked, attempt)
+                completions = await self._ask_once(call, question, asked, attempt, keep)
                 if len(completions) < len(asked):
                     self._ask_singly(f"asked for {len(asked)} answers in one call, got {len(completions)}")
                 return completions
@@ -127,14 +130,17 @@ class Asker:
                 if not self._does_without(refused, call):
                     raise
             except client.Unavailable as busy:
-                if attempt == ATTEMPTS or busy.retry_after_s > LONGEST_WAIT_S:
+                if busy.retry_after_s > LONGEST_WAIT_S:
+                    self._health.told_to_wait(str(busy), busy.retry_after_s)
+                    raise Failed(str(busy)) from None
+                if attempt == ATTEMPTS:
                     raise Failed(str(busy)) from None
                 self._pace.pause(busy.retry_after_s)
                 await asyncio.sleep(busy.retry_after_s + FIRST_WAIT_S * 2 ** (attempt - 1) * self._rng.uniform(0.5, 1))
                 attempt += 1
 
     async def _ask_once(
-        self, call: client.Call, question: Question, samples: Sequence[int], attempt: int
+        self, call: client.Call, question: Question, samples: Sequence[int], attempt: int, keep: Keep
     ) -> list[client.Completion]:
         await self._pace.turn(self.meter.tokens(question, len(samples)))
         entry = await self._promised(question, samples, attempt)
@@ -152,7 +158,11 @@ class Asker:
         costs = [self.meter.usd(question, completion) for completion in completions]
         usd = None if None in costs else sum(cost for cost in costs if cost is not None)
         prompt, completion = completions[0].prompt_tokens, sum(each.completion_tokens for each in completions)
-        self._ledger.settle(entry, [each.fault or ANSWERED for each in completions], usd, prompt, completion)
+        try:
+            for sample, answer, cost in zip(samples, completions, costs, strict=False):
+                keep(sample, answer, cost)
+        finally:
+            self._ledger.settle(entry, [each.fault or ANSWERED for each in completions], usd, prompt, completion)
         if entry.is_exceeded_by(usd):
             self._overrun = f"a call was billed with {prompt} prompt and {completion} completion tokens, more than"
         self.meter.learn(question, completions[0])

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ekipl.external.client import Completion
 from ekipl.external.database import Database
 
 SCHEMA = 1  # goes up when the same key would mean another question
+ROOM = 16 * 2**20  # bytes on the disk for the answers of calls that are under way: they are paid for before they come
 
 _TABLES = ("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)",)
 
@@ -69,7 +71,15 @@ class Cache:
         One Cache a file and process: when a second one is closed, the system drops the claims of the first.
         A claim is a lock of the operating system on one byte, at an offset made from the key: it ends with its
         process, however that ends. Who is told no asks again later; by then the answer is there, or the claim is free.
+
+        Raises:
+            UsageError: an answer could not be kept: the disk is full, or its file system has no locks.
         """
+        if shutil.disk_usage(self._path.parent).free < ROOM:
+            raise UsageError(
+                f"external.cache: {self._path}: less than {ROOM / 2**20:.0f} MiB are free on its disk, and an answer "
+                "that cannot be kept is paid for again; make room, or name another file"
+            )
         if key in self._claimed:
             return False
         try:

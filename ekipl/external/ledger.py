@@ -86,9 +86,11 @@ class Ledger:
         with self._database.transaction():
             ((spent,),) = self._database.rows("SELECT nano FROM spent")
             if self._budget is not None and spent + (most or 0) > self._budget:
-                since = time.time() - self._call_s
-                waiting = "SELECT 1 FROM calls WHERE outcome IS NULL AND time > ? LIMIT 1"
-                raise Exhausted(spent / NANO, bool(self._database.rows(waiting, since)))
+                now = time.time()  # of a clock that was put back: calls of the future are over, too
+                waiting = "SELECT 1 FROM calls WHERE outcome IS NULL AND time BETWEEN ? AND ? LIMIT 1"
+                raise Exhausted(
+                    spent / NANO, bool(self._database.rows(waiting, now - self._call_s, now + self._call_s))
+                )
             insert = (
                 "INSERT INTO calls (time, source, problem, sample, attempt, nano) VALUES (?, ?, ?, ?, ?, ?)"
                 " RETURNING id"

@@ -20,13 +20,15 @@ class Pace:
         self._request_s = MINUTE_S / requests_per_minute if requests_per_minute else 0.0
         self._token_s = MINUTE_S / tokens_per_minute if tokens_per_minute else 0.0
         self._next = 0.0
+        self._queue = asyncio.Lock()
 
     async def turn(self, tokens: int) -> None:
         """Waits until a call of so many tokens, prompt and completion, may be sent."""
-        now = time.monotonic()
-        mine = max(self._next, now)
-        self._next = mine + max(self._request_s, self._token_s * tokens)
-        await asyncio.sleep(mine - now)
+        async with self._queue:  # one looks at the clock; a pause then holds for all who wait
+            self._next = max(self._next, time.monotonic())
+            while (left := self._next - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+            self._next += max(self._request_s, self._token_s * tokens)
 
     def pause(self, seconds: float) -> None:
         """No further call before so many seconds have passed: the provider said so to one of them."""
@@ -75,6 +77,13 @@ class Health:
         self._until = time.monotonic() + self._rest_s
         self._say(f"set aside for {self._rest_s:.0f} s ({reason}); the run goes on without it")
         self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+
+    def told_to_wait(self, reason: str, seconds: float) -> None:
+        """The provider wants no call for so long, and nobody waits so long for a sample."""
+        until = time.monotonic() + seconds
+        if self._until is None or until > self._until + 1.0:  # calls that were sent together are told alike
+            self._until, self._is_tried = until, False
+            self._say(f"set aside for {seconds:.0f} s, as its provider asks ({reason}); the run goes on without it")
 
     def left(self) -> None:
         """The sample was not asked to its end."""

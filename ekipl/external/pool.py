@@ -12,7 +12,7 @@ from typing import Literal
 from ekipl.actions import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.external import client
-from ekipl.external.asker import Asker, Failed
+from ekipl.external.asker import Asker, Failed, Keep
 from ekipl.external.cache import Cache
 from ekipl.external.ledger import Exhausted, Ledger
 from ekipl.external.loop import LoopThread
@@ -131,6 +131,8 @@ class LiteLLMPool:
         found: dict[int, client.Completion | str] = {}
         try:
             while missing := [sample for sample in samples if sample not in found]:
+                if self._fatal is not None:  # or it would wait for what another process asks
+                    raise self._fatal
                 found |= await self._some(asker, question, missing[: asker.choices])
         except UsageError as error:
             self._fatal = self._fatal or error
@@ -155,7 +157,7 @@ class LiteLLMPool:
         cache = None if asker.model.is_simulated else self._cache
         if cache is None:
             async with asker.slots:
-                return await self._ask(asker, question, samples)
+                return await self._ask(asker, question, samples, lambda *_: None)
         keys = {sample: asker.key(question, sample) for sample in samples}
         if known := self._known(cache, asker, question, keys):
             return known
@@ -165,11 +167,9 @@ class LiteLLMPool:
                 if known := self._known(cache, asker, question, mine):
                     return known
                 if mine:
-                    answers = await self._ask(asker, question, list(mine))
-                    for sample, answer in answers.items():
-                        if not isinstance(answer, str):
-                            cache.put(mine[sample], answer, asker.meter.usd(question, answer))
-                    return answers
+                    return await self._ask(
+                        asker, question, list(mine), lambda sample, answer, usd: cache.put(mine[sample], answer, usd)
+                    )
             finally:
                 for key in mine.values():
                     cache.release(key)
@@ -188,13 +188,13 @@ class LiteLLMPool:
         return known
 
     async def _ask(
-        self, asker: Asker, question: Question, samples: Sequence[int]
+        self, asker: Asker, question: Question, samples: Sequence[int], keep: Keep
     ) -> Mapping[int, client.Completion | str]:
         """An answer for these samples, or for the first of them, or the reason why none of them has one."""
         if self._fatal is not None:
             raise self._fatal
         try:
-            return dict(zip(samples, await asker.ask(question, samples), strict=False))
+            return dict(zip(samples, await asker.ask(question, samples, keep), strict=False))
         except Failed as failed:
             return dict.fromkeys(samples, str(failed))
         except Exhausted as exhausted:
