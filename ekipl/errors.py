@@ -8,5 +8,9 @@ class UsageError(Exception):
     """
 
 
+class MissingSplit(UsageError):
+    """A split of the task that the data at hand have no file for."""
+
+
 class GraderError(Exception):
     """A completion that could not be graded (deadline, crash of the grading process). Never a reward of 0."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from ekipl.actions import Action, AnswerKind, Finish, Problem, Reward
@@ -26,6 +27,8 @@ class Score:
         family: what the data calls the problem's family, if it does.
         length: tokens, None where they are not known.
         reward: None exactly when the grader failed, and then ``error`` says how.
+        beside: accuracy by further scorings.
+        ungraded: further scorings whose grader failed, and how.
     """
 
     problem_id: str
@@ -38,6 +41,14 @@ class Score:
     length: int | None
     reward: Reward | None
     error: str | None = None
+    beside: Mapping[str, float] = field(default_factory=dict)
+    ungraded: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All that was scored, by name: ``accuracy``, the task's further scores, the accuracies by further scorings."""
+        own = {} if self.reward is None else {"accuracy": self.reward.accuracy, **self.reward.detail}
+        return {**own, **self.beside}
 
     @property
     def right(self) -> bool | None:
@@ -60,6 +71,8 @@ class Score:
             "accuracy": reward and reward.accuracy,
             "detail": dict(reward.detail) if reward else {},
             "error": self.error,
+            "beside": {**self.beside, **dict.fromkeys(self.ungraded)},
+            "ungraded": dict(self.ungraded),
         }
 
 
@@ -71,11 +84,13 @@ class Part:
         problems: with at least one graded completion.
         errors: completions that could not be graded; they are in no mean.
         accuracy: mean over problems of each problem's mean over its completions; 95 % interval over problems.
+        detail: the same of the task's further scores, and of the accuracies by further scorings.
     """
 
     problems: int
     errors: int
     accuracy: Estimate
+    detail: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -88,10 +103,10 @@ class Summary:
         format: share of well-formed completions.
         truncated: share of completions that were cut at the token limit.
         length: mean tokens of a completion; NaN where they are not known.
-        detail: means of the task's further scores.
         kinds: by answer kind, where there are several.
         families: by family, where the data names them.
         reasons: why completions could not be graded, counted.
+        ungraded: why further scorings could not grade one, counted.
     """
 
     split: str
@@ -100,10 +115,10 @@ class Summary:
     format: float
     truncated: float
     length: float
-    detail: Mapping[str, float]
     kinds: Mapping[str, Part]
     families: Mapping[str, Part]
     reasons: Mapping[str, int]
+    ungraded: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,7 @@ def evaluate(
     samples: int,
     seed: int,
     progress: Callable[[int], None] = lambda problems: None,
+    beside: Mapping[str, Task] = MappingProxyType({}),
 ) -> Evaluation:
     """Sample and grade.
 
@@ -131,10 +147,11 @@ def evaluate(
         samples: completions a problem.
         seed: of the sampling.
         progress: called with the number of problems done since the last call.
+        beside: the task by further scorings, which are reported beside its own.
     """
     scores = []
     for problem, actions in draw(sampler, problems, samples, seed):
-        scores += [grade(task, problem, action) for action in actions]
+        scores += [grade(task, problem, action, beside) for action in actions]
         progress(1)
     return summarize(scores)
 
@@ -154,35 +171,44 @@ def chunks(problems: Sequence[Problem], actions: int) -> Iterator[list[Problem]]
         yield [problems[i] for i in range(start, min(start + size, len(problems)))]
 
 
-def grade(task: Task, problem: Problem, action: Action) -> Score:
+def grade(task: Task, problem: Problem, action: Action, beside: Mapping[str, Task] = MappingProxyType({})) -> Score:
     """The action's score. A grader's failure is a score with an error in place of a reward."""
-    reward, error = None, None
-    try:
-        reward = task.score(problem, action.text)
-    except GraderError as failure:
-        error = str(failure) or "the grader failed without a reason"
-    family = problem.metadata.get("family")
+    reward, error = _graded(task, problem, action)
+    others = {scoring: _graded(other, problem, action) for scoring, other in beside.items()}
     return Score(
         problem_id=problem.id,
         split=problem.split,
         kind=problem.kind,
-        family=None if family is None else str(family),
+        family=_family(problem),
         sample=action.index,
         text=action.text,
         finish=action.finish,
         length=None if action.tokens is None else len(action.tokens),
         reward=reward,
         error=error,
+        beside={scoring: got.accuracy for scoring, (got, _) in others.items() if got is not None},
+        ungraded={scoring: why for scoring, (_, why) in others.items() if why is not None},
     )
+
+
+def _graded(task: Task, problem: Problem, action: Action) -> tuple[Reward | None, str | None]:
+    try:
+        return task.score(problem, action.text), None
+    except GraderError as failure:
+        return None, str(failure) or "the grader failed without a reason"
+
+
+def _family(problem: Problem) -> str | None:
+    family = problem.metadata.get("family")
+    return None if family is None else str(family)
 
 
 def failed(problem: Problem, samples: Iterable[int], reasons: Mapping[str, int]) -> list[Score]:
     """The scores of samples that an external model never gave: errors, in no mean."""
-    why = ", ".join(sorted(reasons)) or "no answer"
-    family = problem.metadata.get("family")
-    named = None if family is None else str(family)
+    why, family = ", ".join(sorted(reasons)) or "no answer", _family(problem)
     return [
-        Score(problem.id, problem.split, problem.kind, named, sample, "", "stop", None, None, why) for sample in samples
+        Score(problem.id, problem.split, problem.kind, family, sample, "", "stop", None, None, why)
+        for sample in samples
     ]
 
 
@@ -193,16 +219,19 @@ def summarize(scores: Iterable[Score]) -> Evaluation:
     return Evaluation(rows, tuple(_summary(split, part) for split, part in splits.items()))
 
 
-def compare(first: Evaluation, second: Evaluation) -> dict[str, Estimate]:
-    """second - first in accuracy, by split, paired over the problems that both have."""
+def compare(first: Evaluation, second: Evaluation) -> dict[str, dict[str, Estimate]]:
+    """second - first, by split and score (``accuracy`` first), paired over the problems that both have."""
     a, b = (_by(evaluation.scores, lambda score: score.split) for evaluation in (first, second))
-    return {split: _difference(a[split], b[split]) for split in a if split in b}
+    return {split: _differences(a[split], b[split]) for split in a if split in b}
 
 
-def _difference(first: Sequence[Score], second: Sequence[Score]) -> Estimate:
-    a, b = (cluster_means(*_accuracies(scores)) for scores in (first, second))
-    both = [problem for problem in a if problem in b]
-    return paired_difference([a[problem] for problem in both], [b[problem] for problem in both])
+def _differences(first: Sequence[Score], second: Sequence[Score]) -> dict[str, Estimate]:
+    a, b = ({name: cluster_means(*found) for name, found in _values(scores).items()} for scores in (first, second))
+    both = {name: [problem for problem in a[name] if problem in b[name]] for name in a if name in b}
+    return {
+        name: paired_difference([a[name][problem] for problem in shared], [b[name][problem] for problem in shared])
+        for name, shared in both.items()
+    }
 
 
 def metrics(evaluation: Evaluation) -> dict[str, float]:
@@ -211,7 +240,7 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
     for summary in evaluation.splits:
         mean, low, high = summary.total.accuracy
         parts = {
-            **summary.detail,
+            **{name: estimate.mean for name, estimate in summary.total.detail.items()},
             "accuracy": mean,
             "accuracy_low": low,
             "accuracy_high": high,
@@ -226,7 +255,6 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
 
 def _summary(split: str, scores: Sequence[Score]) -> Summary:
     graded = [(score, score.reward) for score in scores if score.reward is not None]
-    details = dict.fromkeys(key for _, reward in graded for key in reward.detail)
     kinds = _by(scores, lambda score: "choice" if score.kind == "choice" else "open")
     families = _by([score for score in scores if score.family is not None], lambda score: str(score.family))
     return Summary(
@@ -236,25 +264,30 @@ def _summary(split: str, scores: Sequence[Score]) -> Summary:
         format=_mean((score, reward.format) for score, reward in graded),
         truncated=_mean((score, float(score.finish == "length")) for score in scores),
         length=_mean((score, float(score.length)) for score in scores if score.length is not None),
-        detail={
-            key: _mean((score, reward.detail[key]) for score, reward in graded if key in reward.detail)
-            for key in details
-        },
         kinds={kind: _part(kinds[kind]) for kind in sorted(kinds)} if len(kinds) > 1 else {},
         families={family: _part(families[family]) for family in sorted(families)},
         reasons=Counter(score.error for score in scores if score.error is not None),
+        ungraded=Counter(f"{scoring}: {why}" for score in scores for scoring, why in score.ungraded.items()),
     )
 
 
 def _part(scores: Sequence[Score]) -> Part:
-    values, problems = _accuracies(scores)
-    return Part(len(set(problems)), len(scores) - len(values), cluster_interval(values, problems))
+    found = _values(scores)
+    _, problems = found["accuracy"]
+    accuracy, *details = (cluster_interval(*of_score) for of_score in found.values())
+    errors = len(scores) - len(problems)
+    return Part(len(set(problems)), errors, accuracy, dict(zip([*found][1:], details, strict=True)))
 
 
-def _accuracies(scores: Iterable[Score]) -> tuple[list[float], list[str]]:
-    """Accuracies of the graded completions, and the problem of each."""
-    graded = [(score.reward.accuracy, score.problem_id) for score in scores if score.reward is not None]
-    return [accuracy for accuracy, _ in graded], [problem for _, problem in graded]
+def _values(scores: Iterable[Score]) -> dict[str, tuple[list[float], list[str]]]:
+    """Each score's values, ``accuracy`` first, with the problem of each; what was not graded has none."""
+    found: dict[str, tuple[list[float], list[str]]] = {"accuracy": ([], [])}
+    for score in scores:
+        for name, value in score.values.items():
+            values, problems = found.setdefault(name, ([], []))
+            values.append(value)
+            problems.append(score.problem_id)
+    return found
 
 
 def _mean(values: Iterable[tuple[Score, float]]) -> float:

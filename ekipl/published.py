@@ -6,14 +6,12 @@ as a whole. Percent, split by split: averages are left out, since the published 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from ekipl.evaluate import Evaluation
-from ekipl.tables import Table, percent, percent_interval
+from ekipl.tables import Table, percent_interval
 
 SPLITS = {"counting": ("id", "ood"), "structure": ("id", "ood"), "spatial": ("id", "ood_left", "ood_right")}
-NONE = math.nan
 
 # counting id, ood; structure id, ood; spatial id, ood_left, ood_right
 ROWS: dict[str, tuple[float, ...]] = {
@@ -42,33 +40,36 @@ COLUMNS = {"counting": slice(0, 2), "structure": slice(2, 4), "spatial": slice(4
 NOTES = {
     "counting": (
         "ood is Super-CLEVR as a whole, as first published; later tables split it into two parts",
-        "compare with scoring=reason_rft; closed models' failed answers were dropped, not counted as wrong",
+        "compare by reason_rft; closed models' failed answers were dropped, not counted as wrong",
     ),
     "structure": (
         "the columns of the open models above Qwen2-VL look swapped: their id shares fit 800 problems and their ood "
         "shares 820, the other way round than the splits (Phi-3.5 fits as it stands)",
         "closed models were given credit for an answer that merely contains the gold text",
-        "compare with scoring=reason_rft; users of the original could not reproduce 2B Reason-RFT-Zero (its issue 20)",
+        "compare by reason_rft; users of the original could not reproduce 2B Reason-RFT-Zero (its issue 20)",
     ),
     "spatial": (
-        "published accuracies are partial credit, not exact matches: compare with scoring=reason_rft",
+        "published accuracies are partial credit, not exact matches: compare by reason_rft",
         "most predate a change of how answers over several lines are read",
     ),
 }
 
 
-def published_tables(task: str, evaluations: Mapping[str, Evaluation]) -> list[Table]:
-    """The published rows of the task with the measured ones below, split by split; nothing for a task of one's own."""
+def published_tables(task: str, evaluations: Mapping[str, Evaluation], scoring: str) -> list[Table]:
+    """The published rows of the task with the measured ones below, split by split; nothing for a task of one's own.
+
+    ``scoring`` is what the accuracies of the evaluations are by.
+    """
     if task not in SPLITS:
         return []
     splits = SPLITS[task]
     rows = [[name, "published", *(f"{value:.2f}" for value in row[COLUMNS[task]])] for name, row in ROWS.items()]
     for model, evaluation in evaluations.items():
-        found = {summary.split: summary for summary in evaluation.splits}
-        shares = {split: percent_interval(found[split].total.accuracy) if split in found else "-" for split in splits}
-        rows.append([model, "measured", *(shares[split] for split in splits)])
-        if any("partial" in summary.detail for summary in evaluation.splits):
-            partial = {split: found[split].detail.get("partial", NONE) if split in found else NONE for split in splits}
-            rows.append([model, "measured, partial credit", *(percent(partial[split]) for split in splits)])
+        found = {summary.split: summary.total for summary in evaluation.splits}
+        details = dict.fromkeys(name for part in found.values() for name in part.detail)
+        for name in (scoring, *details):
+            scores = {s: part.accuracy if name == scoring else part.detail.get(name) for s, part in found.items()}
+            cells = (percent_interval(score) if (score := scores.get(split)) else "-" for split in splits)
+            rows.append([model, f"measured, {name}", *cells])
     notes = ("averages over splits are not set here: the published ones follow several formulas", *NOTES[task])
     return [Table(f"{task}: among the published results (percent)", ["model", "", *splits], rows, notes)]

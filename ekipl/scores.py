@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,31 +16,38 @@ from ekipl.tables import Table, number, percent, percent_interval, points
 
 PACKAGES = ("ekipl", "torch", "transformers", "numpy", "pillow", "math-verify")
 
+NOTHING = Estimate(math.nan, math.nan, math.nan)
+
 Evaluations = Mapping[str, Evaluation]  # by model, the first is the one that others are compared with
 
 
 def accuracy_table(title: str, evaluations: Evaluations, notes: Sequence[str] = ()) -> Table:
     """A row for each model and split; completions that could not be graded are told below, before ``notes``."""
     rows = list(_rows(evaluations))
-    details = list(dict.fromkeys(key for _, summary in rows for key in summary.detail))
-    header = ["model", "split", "problems", "accuracy %", "format %", *(f"{key} %" for key in details)]
-    ungraded = [f"{model}, {summary.split}: {_ungraded(summary)}" for model, summary in rows if summary.reasons]
+    details = _details(summary.total for _, summary in rows)
+    header = ["model", "split", "problems", "accuracy %", *(f"{name} %" for name in details)]
+    ungraded = [f"{model}, {summary.split}: {line}" for model, summary in rows for line in _ungraded(summary)]
     return Table(
         f"{title} (95 % interval)",
-        [*header, "cut off %", "tokens", "errors"],
+        [*header, "format %", "cut off %", "tokens", "errors"],
         [[model, *_cells(summary, details)] for model, summary in rows],
         [*ungraded, *notes],
     )
 
 
 def write_scores(
-    directory: Path, title: str, evaluations: Evaluations, meta: Mapping[str, Any], beside: Sequence[Table] = ()
+    directory: Path,
+    title: str,
+    evaluations: Evaluations,
+    meta: Mapping[str, Any],
+    beside: Sequence[Table] = (),
+    notes: Sequence[str] = (),
 ) -> list[Table]:
     """Write the three files; returns the tables of ``table.md`` but the longest, that of the families.
 
-    ``beside`` are further tables to show after the accuracies.
+    ``beside`` are further tables to show after the accuracies, ``notes`` what to say below these.
     """
-    shown = [accuracy_table(title, evaluations), *_against_first(evaluations), *beside]
+    shown = [accuracy_table(title, evaluations, notes), *_against_first(evaluations), *beside]
     shown += _breakdown("kind of answer", evaluations, lambda summary: summary.kinds)
     families = _breakdown("family", evaluations, lambda summary: summary.families)
     lines = ({"model": model, **score.as_row()} for model, e in evaluations.items() for score in e.scores)
@@ -58,12 +65,12 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         **_part_dict(summary.total),
         "samples": summary.samples,
         "format": summary.format,
-        "detail": dict(summary.detail),
         "truncated": summary.truncated,
         "length": summary.length,
         "kinds": {name: _part_dict(part) for name, part in summary.kinds.items()},
         "families": {name: _part_dict(part) for name, part in summary.families.items()},
         "error_reasons": dict(summary.reasons),
+        "ungraded": dict(summary.ungraded),
     }
 
 
@@ -82,50 +89,83 @@ def _rows(evaluations: Evaluations) -> Iterator[tuple[str, Summary]]:
     return ((model, summary) for model, evaluation in evaluations.items() for summary in evaluation.splits)
 
 
+def _details(parts: Iterable[Part]) -> list[str]:
+    """What else was scored, by name."""
+    return list(dict.fromkeys(name for part in parts for name in part.detail))
+
+
+def _scores(part: Part, details: Sequence[str]) -> list[str]:
+    estimates = (part.accuracy, *(part.detail.get(name, NOTHING) for name in details))
+    return [str(part.problems), *map(percent_interval, estimates)]
+
+
 def _cells(summary: Summary, details: Sequence[str]) -> list[str]:
     return [
         summary.split,
-        str(summary.total.problems),
-        percent_interval(summary.total.accuracy),
+        *_scores(summary.total, details),
         percent(summary.format),
-        *(percent(summary.detail.get(key, math.nan)) for key in details),
         percent(summary.truncated),
         number(summary.length),
         str(summary.total.errors),
     ]
 
 
-def _ungraded(summary: Summary) -> str:
+def _ungraded(summary: Summary) -> Iterator[str]:
     """What the reader must know of completions that are in no mean."""
-    reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(summary.reasons).most_common(3))
-    return f"{summary.total.errors} of {summary.samples} completions could not be graded and are in no mean ({reasons})"
+    if summary.reasons:
+        yield (
+            f"{summary.total.errors} of {summary.samples} completions could not be graded and are in no mean "
+            f"({_most(summary.reasons)})"
+        )
+    if summary.ungraded:
+        yield f"scorings reported beside could not grade all, and leave these out ({_most(summary.ungraded)})"
+
+
+def _most(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {reason}" for reason, count in Counter(reasons).most_common(3))
 
 
 def _breakdown(what: str, evaluations: Evaluations, parts: Callable[[Summary], Mapping[str, Part]]) -> list[Table]:
-    rows = [
-        [model, summary.split, name, str(part.problems), percent_interval(part.accuracy), str(part.errors)]
+    found = [
+        (model, summary.split, name, part)
         for model, summary in _rows(evaluations)
         for name, part in parts(summary).items()
     ]
-    header = ["model", "split", what, "problems", "accuracy %", "errors"]
+    details = _details(part for *_, part in found)
+    header = ["model", "split", what, "problems", "accuracy %", *(f"{name} %" for name in details), "errors"]
+    rows = [[model, split, name, *_scores(part, details), str(part.errors)] for model, split, name, part in found]
     return [Table(f"By {what}", header, rows)] if rows else []
 
 
 def _part_dict(part: Part) -> dict[str, Any]:
-    return {"problems": part.problems, "errors": part.errors, "accuracy": part.accuracy._asdict()}
+    return {"problems": part.problems, "errors": part.errors, **_estimates({"accuracy": part.accuracy, **part.detail})}
+
+
+def _estimates(scores: Mapping[str, Estimate]) -> dict[str, Any]:
+    """The accuracy, and the other scores below ``detail``."""
+    accuracy, *others = ((name, estimate._asdict()) for name, estimate in scores.items())
+    return {"accuracy": accuracy[1], "detail": dict(others)}
+
+
+def _against(evaluations: Evaluations) -> Iterator[tuple[str, str, Mapping[str, Estimate]]]:
+    """Each further model - the first, by split."""
+    first, *others = evaluations
+    for model in others:
+        for split, scores in compare(evaluations[first], evaluations[model]).items():
+            yield model, split, scores
 
 
 def _differences(evaluations: Evaluations) -> list[dict[str, Any]]:
-    """Each further model - the first, by split."""
-    models = list(evaluations)
+    first = next(iter(evaluations))
     return [
-        {"model": model, "against": models[0], "split": split, "accuracy": difference._asdict()}
-        for model in models[1:]
-        for split, difference in compare(evaluations[models[0]], evaluations[model]).items()
+        {"model": model, "against": first, "split": split, **_estimates(scores)}
+        for model, split, scores in _against(evaluations)
     ]
 
 
 def _against_first(evaluations: Evaluations) -> list[Table]:
-    rows = [[row["model"], row["split"], points(Estimate(**row["accuracy"]))] for row in _differences(evaluations)]
-    title = f"Accuracy against {next(iter(evaluations), '')} (points, paired by problem, 95 % interval)"
-    return [Table(title, ["model", "split", "difference"], rows)] if rows else []
+    found = list(_against(evaluations))
+    names = list(dict.fromkeys(name for *_, scores in found for name in scores))
+    rows = [[model, split, *(points(scores.get(name, NOTHING)) for name in names)] for model, split, scores in found]
+    title = f"Against {next(iter(evaluations))} (points, paired by problem, 95 % interval)"
+    return [Table(title, ["model", "split", *names], rows)] if rows else []

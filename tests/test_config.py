@@ -477,6 +477,12 @@ def test_completions_come_from_a_file_or_from_models() -> None:
     ]
 
 
+def test_scorings_beside_are_known_ones() -> None:
+    check(composed("eval", "beside=[]", "missing=skip"), "eval")
+    (line,) = refusal("eval", "beside=[strict,lenient]")
+    assert line.startswith("beside.1: lenient: unknown; known are strict, reason_rft, ")
+
+
 def test_settings_are_of_the_command_that_asks() -> None:
     assert refusal("train", "command=eval") == ["command: eval: this is train; leave it as it is"]
     assert refusal("rollout", "~samples", "+records=[]") == [

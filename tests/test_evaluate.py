@@ -81,7 +81,7 @@ def test_uniform_digits_are_right_one_time_in_ten() -> None:
         assert summary.total.accuracy.low < 0.1 < summary.total.accuracy.high
         assert summary.format == pytest.approx(0.9, abs=0.03)
         # partial: 1 for the digit itself, 1/2 for one off (2 of 10 digits, 1 at the ends 0 and 9): 0.1 + 0.18/2 = 0.19
-        assert summary.detail["partial"] == pytest.approx(0.19, abs=0.03)
+        assert summary.total.detail["partial"].mean == pytest.approx(0.19, abs=0.03)
         assert summary.length == 2
     assert [row.sample for row in result.scores[:4]] == [0, 1, 2, 3]
 
@@ -127,7 +127,7 @@ def test_samples_of_a_problem_are_averaged_first() -> None:
     rows = [score("p0", 1.0), score("p1", 0.0), score("p1", 0.0), score("p1", 1.0)]
     (summary,) = summarize(rows).splits
     assert summary.total.accuracy.mean == pytest.approx(2 / 3)
-    assert summary.detail["partial"] == pytest.approx(2 / 3)
+    assert summary.total.detail["partial"] == summary.total.accuracy
 
 
 def test_a_grader_failure_is_shown_and_in_no_mean() -> None:
@@ -152,7 +152,7 @@ def test_only_grader_failures_are_data() -> None:
 def test_nothing_graded_is_not_a_number() -> None:
     (summary,) = summarize([score("p0", None)]).splits
     assert np.isnan([*summary.total.accuracy, summary.format, summary.length]).all()
-    assert summary.detail == {}
+    assert summary.total.detail == {}
     assert summarize([]).splits == ()
 
 
@@ -187,4 +187,36 @@ def test_comparison_is_paired_over_shared_problems_of_shared_splits() -> None:
     second = summarize([score("b", 1.0), score("a", 1.0), score("y", 0.0, split="right")])
     differences = compare(first, second)
     assert list(differences) == ["id"]
-    assert differences["id"].mean == pytest.approx(0.5)  # a: 0 -> 1, b: 1 -> 1
+    assert list(differences["id"]) == ["accuracy", "partial"]
+    assert differences["id"]["accuracy"].mean == pytest.approx(0.5)  # a: 0 -> 1, b: 1 -> 1
+
+
+class Lenient(Exact):
+    """Accepts whatever is off by one; broken on "7"."""
+
+    def score(self, problem: Problem, text: str) -> Reward:
+        if text == "7":
+            raise GraderError("no sevens")
+        return Reward(1.0, float(abs(int(text) - int(problem.answer)) <= 1))
+
+
+def test_other_scorings_are_reported_beside_of_the_same_completions() -> None:
+    said = {"p3": "3", "p4": "5", "p7": "7", "p8": "2"}
+    rows = [
+        grade(Exact(), problem(int(name[1:])), Action(name, "policy", 0, text, "stop"), {"lenient": Lenient()})
+        for name, text in said.items()
+    ]
+    (summary,) = summarize(rows).splits
+    assert summary.total.accuracy == wilson(2, 4)  # 3 and 7
+    assert summary.total.detail["lenient"] == wilson(2, 3)  # 3, and 5 for 4; 7 could not be graded, and is in no mean
+    assert summary.total.errors == 0
+    assert (summary.reasons, summary.ungraded) == ({}, {"lenient: no sevens": 1})
+    assert rows[0].as_row()["beside"] == {"lenient": 1.0}
+    assert (rows[2].as_row()["beside"], rows[2].as_row()["ungraded"]) == ({"lenient": None}, {"lenient": "no sevens"})
+    # a problem that only one of the two scorings has graded counts for that one alone
+    broken = grade(Exact(), problem(3), Action("p3", "policy", 0, "?", "stop"))
+    assert broken.values == {}
+    other = summarize([broken, *rows[1:]])
+    differences = compare(other, summarize(rows))["id"]
+    assert differences["accuracy"].mean == 0  # over p4, p7, p8
+    assert differences["lenient"].mean == 0  # over p4, p8

@@ -17,16 +17,18 @@ def score(split: str, accuracy: float, partial: float | None = None) -> Score:
 
 
 def test_a_measured_row_stands_below_the_published_ones() -> None:
-    (table,) = published_tables("spatial", {"mine": summarize([score("id", 0.0, 0.5), score("ood_left", 1.0, 1.0)])})
+    evaluation = summarize([score("id", 0.0, 0.5), score("ood_left", 1.0, 1.0)])
+    (table,) = published_tables("spatial", {"mine": evaluation}, "strict")
     assert table.header == ["model", "", "id", "ood_left", "ood_right"]
     assert ["Qwen2-VL-2B Reason-RFT", "published", "74.61", "64.05", "64.08"] in [list(row) for row in table.rows]
-    measured, partial = table.rows[-2:]
-    assert [cell.split(" ")[0] for cell in measured] == ["mine", "measured", "0.0", "100.0", "-"]
-    assert list(partial) == ["mine", "measured, partial credit", "50.0", "100.0", "-"]
+    measured, exact, partial = table.rows[-3:]
+    assert list(measured) == ["mine", "measured, strict", "0.0 (0.0 to 79.3)", "100.0 (20.7 to 100.0)", "-"]
+    assert exact[1:] == ["measured, exact", *measured[2:]]
+    assert list(partial) == ["mine", "measured, partial", "50.0", "100.0 (20.7 to 100.0)", "-"]
     assert any("partial credit, not exact" in note for note in table.notes)
-    (counting,) = published_tables("counting", {"mine": summarize([score("id", 1.0)])})
-    assert counting.rows[-1][0] == "mine"
-    assert published_tables("shades", {}) == []
+    (counting,) = published_tables("counting", {"mine": summarize([score("id", 1.0)])}, "reason_rft")
+    assert counting.rows[-1][:2] == ["mine", "measured, reason_rft"]
+    assert published_tables("shades", {}, "strict") == []
 
 
 def test_published_rows_are_whole() -> None:

@@ -23,16 +23,28 @@ def ekipl(directory: Path, command: str, task: str, *arguments: str) -> str:
     return done.stdout
 
 
-def splits(task: str) -> str:
-    return f"splits=[{','.join(ROWS[task])}]"
-
-
-@pytest.mark.parametrize("task", ROWS)
-def test_eval_reads_every_row(task: str, tmp_path: Path) -> None:
-    ekipl(tmp_path, "eval", task, splits(task), "rollout.max_tokens=48", "decoding.max_tokens=48")
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert {split["split"]: split["problems"] for split in scores["splits"]} == ROWS[task]
-    assert sum(split["errors"] for split in scores["splits"]) == 0
+def test_one_command_evaluates_every_row_with_both_graders(tmp_path: Path) -> None:
+    """37 rows: 14, 20 and 3."""
+    command = ["eval", "--multirun", f"task={','.join(ROWS)}", "data=reason_rft", f"data.root={REAL}", "missing=skip"]
+    line = [*command, "decoding.max_tokens=48", f"hydra.sweep.dir={tmp_path}"]
+    done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    for number, (task, splits) in enumerate(ROWS.items()):
+        scores = json.loads((tmp_path / str(number) / "scores.json").read_text())
+        assert {split["split"]: split["problems"] for split in scores["splits"]} == splits
+        for split in scores["splits"]:
+            assert (split["errors"], split["ungraded"]) == (0, {})
+            assert {"reason_rft"} | ({"exact", "partial"} if task == "spatial" else set()) == set(split["detail"])
+            assert all(
+                set(score) == {"mean", "low", "high"} for score in (split["accuracy"], *split["detail"].values())
+            )
+        if task == "structure":  # as their ids say
+            kinds = scores["splits"][0]["kinds"]
+            assert {kind: part["problems"] for kind, part in kinds.items()} == {"choice": 10, "open": 10}
+            assert "reason_rft" in kinds["choice"]["detail"]
+        page = (tmp_path / str(number) / "table.md").read_text()
+        assert ("ood: its file is missing, and it was not evaluated" in page) == (task != "spatial")
+        assert "tiny" in page.partition("measured, reason_rft")[0].splitlines()[-1]  # among the published rows
 
 
 @pytest.mark.parametrize("task", ROWS)

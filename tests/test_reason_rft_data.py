@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from ekipl.commands import build
+from ekipl.config import check
 from ekipl.data.problems import answer_kind
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.errors import UsageError
@@ -19,6 +21,7 @@ from ekipl.interfaces import Task
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
+from tests.test_config import composed
 
 Row = dict[str, Any]
 Write = Callable[..., Path]
@@ -158,6 +161,25 @@ def test_places_and_splits_that_are_not_there(write: Write, tmp_path: Path) -> N
     assert "counting has train, id, ood" in faults(root, split="ood_left")
     write(COUNTING, "Visual-Counting-id-test-2.json")
     assert "2 files match Visual-Counting-id-test*.json" in faults(root)
+
+
+def test_eval_goes_on_without_a_split_where_told_to(write: Write, tmp_path: Path) -> None:
+    root = write(COUNTING)
+
+    def opened(*overrides: str) -> list[str]:
+        cfg = composed("eval", "data=reason_rft", f"data.root={root}", *overrides)
+        return list(build.open_problems(check(cfg, "eval"), Counting()))
+
+    with pytest.raises(
+        UsageError, match=r"no Visual-Counting-ood-.*; name the splits .* splits=\[id\], or missing=skip"
+    ):
+        opened()
+    assert opened("missing=skip") == ["id"]
+    with pytest.raises(UsageError, match="no Visual-Counting-ood-"):
+        opened("missing=skip", "splits=[ood]")  # nothing is left
+    write([{**COUNTING[0], "answer": ""}], "Visual-Counting-id-test-1k.json")
+    with pytest.raises(UsageError, match="answer: ''"):
+        opened("missing=skip")
 
 
 def test_all_faults_of_the_rows_are_said_at_once(write: Write) -> None:

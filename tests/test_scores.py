@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ekipl.actions import AnswerKind, Reward
@@ -25,11 +26,12 @@ def test_the_three_files(tmp_path: Path) -> None:
     base, trained = scores["splits"]
     assert (base["model"], base["split"], base["problems"], base["errors"], base["samples"]) == ("base", "id", 3, 1, 4)
     assert base["error_reasons"] == {"too | slow": 1}
-    assert base["detail"] == {"partial": 0.5}
+    assert base["detail"]["partial"]["mean"] == 0.5
     assert trained["accuracy"]["mean"] == 0.75
     assert scores["meta"] == {"seed": 3}
     (difference,) = scores["differences"]
     assert (difference["model"], difference["against"]) == ("trained", "base")
+    assert difference["detail"]["partial"]["mean"] == 0
     assert round(difference["accuracy"]["mean"], 6) == round(1 / 3, 6)  # p0..p2 are shared: (1 + 0 + 0) / 3
 
     rows = read_jsonl(tmp_path / "scores.jsonl")
@@ -41,6 +43,22 @@ def test_the_three_files(tmp_path: Path) -> None:
     assert "| base    | id    |        3 | 66.7 (20.8 to 93.9) |" in page
     assert "* base, id: 1 of 4 completions could not be graded and are in no mean (1 x too | slow)" in page
     assert "+33.3 (+0.0 to +100.0)" in page
+
+
+def test_what_another_scoring_could_not_grade_is_told(tmp_path: Path) -> None:
+    rows = [
+        replace(score("a", 1.0), beside={"reason_rft": 0.0}),
+        replace(score("b", 1.0), ungraded={"reason_rft": "slow"}),
+    ]
+    (table,) = write_scores(tmp_path, "t", {"m": summarize(rows)}, {}, notes=["ood: no file"])
+    assert list(table.header)[3:6] == ["accuracy %", "partial %", "reason_rft %"]
+    assert [cell.split(" ")[0] for cell in table.rows[0]][3:6] == ["100.0", "50.0", "0.0"]
+    assert list(table.notes) == [
+        "m, id: scorings reported beside could not grade all, and leave these out (1 x reason_rft: slow)",
+        "ood: no file",
+    ]
+    (split,) = json.loads((tmp_path / "scores.json").read_text())["splits"]
+    assert (split["errors"], split["ungraded"]) == (0, {"reason_rft: slow": 1})
 
 
 def test_breakdowns_are_written_and_only_the_short_one_is_shown(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl.actions import Problem
-from ekipl.errors import UsageError
+from ekipl.errors import MissingSplit, UsageError
 from ekipl.interfaces import Data, Decoding, ExternalPool, Logger, Sampler, Task
 from ekipl.records import Sampling, actions_file, write_text
 
@@ -96,21 +96,26 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
     """The problems of the splits asked for (by default all that the task is measured on), by split.
 
     Raises:
-        UsageError: no such split, or bad rows; those of all splits are told together.
+        UsageError: no such split, no file for one (unless ``missing`` is skip, and others have theirs), or bad rows;
+            those of all splits are told together.
     """
     known = ("train", *task.splits)
     splits = settings.splits or task.splits
     if wrong := [split for split in splits if split not in known]:
         raise UsageError(f"splits: {', '.join(wrong)}: {task.name} has {', '.join(known)}")
     data = build_data(settings)
-    problems, faults = {}, []
+    problems, faults, absent = {}, [], []
     for split in splits:
         own = settings.data.train_limit if split == "train" else settings.data.test_limit
         limit = min((n for n in (own, settings.limit) if n is not None), default=None)
         try:
             problems[split] = data.problems(task, split, limit)
+        except MissingSplit as error:
+            absent.append(str(error) + (", or missing=skip" if settings.missing else ""))
         except UsageError as error:
             faults.append(str(error))
+    if settings.missing != "skip" or not problems:
+        faults += absent
     if faults:
         raise UsageError("\n".join(faults))
     return problems

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ekipl.tables import Table
 
     Problems = Mapping[str, Sequence[Problem]]  # by split
+    Graders = Mapping[str, Task]  # the task by further scorings
 
 
 EXTERNAL = "external"  # as a model's path: the first M external models
@@ -38,23 +39,40 @@ def run(cfg: DictConfig) -> None:
         print(directory / "table.md")
         return
     problems = build.open_problems(settings, task)
-    found = _recorded(settings, task, problems)
+    beside = _beside(cfg)
+    found = _recorded(settings, task, problems, beside)
     paths = build.policies(settings)
     refuse_mixed(found, paths)
     for path in paths:
         found |= (
-            _asked(settings, task, problems, directory)
+            _asked(settings, task, problems, beside, directory)
             if path == EXTERNAL
-            else {path: _sampled(settings, task, problems, path)}
+            else {path: _sampled(settings, task, problems, beside, path)}
         )
     names = build.labels(list(found))
     evaluations = {names[model]: evaluation for model, evaluation in found.items()}
-    beside = published_tables(task.name, evaluations) if settings.data.kind == "reason_rft" else []
-    show_all(write_scores(directory, f"{task.name}: accuracy", evaluations, build.meta(settings), beside))
+    among = published_tables(task.name, evaluations, settings.scoring) if settings.data.kind == "reason_rft" else []
+    absent = [split for split in settings.splits or task.splits if split not in problems]
+    notes = [f"{split}: its file is missing, and it was not evaluated (missing=skip)" for split in absent]
+    title = f"{task.name}: accuracy by {settings.scoring}"
+    show_all(write_scores(directory, title, evaluations, build.meta(settings), among, notes))
     print(directory / "table.md")
 
 
-def _sampled(settings: Settings, task: Task, problems: Problems, path: str) -> Evaluation:
+def _beside(cfg: DictConfig) -> dict[str, Task]:
+    """The task by each scoring of ``beside`` but its own. Raises UsageError for one that it does not have."""
+    from omegaconf import OmegaConf
+
+    from ekipl.commands import build
+
+    def by(scoring: str) -> Task:
+        return build.build_task(cast("DictConfig", OmegaConf.merge(cfg, {"task": {"scoring": scoring}})))
+
+    own = cfg.task.get("scoring")  # a task of one's own may have but one
+    return {} if own is None else {scoring: by(scoring) for scoring in cfg.beside if scoring != own}
+
+
+def _sampled(settings: Settings, task: Task, problems: Problems, beside: Graders, path: str) -> Evaluation:
     """The model at ``path``; it is unloaded on return."""
     from ekipl.commands import build
     from ekipl.evaluate import evaluate, summarize
@@ -64,11 +82,13 @@ def _sampled(settings: Settings, task: Task, problems: Problems, path: str) -> E
     scores: list[Score] = []
     with progress(build.count(problems), f"eval {path}") as advance:
         for of_split in problems.values():
-            scores += evaluate(sampler, task, of_split, settings.samples or 1, settings.seed, advance).scores
+            scores += evaluate(sampler, task, of_split, settings.samples or 1, settings.seed, advance, beside).scores
     return summarize(scores)
 
 
-def _asked(settings: Settings, task: Task, problems: Problems, directory: Path) -> dict[str, Evaluation]:
+def _asked(
+    settings: Settings, task: Task, problems: Problems, beside: Graders, directory: Path
+) -> dict[str, Evaluation]:
     """The external models, each by its name. What failed in the end is an error, in no mean."""
     from ekipl.commands import build
     from ekipl.evaluate import chunks, failed, grade, summarize
@@ -82,7 +102,7 @@ def _asked(settings: Settings, task: Task, problems: Problems, directory: Path) 
             for chunk in (chunk for split in problems.values() for chunk in chunks(split, number)):
                 for problem, answer in zip(chunk, pool.sample(chunk, number), strict=True):
                     for action in answer.actions:
-                        scores[action.source].append(grade(task, problem, action))
+                        scores[action.source].append(grade(task, problem, action, beside))
                     for name, own in scores.items():
                         got = sum(action.source == name for action in answer.actions)
                         own += failed(problem, range(got, number), answer.failed)
@@ -92,7 +112,7 @@ def _asked(settings: Settings, task: Task, problems: Problems, directory: Path) 
     return {name: summarize(own) for name, own in scores.items()}
 
 
-def _recorded(settings: Settings, task: Task, problems: Problems) -> dict[str, Evaluation]:
+def _recorded(settings: Settings, task: Task, problems: Problems, beside: Graders) -> dict[str, Evaluation]:
     """Recorded actions by model, graded anew with this task's scoring. Raises UsageError where there are none."""
     from ekipl.commands.scoring import replay
     from ekipl.errors import UsageError
@@ -105,7 +125,7 @@ def _recorded(settings: Settings, task: Task, problems: Problems) -> dict[str, E
     for split, of_split in problems.items():
         for problem in of_split if actions else ():
             for model, action in actions.get((split, problem.id), ()):
-                scores.setdefault(model, []).append(grade(task, problem, action))
+                scores.setdefault(model, []).append(grade(task, problem, action, beside))
     if settings.records and not scores:
         there = ", ".join(sorted({split for split, _ in actions})) or "none"
         raise UsageError(

@@ -75,6 +75,12 @@ def _scoring(v: Values) -> Iterator[str]:
         yield f"scoring: {v['scoring']}: unknown; known are {', '.join(SCORINGS)}"
 
 
+def _beside(v: Values) -> Iterator[str]:
+    for number, scoring in enumerate(v["beside"]):
+        if scoring not in SCORINGS:
+            yield f"beside.{number}: {scoring}: unknown; known are {', '.join(SCORINGS)}"
+
+
 def _task(v: Values) -> Iterator[str]:
     if not v["task"].get("_target_"):
         yield "task._target_: missing; name the task's class, as in conf/task/counting.yaml"
@@ -287,7 +293,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "train": (*COMMON, _policy, *EXTERNAL, _somebody, _train_rows, _selection, _temperature, _processes, *ENGINE),
     "rollout": (*COMMON, _policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
-    "eval": (*COMMON, _evaluated, _one_origin),
+    "eval": (*COMMON, _beside, _evaluated, _one_origin),
     "passk": (*COMMON, _policy, _compared_models, _passk_samples),
 }
 

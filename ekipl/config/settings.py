@@ -270,6 +270,8 @@ class Settings(Section):
 
     splits: tuple[Name, ...] | None = None
     limit: Count | None = None
+    missing: Literal["refuse", "skip"] = ABSENT
+    beside: tuple[Name, ...] = ABSENT
     predictions: Name | None = None
     decoding: DecodingSettings = ABSENT
     samples: Count = ABSENT
@@ -284,6 +286,8 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     "train": frozenset({"dry_run"}),
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
-    "eval": frozenset({"decoding", "splits", "limit", "samples", "predictions", "records", "models"}),
+    "eval": frozenset(
+        {"decoding", "splits", "missing", "limit", "samples", "beside", "predictions", "records", "models"}
+    ),
     "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
 }

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ekipl.actions import AnswerKind, Problem, Row
 from ekipl.data.problems import LazyProblems, gold_of, refuse
-from ekipl.errors import UsageError
+from ekipl.errors import MissingSplit, UsageError
 from ekipl.interfaces import Task
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow starts other programs for some of the rest
@@ -99,7 +99,8 @@ class ReasonRFTData:
         """The first ``limit`` problems of ``train`` (from ``train_start``) or of one of the task's splits.
 
         Raises:
-            UsageError: no file for the split, or faults in it or in the images of the rows asked for.
+            MissingSplit: no file for the split.
+            UsageError: several, or faults in it or in the images of the rows asked for.
         """
         source = self.train_split if split == "train" else split
         if source not in ("train", *task.splits):
@@ -117,10 +118,13 @@ class ReasonRFTData:
             return _from_hub(str(self.hub), part, pattern)
         folders = [self.root / f"{part}_jsons", self.root]
         found = next((files for folder in folders if (files := sorted(folder.glob(pattern)))), [])
-        if len(found) != 1:
-            reason = f"{len(found)} files match {pattern}" if found else f"no {pattern}"
-            wayout = "; to train on another split, set data.train_split=id" if split == "train" else "; one is needed"
-            raise UsageError(f"data.root: {self.root}: {reason} in {part}_jsons/ or the folder itself{wayout}")
+        where = f"in {part}_jsons/ or the folder itself"
+        if not found:
+            other = "to train on another split, set data.train_split=id"
+            wayout = other if split == "train" else "name the splits that are there, such as splits=[id]"
+            raise MissingSplit(f"data.root: {self.root}: no {pattern} {where}; {wayout}")
+        if len(found) > 1:
+            raise UsageError(f"data.root: {self.root}: {len(found)} files match {pattern} {where}; one is needed")
         return _Place(found[0], (self.root,), part)
 
 
