@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import select
@@ -27,11 +28,17 @@ from ekipl.errors import GraderError, UsageError
 
 DEADLINE_S = 1.8  # of computing, for one question
 PATIENCE_S = 60.0  # on the clock: for that much computing, or for importing sympy, on a very busy machine
-LONGEST = 20_000  # characters of what is compared
+LONGEST = 2_000_000  # characters of what is compared: the deadline bounds the time, this the memory
+REMEMBERED = 20_000  # characters of a question whose answer is remembered
 MEMORY_BYTES = 2 << 30  # address space of the fork
+WARM_UP = (  # what sympy and the parser of LaTeX load or learn at the first question of a kind
+    ("1/2", "0.5"),
+    (r"\frac{4}{3}", r"\frac{3}{4}"),
+    (r"$\frac{2\sqrt{5}}{5}$", r"$\pi^{2}+x$"),
+    ("48.0^2", "27"),
+)
 
 
-@lru_cache(maxsize=2048)
 def equal(answer: str, gold: str, latex: bool) -> bool:
     r"""Whether math-verify finds ``answer`` and ``gold`` equal (decimals to six places).
 
@@ -41,13 +48,22 @@ def equal(answer: str, gold: str, latex: bool) -> bool:
     Raises:
         GraderError: no answer before the deadline, or the grading process failed.
     """
-    if max(len(answer), len(gold)) > LONGEST:
+    size = len(answer) + len(gold)
+    if size > LONGEST:
         raise GraderError(f"longer than {LONGEST} characters")
+    return (_remembered if size <= REMEMBERED else _ask)(answer, gold, latex)
+
+
+def _ask(answer: str, gold: str, latex: bool) -> bool:
     with _lock:
         reply = _worker().ask({"answer": answer, "gold": gold, "latex": latex})
     if "error" in reply:
         raise GraderError(reply["error"])
     return bool(reply["equal"])
+
+
+_remembered = lru_cache(maxsize=2048)(_ask)
+forget = _remembered.cache_clear
 
 
 class _Worker:
@@ -201,11 +217,14 @@ def _serve() -> None:
     replies = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)  # whatever a library prints is no reply
     try:
-        _equal(r"\frac{1}{2}", "0.5", latex=True)
-        _equal("1/2", "0.5", latex=False)
+        for answer, gold in WARM_UP:
+            for latex in (False, True):
+                _equal(answer, gold, latex)
     except Exception as error:  # reported to the parent, which raises it
         replies.write(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode() + b"\n")
         return
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: its forks need not go through it again
     replies.write(b"{}\n")
     fork = _Fork()
     for question in sys.stdin.buffer:

@@ -112,7 +112,9 @@ def _published_accuracy(text: str, gold: str, scoring: str) -> float:
 
 
 _MATHEMATICAL = re.compile(r"[\d$\\\[]")  # without one of these math-verify finds nothing
-_PLAIN = re.compile(r"\s*(-?[0-9]{1,12})(?:\.([0-9]{1,6}))?(?:\s?(?:°|[a-z]{1,20}(?: [a-z]{1,20}){0,3}))?\.?\s*")
+_PLAIN = re.compile(  # not "-05", which sympy does not read
+    r"\s*([0-9]{1,12}|-(?:0|[1-9][0-9]{0,11}))(?:\.([0-9]{1,6}))?(?:\s?(?:°|[a-z]{1,20}(?: [a-z]{1,20}){0,3}))?\.?\s*"
+)
 
 
 def _verified(answer: str, gold: str) -> bool:

@@ -23,7 +23,7 @@ BOMB = "9^{9^{9}}"
 def fresh() -> Iterator[None]:
     """Each test starts without a grading process and with nothing remembered."""
     grading.close()
-    grading.equal.cache_clear()
+    grading.forget()
     yield
     grading.close()
 
@@ -89,7 +89,7 @@ def test_one_process_serves_all_and_is_asked_once() -> None:
         grading.equal(answer, "2", latex=False)
     assert grading._current is not None
     pid = grading._current.process.pid
-    assert grading.equal.cache_info().hits == 1
+    assert grading._remembered.cache_info().hits == 1
     grading.equal(r"\sqrt{16}", "4", latex=True)
     assert grading._current.process.pid == pid
 
@@ -98,6 +98,12 @@ def test_text_too_long_is_not_sent() -> None:
     with pytest.raises(GraderError, match="longer than"):
         grading.equal("1" * (grading.LONGEST + 1), "3", latex=False)
     assert grading._current is None
+
+
+def test_a_long_text_is_graded_but_not_remembered() -> None:
+    prose = "There are 7 of them, or so. " * 4000 + "It is 3"  # 112,007 characters, as cheap as they are many
+    assert grading.equal(prose, "3", latex=False)
+    assert grading._remembered.cache_info().currsize == 0
 
 
 def test_a_killed_process_is_replaced() -> None:

@@ -81,6 +81,8 @@ NUMBERS = [
     (tagged("4"), "3", 0, 0, 0),
     ("<think>it may be 3", "3", 1, 1, 0),  # cut while thinking
     (tagged(""), "3", 0, 0, 0),
+    (tagged("-05."), "-5", 0, 0, 1),  # sympy reads no negative number with leading zeros
+    (tagged("-0.5 cm"), "-0.5", 0, 1, 1),
 ]
 
 
