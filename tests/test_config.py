@@ -243,6 +243,9 @@ def test_methods_of_two_stages(method: str) -> None:
     assert (second.data.train_start, second.policy_samples, second.rollout.temperature) == (1600, None, 0.9)
     assert first.seed == second.seed == 7
     assert first.stage1 is None
+    rows = {task: composed("train", f"method={method}", f"task={task}").data.train_start for task in GROUPS["task"]}
+    assert rows == {"counting": 1600, "spatial": 1600, "structure": 0}
+    assert composed("train", f"method={method}", "task=structure", "data.train_start=7").data.train_start == 7
     assert refusal("train", f"method={method}", "stage1.G=0") == ["stage1.G: 0: too small; must be 1 or more"]
 
 
