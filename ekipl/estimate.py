@@ -1,89 +1,138 @@
 """What a run takes, by arithmetic on its settings: steps, samples, tokens, memory a GPU. No weights are loaded.
 
 Sources: ZeRO's shares of weights, gradients and optimiser state, arXiv 1910.02054, section 3; activations of a
-transformer layer without attention matrices, 34 bytes a token and hidden unit, arXiv 2205.05198, section 4.
+transformer layer without attention matrices, 34 bytes a token and hidden unit, arXiv 2205.05198, section 4; DeepSpeed's
+own defaults for what ZeRO-3 gathers at once and for the bucket in which gradients are summed over the processes.
 """
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import dataclass
-from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl.tables import Table
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
+    from ekipl.config.settings import ModelSettings
 
 GIB = 2**30
 PIXELS_A_TOKEN = 28 * 28  # of a Qwen2-VL image: patches of 14 x 14, four to a token
-CHARACTERS_A_TOKEN = 4
+PATCHES_A_TOKEN = 4
 TEXT_TOKENS = {"spatial": 700}  # of a published prompt, read off the templates; of the other tasks TEXT_DEFAULT
 TEXT_DEFAULT = 120
 IMAGES = {"spatial": 2}  # of a problem; the other tasks have one
-LOGITS_BYTES = 3 * 4 * 2**24  # the logits held at once, their log-softmax and its gradient
+GATHERED = 10**9  # parameters at once, stage3_max_live_parameters
+BUCKET = 5 * 10**8  # gradients, reduce_bucket_size
+
+# Of the published checkpoints' configurations: the class, then width, MLP, layers, heads, key-value heads, vocabulary.
+PUBLISHED = {
+    "Qwen/Qwen2-VL-2B-Instruct": ("Qwen2VLConfig", (1536, 8960, 28, 12, 2, 151936)),
+    "Qwen/Qwen2-VL-7B-Instruct": ("Qwen2VLConfig", (3584, 18944, 28, 28, 4, 152064)),
+    "Qwen/Qwen2.5-VL-3B-Instruct": ("Qwen2_5_VLConfig", (2048, 11008, 36, 16, 2, 151936)),
+    "Qwen/Qwen2.5-VL-7B-Instruct": ("Qwen2_5_VLConfig", (3584, 18944, 28, 28, 4, 152064)),
+}
+LARGEST_TIED = 2048  # width up to which the output head is the embedding
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a model: all parameters, those of the vision tower with its projector, layers and width of the text part."""
+    """Of a model as it is trained.
+
+    Attributes:
+        parameters: all of them, adapters left out.
+        trained: parameters that learn: the adapters alone with LoRA.
+        layers: of the language model; ``hidden`` is its width, ``keys`` that of its keys.
+        tower: width and layers of the vision tower; None when it is frozen: nothing is kept for its gradient.
+        vocabulary: of the language model.
+    """
 
     parameters: int
-    vision: int
+    trained: int
     layers: int
     hidden: int
+    keys: int
+    tower: tuple[int, int] | None
+    vocabulary: int
 
 
-# From the published checkpoints' configurations and weight files.
-SIZES = {
-    "Qwen/Qwen2-VL-2B-Instruct": Size(2_208_985_600, 665_000_000, 28, 1536),
-    "Qwen/Qwen2-VL-7B-Instruct": Size(8_291_375_616, 675_000_000, 28, 3584),
-    "Qwen/Qwen2.5-VL-3B-Instruct": Size(3_754_622_976, 668_000_000, 36, 2048),
-    "Qwen/Qwen2.5-VL-7B-Instruct": Size(8_292_166_656, 676_000_000, 28, 3584),
-}
+def size_of(model: ModelSettings) -> Size | None:
+    """By the model's configuration; None where that is not known without a download, or the model is not trained."""
+    from ekipl.engine.lora import target_layers
+    from ekipl.models import freeze
 
-
-def size_of(path: str) -> Size | None:
-    """Of a published model or a model folder; None where it is not known without a download."""
-    if path in SIZES:
-        return SIZES[path]
-    folder = Path(__file__).parent / "tiny" / "checkpoint" if path == "tiny" else Path(path).expanduser()
     try:
-        config = json.loads((folder / "config.json").read_text())
-        shapes = {name: shape for file in sorted(folder.glob("*.safetensors")) for name, shape in _shapes(file).items()}
-        text = config.get("text_config", config)
-        layers, hidden = text["num_hidden_layers"], text["hidden_size"]
-    except (OSError, ValueError, KeyError, struct.error):
+        empty = _empty(model)
+        freeze(empty, tower=model.freeze_vision, projector=model.freeze_projector)
+    except (OSError, ValueError, AttributeError):
         return None
-    vision = sum(prod(shape) for name, shape in shapes.items() if "visual" in name)
-    return Size(sum(map(prod, shapes.values())), vision, layers, hidden)
+    text, vision = empty.config.get_text_config(), empty.config.vision_config
+    trained = sum(p.numel() for p in empty.parameters() if p.requires_grad)
+    if model.lora.rank:
+        layers = (empty.get_submodule(name) for name in target_layers(empty, model.lora.targets))
+        trained = sum(model.lora.rank * (layer.in_features + layer.out_features) for layer in layers)
+    width = getattr(vision, "embed_dim", None) or vision.hidden_size
+    return Size(
+        parameters=sum(p.numel() for p in empty.parameters()),
+        trained=trained,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        keys=text.hidden_size // text.num_attention_heads * text.num_key_value_heads,
+        tower=None if model.freeze_vision else (width, vision.depth),
+        vocabulary=text.vocab_size,
+    )
 
 
-def _shapes(file: Path) -> dict[str, list[int]]:
-    """Of the tensors in a safetensors file, from its header."""
-    with file.open("rb") as content:
-        header: dict[str, Any] = json.loads(content.read(struct.unpack("<Q", content.read(8))[0]))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+def _empty(model: ModelSettings) -> Any:
+    """The model without weights; of the published ones without a download."""
+    import torch
+    import transformers
+
+    from ekipl.models import outline
+
+    if model.path not in PUBLISHED:
+        return outline(model.path, model.trust_remote_code)
+    kind, (hidden, mlp, layers, heads, keys, vocabulary) = PUBLISHED[model.path]
+    tied = hidden <= LARGEST_TIED
+    text = {
+        "hidden_size": hidden,
+        "intermediate_size": mlp,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": keys,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": tied,
+    }
+    out = {"hidden_size": hidden} if kind == "Qwen2VLConfig" else {"hidden_size": 1280, "out_hidden_size": hidden}
+    config = getattr(transformers, kind)(text_config=text, vision_config=out, tie_word_embeddings=tied)
+    with torch.device("meta"):
+        return transformers.AutoModelForImageTextToText.from_config(config)
 
 
 def prompt_tokens(settings: Settings, task: str) -> int:
     """Of a problem's prompt, its images at the pixel limit."""
+    return image_tokens(settings, task) + TEXT_TOKENS.get(task, TEXT_DEFAULT)
+
+
+def image_tokens(settings: Settings, task: str) -> int:
+    """Of a problem's images at the pixel limit."""
     pixels = settings.model.max_pixels if settings.data.image_size is None else settings.data.image_size**2
     image = max(4, min(pixels, settings.model.max_pixels) // PIXELS_A_TOKEN)
-    text = TEXT_TOKENS.get(task, TEXT_DEFAULT)
-    return IMAGES.get(task, 1) * image + text
+    return IMAGES.get(task, 1) * image
+
+
+def candidates(settings: Settings) -> tuple[int, int]:
+    """Actions that a problem is offered: the policy's own, and others."""
+    own = settings.N if settings.policy_samples is None else settings.policy_samples
+    return own, settings.M if settings.external.kind == "demonstrations" else settings.N * settings.M
 
 
 def work(settings: Settings, task: str) -> Table:
     """Steps, samples and tokens of one stage."""
     steps = settings.I * settings.B
     problems = steps * settings.problems_per_step
-    own = settings.N if settings.policy_samples is None else settings.policy_samples
+    own, others = candidates(settings)
     demonstrated = settings.external.kind == "demonstrations"
-    others = settings.M if demonstrated else settings.N * settings.M
     kept, prompt, limit = min(settings.G, own + others), prompt_tokens(settings, task), settings.rollout.max_tokens
     rows = [
         ("steps", f"{steps:,}", f"I {settings.I} x B {settings.B}, {settings.mu} updates each"),
@@ -98,47 +147,105 @@ def work(settings: Settings, task: str) -> Table:
     return Table(f"{settings.method.name}: what is done", ["", "number", "of which"], rows)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Of the memory: bytes on each GPU and, of what is offloaded, for each process on the CPU."""
+
+    name: str
+    gpu: float
+    formula: str
+    cpu: float = 0.0
+
+
 def memory(settings: Settings, task: str) -> Table:
     """GiB on each GPU, part by part; the formula of each part stands beside it."""
-    size = size_of(settings.model.path)
-    title = f"{settings.method.name}: memory a GPU, by formula"
+    size = size_of(settings.model)
+    title, header = f"{settings.method.name}: memory a GPU, by formula", ["part", "GiB", "GiB on the CPU", "formula"]
     if size is None:
         note = f"{settings.model.path}: its size is not known without a download"
-        return Table(title, ["part", "GiB", "formula"], [], [note])
-    engine, half = settings.engine, settings.model.dtype == "bfloat16"
-    width, ranks, stage = 2 if half else 4, engine.processes, engine.zero_stage
-    trained = size.parameters - (size.vision if settings.model.freeze_vision else 0)
-    own = settings.N if settings.policy_samples is None else settings.policy_samples
-    tokens = engine.micro_batch * (prompt_tokens(settings, task) + settings.G * settings.rollout.max_tokens)
-
-    def part(name: str, count: float, each: float, sharded: bool, why: str) -> tuple[str, float, str]:
-        share = f" / {ranks}" if sharded and ranks > 1 else ""
-        return name, count * each / (ranks if sharded else 1), f"{why}{share}"
-
-    billions = f"{size.parameters / 1e9:.3g} B parameters"
-    trainable = f"{trained / 1e9:.3g} B trained"
-    moments = 12 if half else 8
-    parts = [
-        part("weights", size.parameters, width, stage == 3, f"{billions} x {width} B"),
-        part("gradients", trained, width, stage >= 2, f"{trainable} x {width} B"),
-        part("AdamW", trained, moments, stage >= 2 or half, f"{trainable} x {moments} B, float32"),
-    ]
-    if settings.beta > 0:
-        parts.append(part("reference", size.parameters, width, stage == 3, f"{billions} x {width} B"))
-    if stage == 3 and (own or settings.evaluation.every):
-        parts.append(part("copy that samples", size.parameters, width, False, f"{billions} x {width} B"))
-    each = size.hidden * size.layers * (34 if half else 68)
-    parts.append(
-        part(
-            "activations",
-            tokens,
-            each,
-            False,
-            f"{tokens:,} tokens x {size.hidden} x {size.layers} x {34 if half else 68} B",
-        )
+        return Table(title, header, [], [note])
+    parts = [*states(settings, size), *passing(settings, size, task)]
+    rows = [(part.name, f"{part.gpu / GIB:.2f}", f"{part.cpu / GIB:.2f}", part.formula) for part in parts]
+    gpu, cpu = sum(part.gpu for part in parts), sum(part.cpu for part in parts)
+    notes = (
+        "not measured on a GPU; an upper bound: a micro-batch whose images, prompts and actions all have full length",
+        "keys and values of sampling are not in it: they are gone when learning begins",
     )
-    parts.append(("logits", LOGITS_BYTES, "2^24 at once, 3 times, x 4 B"))
-    rows = [(name, f"{count / GIB:.2f}", why) for name, count, why in parts]
-    total = sum(count for _, count, _ in parts)
-    notes = ["not measured on a GPU; activations are those of the language model in a micro-batch of full length"]
-    return Table(title, ["part", "GiB", "formula"], [*rows, ("sum", f"{total / GIB:.2f}", "")], notes)
+    return Table(title, header, [*rows, ("sum", f"{gpu / GIB:.2f}", f"{cpu / GIB:.2f}", "")], notes)
+
+
+def states(settings: Settings, size: Size) -> list[Part]:
+    """What stays from step to step: weights, their copies, gradients, the optimiser's state."""
+    engine, half, ranks = settings.engine, settings.model.dtype == "bfloat16", settings.engine.processes
+    width, stage = 2 if half else 4, max(engine.zero_stage, 1 if half else 0)  # as the engine sets it up
+
+    def part(name: str, count: int, each: int, sharded: bool, offloaded: bool = False) -> Part:
+        total = count * each / (ranks if sharded else 1)
+        formula = f"{count / 1e9:.3g} B x {each} B" + (f" / {ranks}" if sharded and ranks > 1 else "")
+        return Part(name, 0.0, f"{formula}, on the CPU", total) if offloaded else Part(name, total, formula)
+
+    whole, trained = size.parameters, size.trained
+    parts = [
+        part("weights", whole, width, stage == 3, engine.offload_parameters),
+        part("gradients", trained, width, stage >= 2, engine.offload_optimizer),
+        part("AdamW, float32", trained, 12 if half else 8, stage >= 1, engine.offload_optimizer),
+    ]
+    if settings.beta > 0 and not settings.model.lora.rank:
+        parts.append(part("reference", whole, width, stage == 3, engine.offload_parameters))
+    if stage == 3:
+        parts.append(part("copy that samples", whole, width, False))
+        parts.append(part("gathered at once", min(whole, GATHERED), width, False))
+    if stage >= 1:
+        parts.append(part("bucket of gradients", BUCKET, width, False))
+    return parts
+
+
+def passing(settings: Settings, size: Size, task: str) -> list[Part]:
+    """What a micro-batch takes in its forward and backward pass."""
+    half, again = settings.model.dtype == "bfloat16", settings.engine.gradient_checkpointing
+    width, inside = (2, 34) if half else (4, 68)  # bytes of a number; of a layer's inside, a token and hidden unit
+    problems, actions = micro_batch(settings, task)
+    prompt, answer = prompt_tokens(settings, task), settings.rollout.max_tokens
+    tokens = problems * prompt + actions * answer
+    patches = problems * image_tokens(settings, task) * PATCHES_A_TOKEN
+
+    def activations(name: str, count: int, hidden: int, layers: int) -> Part:
+        each = layers * width + inside if again else layers * inside
+        what = f"({layers} x {width} + {inside}) B" if again else f"{layers} x {inside} B"
+        return Part(name, count * hidden * each, f"{count:,} x {hidden} x {what}")
+
+    length, pairs = prompt + answer, 2 * size.keys * size.layers
+    parts = [
+        activations("activations", tokens, size.hidden, size.layers),
+        Part(
+            "keys and values",
+            actions * length * pairs * width,
+            f"{actions} x {length:,} tokens x 2 x {size.keys} x {size.layers} x {width} B",
+        ),
+    ]
+    if size.tower:
+        parts.insert(1, activations("activations, tower", patches, *size.tower))
+    return [*parts, _logits(actions * answer * size.vocabulary)]
+
+
+def micro_batch(settings: Settings, task: str) -> tuple[int, int]:
+    """Problems and actions in the largest micro-batch."""
+    engine = settings.engine
+    share = -(-settings.problems_per_step // engine.processes)
+    problems = min(engine.micro_batch, -(-share // engine.accumulation))
+    kept = min(settings.G, sum(candidates(settings)))
+    if engine.micro_batch_tokens is None:
+        return problems, problems * kept
+    prompt, answer, limit = prompt_tokens(settings, task), settings.rollout.max_tokens, engine.micro_batch_tokens
+    pairs = [(p, min(p * kept, (limit - p * prompt) // answer)) for p in range(1, problems + 1)]
+    fitting = (pair for pair in pairs if pair[1] >= pair[0])  # each problem has an action
+    return max(fitting, key=lambda pair: pair[0] * prompt + pair[1] * answer, default=(1, 1))
+
+
+def _logits(elements: int) -> Part:
+    """Of all trained tokens, a chunk at a time: some are kept, one is at hand with its gradient."""
+    from ekipl.prefix import CHUNK_ELEMENTS_GPU, KEPT_CHUNKS
+
+    chunk = min(elements, CHUNK_ELEMENTS_GPU)
+    chunks = min(KEPT_CHUNKS, -(-elements // chunk)) + 2
+    return Part("logits, float32", chunks * chunk * 4, f"{chunks} x {chunk:,} x 4 B")
