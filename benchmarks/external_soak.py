@@ -47,6 +47,7 @@ class Life:
     left: int  # requests whose client had hung up before the reply
     unsettled: int  # calls of the ledger that never ended: under way when the process was killed
     timeouts: int  # calls of the ledger whose deadline passed
+    unsent: int  # calls of the ledger that never came to the server: they ended so, too
 
     @property
     def paid_twice(self) -> int:
@@ -55,7 +56,7 @@ class Life:
         Every request has its call in the ledger. A client that hung up was killed or had passed its deadline; what
         remains of such calls may be answers that came too late. No other answer may be missing in the cache.
         """
-        return max(0, self.unkept + self.left - self.unsettled - self.timeouts)
+        return max(0, self.unkept + self.left - (self.unsettled + self.timeouts - self.unsent))
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,9 @@ def soak(count: int, kills: int, share: float, seed: int, folder: Path) -> Outco
             server.settle()
             own = set(range(requests, len(server.requests)))
             unkept = (server.finished & faults.answers & own) - sources(folder)
-            unsettled, timeouts = calls(folder, last, None), calls(folder, last, "timeout")
-            lives.append(Life(len(unkept), len(server.left & own), unsettled, timeouts))
+            ends = calls(folder, last)
+            unsent = ends.total() - len(own)
+            lives.append(Life(len(unkept), len(server.left & own), ends[None], ends["timeout"], unsent))
         answered, requests = len(server.finished & faults.answers), len(server.requests)
     kept, reasons = cached(folder), last_outcomes(folder)
     missing = []
@@ -173,11 +175,10 @@ def sources(folder: Path) -> set[int]:
     return {int(json.loads(value)["version"].rpartition("-")[2]) for value in cached(folder).values()}
 
 
-def calls(folder: Path, after: int, outcome: str | None) -> int:
-    """Requests in the ledger behind row ``after`` that ended so; None: that never ended."""
-    statement = "SELECT count(*) FROM calls WHERE attempt > 0 AND id > ? AND outcome IS ?"
-    ((number,),) = query(folder, statement, after, outcome)
-    return int(number)
+def calls(folder: Path, after: int) -> Counter[str | None]:
+    """How the calls behind row ``after`` of the ledger ended; None: never."""
+    rows = query(folder, "SELECT outcome, count(*) FROM calls WHERE attempt > 0 AND id > ? GROUP BY 1", after)
+    return Counter(dict(rows))
 
 
 def last_call(folder: Path) -> int:

@@ -7,7 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -17,15 +18,15 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from ekipl import cli
 from ekipl.actions import POLICY, Action, Group, Problem
 from ekipl.algorithm import train
 from ekipl.cli import conf_dir
 from ekipl.commands import build
 from ekipl.config import check
 from ekipl.config.settings import ExternalModelSettings
-from ekipl.interfaces import Engine
+from ekipl.interfaces import Engine, Sampler
 from ekipl.models import TINY
-from ekipl.records import read_jsonl
 from ekipl.training import plan_of
 from tests.openai_server import OpenAIServer, Reply, digits
 from tests.test_external import problem
@@ -47,7 +48,28 @@ def pair(server: OpenAIServer, cache: Path) -> list[str]:
     return ["external=gpt4o_gemini", f"external.models=[{', '.join(models)}]", f"external.cache={cache}"]
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The command inside this process, which has imported LiteLLM already; returns what it said."""
+
+    def run(*arguments: str, status: int = 0) -> str:
+        monkeypatch.setenv("TEST_KEY", KEY)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        monkeypatch.setattr(sys, "argv", ["ekipl", *arguments])
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        said = "".join(capfd.readouterr())
+        assert code == status, said
+        return said
+
+    return run
+
+
 def ekipl(*arguments: str, status: int = 0, **more: str) -> str:
+    """The command as a process; returns what it said."""
     environment = {**os.environ, "TEST_KEY": KEY, "HYDRA_FULL_ERROR": "1", **more}
     line = [sys.executable, "-m", "ekipl", *arguments]
     done = subprocess.run(line, capture_output=True, text=True, timeout=900, env=environment, check=False)
@@ -78,7 +100,9 @@ class Still:
         return {}
 
 
-def train_here(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> list[Group]:
+def train_here(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str, policy: Sampler | None = None
+) -> list[Group]:
     """Algorithm 1 with the settings, problems, pool and prefetching of ``ekipl train``, but without a model."""
     monkeypatch.setenv("TEST_KEY", KEY)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
@@ -89,7 +113,7 @@ def train_here(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -
     pool = build.prefetching(build.build_pool(settings, folder), problems, plan, 0, settings)
     groups: list[Group] = []
     try:
-        train(problems, task, Policy(), pool, Still(), plan, lambda step: groups.extend(step.groups))  # type: ignore[arg-type]
+        train(problems, task, policy or Policy(), pool, Still(), plan, lambda step: groups.extend(step.groups))  # type: ignore[arg-type]
     finally:
         pool.close()
     return groups
@@ -97,10 +121,12 @@ def train_here(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -
 
 @needs_tiny
 @pytest.mark.slow
-def test_a_sweep_after_external_sample_sends_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_after_external_sample_sends_no_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Callable[..., str]
+) -> None:
     with OpenAIServer() as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite")]
-        ekipl("external-sample", *both, "N=8", "limit=null", f"hydra.run.dir={tmp_path / 'sampled'}")
+        here("external-sample", *both, "N=8", "limit=null", f"hydra.run.dir={tmp_path / 'sampled'}")
         assert len(server.requests) == 6 * 2 * 8  # problems, models, samples
         small = ["B=3", "problems_per_step=2", "evaluation.every=0"]
         for g, m, n in product((4, 8, 16), (0, 1, 2), (4, 8)):
@@ -115,41 +141,41 @@ def test_a_sweep_after_external_sample_sends_no_request(tmp_path: Path, monkeypa
         assert len(server.requests) == 96
 
 
-def test_a_dry_run_tells_the_cost_and_sends_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_tells_the_cost_and_sends_nothing(tmp_path: Path, here: Callable[..., str]) -> None:
     with OpenAIServer() as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "N=2"]
-        said = ekipl("external-sample", *both, "limit=null", "--dry-run", f"hydra.run.dir={tmp_path / 'sample'}")
+        said = here("external-sample", *both, "limit=null", "--dry-run", f"hydra.run.dir={tmp_path / 'sample'}")
         assert "| m0    |      12 |            0 |       12 |" in said  # 6 problems, 2 samples
-        said = ekipl("train", *both, "--dry-run", "B=2", "problems_per_step=4", f"hydra.run.dir={tmp_path / 'run'}")
+        said = here("train", *both, "--dry-run", "B=2", "problems_per_step=4", f"hydra.run.dir={tmp_path / 'run'}")
         assert "| m1    |      12 |            0 |       12 |" in said  # 8 problems in two steps, 6 of them different
         assert server.requests == []
         assert not (tmp_path / "run" / "config.yaml").exists()
         assert not list(tmp_path.rglob("ledger.sqlite"))
-        assert "nobody is asked" in ekipl("train", "external=none", "--dry-run", f"hydra.run.dir={tmp_path / 'none'}")
+        assert "nobody is asked" in here("train", "external=none", "--dry-run", f"hydra.run.dir={tmp_path / 'none'}")
 
 
-def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: Path) -> None:
+def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: Path, here: Callable[..., str]) -> None:
     # Dollars for a token: an answer of six words costs 0.6, at most 4.0 (40 tokens). After six, 3.6 + 4.0 is too much.
     price = ["external.models.0.price.input=0", "external.models.0.price.output=100000"]
     with OpenAIServer() as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), *price, "M=1", "N=2", "limit=null"]
         both.append("external.models.0.concurrency=1")
         run = f"hydra.run.dir={tmp_path / 'run'}"
-        said = ekipl("external-sample", *both, "external.budget_usd=7", run, status=2)
+        said = here("external-sample", *both, "external.budget_usd=7", run, status=2)
         assert "external.budget_usd: 7: 3.6000 USD are spent or promised" in said
         assert "Traceback" not in said
         assert len(server.requests) == 6
-        said = ekipl("external-sample", *both, "external.budget_usd=100", run)
+        said = here("external-sample", *both, "external.budget_usd=100", run)
         assert len(server.requests) == 12
         assert "| m0    |       12 |       0 |      12 |" in said  # the ledger goes on
 
 
-def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path) -> None:
+def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path, here: Callable[..., str]) -> None:
     told = Reply(status=401, error={"message": f"Incorrect API key provided: {KEY}. Bearer {KEY}"})
     some = [digits, lambda _: Reply(status=500), lambda _: told]
     with OpenAIServer(lambda request: some[min(request.number, 2)](request)) as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "M=1", "external.models.0.concurrency=1", "limit=2"]
-        said = ekipl("external-sample", *both, f"hydra.run.dir={tmp_path / 'some'}")
+        said = here("external-sample", *both, f"hydra.run.dir={tmp_path / 'some'}")
         assert "refused with status 401" in said
     with OpenAIServer(lambda _: told) as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), f"hydra.run.dir={tmp_path / 'none'}"]
@@ -252,22 +278,29 @@ def test_other_providers_are_asked_as_their_options_say(
         assert [request.body["n"] for request in server.requests] == [2]
 
 
-@pytest.mark.slow
-@needs_tiny
-def test_waiting_for_answers_takes_no_time_of_a_step_after_the_first(tmp_path: Path) -> None:
-    with OpenAIServer(lambda request: replace(digits(request), delay_s=2.0)) as server:
-        small = [
-            *SMALL,
-            *pair(server, tmp_path / "c.sqlite"),
-            "N=4",
-            "B=6",
-            "problems_per_step=4",
-            "data.train_size=24",
-        ]
-        quick = ["external.models.0.concurrency=64", "external.models.1.concurrency=64", "external.prefetch=3"]
-        ekipl("train", *small, *quick, "evaluation.every=0", "checkpoint.every=0", f"hydra.run.dir={tmp_path / 'run'}")
-        assert len(server.requests) == 24 * 2 * 4
-    rows = read_jsonl(tmp_path / "run" / "metrics.jsonl")[1:]
-    waited, steps = sum(row["time/external"] for row in rows), sum(row["time/step"] for row in rows)
-    print(f"{waited:.2f} s of {steps:.2f} s")
-    assert waited <= 0.05 * steps
+class Patient(Policy):
+    """Does not come to the end of a step before the server was asked for that step and the next two."""
+
+    def __init__(self, server: OpenAIServer, problems: int) -> None:
+        self.server, self.problems, self.step = server, problems, 0
+
+    def sample(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
+        self.step += 1
+        asked = min(self.problems, (self.step + 2) * len(problems))
+        expected = asked * 2 * n  # models, samples
+        deadline = time.monotonic() + 60
+        while len(self.server.requests) < expected:
+            assert time.monotonic() < deadline, f"step {self.step}: {len(self.server.requests)} of {expected} requests"
+            time.sleep(0.01)
+        assert len(self.server.requests) == expected
+        return super().sample(problems, n, seed)
+
+
+def test_coming_steps_are_asked_for_while_the_policy_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this takes of a step, ``benchmarks.external_prefetch`` measures."""
+    with OpenAIServer() as server:
+        both = [*pair(server, tmp_path / "c.sqlite"), "external.prefetch=3", "evaluation.every=0"]
+        plan = ["N=2", "B=8", "problems_per_step=2", "data.train_size=16", "rollout.max_tokens=40"]
+        groups = train_here(monkeypatch, tmp_path, *both, *plan, policy=Patient(server, 16))
+        assert [len(group.offered) for group in groups] == [2 * 3] * 16
+        assert len(server.requests) == 16 * 2 * 2
