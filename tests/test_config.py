@@ -210,6 +210,10 @@ def test_every_experiment_of_the_paper_composes(name: str) -> None:
     rows = {"counting": 35_000, "structure": 4_500, "spatial": 60_000}[task]
     epochs = 5 if task == "structure" and not supervised else 1
     used = rows - result.data.train_start
+    if method.endswith("ekipl"):  # the paper does not say
+        assert (result.N, result.G, result.scoring) == (8, 16, "strict")
+        text = (conf_dir() / "experiment" / "paper" / f"{name}.yaml").read_text()
+        assert "# Choices of ours, where the paper does not say: N, G, I, mu, steps, batch" in text
     assert result.data.train_start == (1600 if method in ("reason_rft", "sft_ekipl") and task != "structure" else 0)
     assert abs(result.B - used * epochs / result.problems_per_step) < 1  # all rows, as often as published
     assert (result.stage1 is not None) == (method in ("reason_rft", "sft_ekipl"))

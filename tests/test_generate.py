@@ -1,63 +1,36 @@
-"""Evaluation of models that are not the policy's family, on a Llava as small as can be."""
+"""Evaluation of models that are not the policy's family, as small as can be."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from ekipl.actions import Problem
+from ekipl.errors import UsageError
 from ekipl.interfaces import Decoding
 from ekipl.models import TINY
 from ekipl.rollout.generate import GenerateSampler, is_other
+from tests.families import FAMILIES, WITH_TORCHVISION, pixtral, save
 
-CHAT = (
-    "{% for message in messages %}{% for part in message.content %}"
-    "{% if part.type == 'image' %}<|image_pad|>{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}{% endfor %}\n"
-)
+HAS_TORCHVISION = find_spec("torchvision") is not None
 
 
 @pytest.fixture(scope="module")
-def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights, saved as any model is."""
-    from transformers import (
-        AutoTokenizer,
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        LlavaProcessor,
-    )
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model of each family."""
+    families = FAMILIES | (WITH_TORCHVISION if HAS_TORCHVISION else {})
+    return {name: save(make(), tmp_path_factory.mktemp("families") / name) for name, make in families.items()}
 
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("llava")
-    tokenizer = AutoTokenizer.from_pretrained(TINY)
-    sight = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
-    )
-    text = LlamaConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, vocab_size=len(tokenizer)
-    )
-    image_token = tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    config = LlavaConfig(vision_config=sight, text_config=text, image_token_id=image_token, image_seq_length=4)
-    model = LlavaForConditionalGeneration(config)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.save_pretrained(folder)
-    pictures = CLIPImageProcessorPil(size={"height": 28, "width": 28}, crop_size={"height": 28, "width": 28})
-    LlavaProcessor(
-        image_processor=pictures,
-        tokenizer=tokenizer,
-        patch_size=14,
-        vision_feature_select_strategy="default",
-        chat_template=CHAT,
-        image_token="<|image_pad|>",
-        num_additional_image_tokens=1,
-    ).save_pretrained(folder)
-    return folder
+
+@pytest.fixture(scope="module")
+def llava(folders: dict[str, Path]) -> Path:
+    return folders["llava"]
 
 
 def problem(name: str, shade: int = 0) -> Problem:
@@ -92,3 +65,48 @@ def test_padding_changes_no_greedy_answer(llava: Path) -> None:
     together = sampler.sample([problem("p", 40), long], 1, seed=0)
     assert together[0] == sampler.sample([problem("p", 40)], 1, seed=0)[0]
     assert together[1] == sampler.sample([long], 1, seed=0)[0]
+
+
+def test_one_command_evaluates_models_of_all_families(folders: dict[str, Path], tmp_path: Path) -> None:
+    first, *others = map(str, folders.values())
+    few = ["splits=[id]", "limit=3", "samples=2", "decoding.max_tokens=5", "model.dtype=float32"]
+    line = ["eval", f"model.path={first}", f"models=[{','.join(others)}]", *few, f"hydra.run.dir={tmp_path}"]
+    done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [(s["model"], s["problems"], s["samples"], s["errors"]) for s in scores["splits"]] == [
+        (name, 3, 6, 0) for name in (first, *others)
+    ]
+    assert all(0 < s["length"] <= 5 for s in scores["splits"])
+    assert [difference["model"] for difference in scores["differences"]] == others
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *WITH_TORCHVISION])
+def test_problems_of_several_images_and_sizes(family: str, folders: dict[str, Path]) -> None:
+    if family not in folders:
+        pytest.skip("its processor needs torchvision")
+    if not is_other(str(folders[family])):
+        pytest.skip("sampled like the policy: tests/test_sampler.py")
+    images = [Image.new("RGB", (40 + 30 * i, 60), (80 * i, 9, 9)) for i in range(3)]
+    pairs = [(images[0],), (images[1], images[2])]
+    problems = [
+        Problem(f"p{i}", "spatial", "id", pair, "What?", "What?", "3", "number") for i, pair in enumerate(pairs)
+    ]
+    sampler = GenerateSampler(str(folders[family]), Decoding(1.0, 1.0, 0, 5), batch_size=8, dtype="float32")
+    sampled = sampler.sample(problems, 2, seed=0)
+    assert [[a.problem_id for a in actions] for actions in sampled] == [["p0", "p0"], ["p1", "p1"]]
+    assert all(a.tokens and len(a.tokens) <= 5 for actions in sampled for a in actions)
+
+
+@pytest.mark.skipif(HAS_TORCHVISION, reason="torchvision is there")
+def test_a_library_that_a_family_needs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImportError, match="Torchvision"):
+        pixtral()
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "PixtralProcessor"}')
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(UsageError) as refused:
+        GenerateSampler(str(tmp_path), Decoding(1.0, 1.0, 0, 5))
+    assert str(refused.value) == (
+        f"model.path: {tmp_path}: PixtralProcessor requires the Torchvision library but it was not found in your "
+        "environment; install it"
+    )

@@ -52,6 +52,8 @@ class GenerateSampler:
             model: Any = AutoModelForMultimodalLM.from_pretrained(
                 path, dtype=getattr(torch, dtype), attn_implementation=attention, use_safetensors=True, **options
             )
+        except ImportError as error:  # some families' processors need more than ekipl does
+            raise UsageError(f"model.path: {path}: {str(error).strip().partition('. ')[0]}; install it") from error
         except Exception as error:  # of many classes, each for another fault of the files: the user's to act on
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UsageError(f"model.path: {path}: cannot be loaded: {reason}") from error
