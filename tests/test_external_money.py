@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_prices_are_litellms_unless_told(model: str, price: Price | None) -> Non
 
 def test_a_call_is_bounded_before_it_is_sent_and_more_tightly_once_images_were_counted() -> None:
     meter = Meter("openai/gpt-4o", Price(2.0, 10.0), 50, None)
-    asked = Question(problem())  # one image of 9 x 7; "p0: how many?" has 13 bytes
+    asked = Question(problem()).shape  # one image of 9 x 7; "p0: how many?" has 13 bytes
     assert meter.prompt_tokens(asked) == 13 + 100 + 4000
     assert meter.most_usd(asked) == pytest.approx((4113 * 2 + 50 * 10) / 1e6)
     assert meter.most_usd(asked, 3) == pytest.approx(3 * (4113 * 2 + 50 * 10) / 1e6)  # as if n were not honoured
@@ -87,8 +88,8 @@ def test_a_call_is_bounded_before_it_is_sent_and_more_tightly_once_images_were_c
     assert meter.usd(asked, answer) == pytest.approx((300 * 2 + 7 * 10) / 1e6)
     assert meter.usd(asked, replace(answer, shared=3)) == pytest.approx((100 * 2 + 7 * 10) / 1e6)
     meter.learn(asked, answer)
-    assert meter.prompt_tokens(Question(problem("p1"))) == 300 + 113
-    assert meter.prompt_tokens(Question(problem("p1", images=2))) == 8113
+    assert meter.prompt_tokens(Question(problem("p1")).shape) == 300 + 113
+    assert meter.prompt_tokens(Question(problem("p1", images=2)).shape) == 8113
     assert meter.usd(asked, Completion("x", "stop", 0, 0)) == meter.most_usd(asked)  # the provider told no tokens
     assert meter.usd(asked, Completion("x", "stop", 300, 0)) == meter.most_usd(asked)
     assert Meter("m", None, 50, None).most_usd(asked) is None
@@ -117,9 +118,9 @@ def test_what_an_image_counts_is_never_above_the_bound(model: str, size: tuple[i
 @pytest.mark.parametrize("model", ["openai/Qwen/Qwen2.5-VL-72B", "azure/mine", "openai/gpt-5.4", "openai/gpt-4oid"])
 def test_nobody_guesses_what_an_image_counts(model: str) -> None:
     assert documented(model) is None
-    assert Meter(model, Price(1.0, 1.0), 5, None).most_usd(Question(problem())) is None
-    assert Meter(model, Price(0.0, 2.0), 5, None).most_usd(Question(problem())) == 1e-5  # nor needs to
-    assert Meter(model, Price(1.0, 0.0), 5, 700).most_usd(Question(problem())) == pytest.approx(813e-6)
+    assert Meter(model, Price(1.0, 1.0), 5, None).most_usd(Question(problem()).shape) is None
+    assert Meter(model, Price(0.0, 2.0), 5, None).most_usd(Question(problem()).shape) == 1e-5  # nor needs to
+    assert Meter(model, Price(1.0, 0.0), 5, 700).most_usd(Question(problem()).shape) == pytest.approx(813e-6)
 
 
 def test_a_budget_needs_prices_and_limits() -> None:
@@ -318,6 +319,25 @@ def test_the_outlook_counts_what_is_missing_and_asks_nobody(tmp_path: Path) -> N
     # 4 x 3 samples, 3 x 2 there: 6 to ask, 3 prompt and 4 completion tokens each: (18 x 1 + 24 x 10) / 1e6 = 0.000258
     # at most (3 + 113) + 10 x 10 a call: 6 x 216 / 1e6 = 0.001296
     assert table.rows == [[name, "12", "6", "6", "18", "24", "0.0003", "0.0013"] for name in "ab"]
+
+
+def test_the_outlook_holds_no_images_of_problems_that_it_has_seen() -> None:
+    seen: list[weakref.ref[Problem]] = []
+    alive: list[int] = []
+
+    def problems() -> Iterator[Problem]:
+        for number in range(5):
+            one = problem(f"p{number}")
+            seen.append(weakref.ref(one))
+            yield one
+            del one
+            alive.append(sum(reference() is not None for reference in seen))
+
+    with OpenAIServer() as server:
+        pool = pool_of(server)
+        assert pool.outlook(problems(), 2).rows[0][:4] == ["a", "10", "0", "10"]
+        pool.close()
+    assert max(alive) <= 1  # the one before
 
 
 # Limits and bad days

@@ -69,7 +69,7 @@ class Asker:
 
     def learn(self, question: Question, known: client.Completion) -> None:
         """Takes from an answer of the cache what it tells about the model."""
-        self.meter.learn(question, known)
+        self.meter.learn(question.shape, known)
         if known.fault is None:
             self._health.known()
 
@@ -142,7 +142,7 @@ class Asker:
     async def _ask_once(
         self, call: client.Call, question: Question, samples: Sequence[int], attempt: int, keep: Keep
     ) -> list[client.Completion]:
-        await self._pace.turn(self.meter.tokens(question, len(samples)))
+        await self._pace.turn(self.meter.tokens(question.shape, len(samples)))
         entry = await self._promised(question, samples, attempt)
         try:
             completions = await client.complete(call)
@@ -155,7 +155,7 @@ class Asker:
         except BaseException:
             self._ledger.settle(entry, ["interrupted"] * len(samples), None)
             raise
-        costs = [self.meter.usd(question, completion) for completion in completions]
+        costs = [self.meter.usd(question.shape, completion) for completion in completions]
         usd = None if None in costs else sum(cost for cost in costs if cost is not None)
         prompt, completion = completions[0].prompt_tokens, sum(each.completion_tokens for each in completions)
         try:
@@ -165,7 +165,7 @@ class Asker:
             self._ledger.settle(entry, [each.fault or ANSWERED for each in completions], usd, prompt, completion)
         if entry.is_exceeded_by(usd):
             self._overrun = f"a call was billed with {prompt} prompt and {completion} completion tokens, more than"
-        self.meter.learn(question, completions[0])
+        self.meter.learn(question.shape, completions[0])
         return completions
 
     async def _promised(self, question: Question, samples: Sequence[int], attempt: int) -> Entry:
@@ -178,7 +178,7 @@ class Asker:
                     "max_tokens, whichever was exceeded"
                 )
             try:
-                most = self.meter.most_usd(question, len(samples))
+                most = self.meter.most_usd(question.shape, len(samples))
                 return self._ledger.promise(self.model.name, question.name, samples, attempt, most)
             except Exhausted as exhausted:
                 if not exhausted.may_change:

@@ -9,7 +9,7 @@ from math import ceil
 from ekipl.actions import Problem
 from ekipl.external.asker import Asker
 from ekipl.external.cache import Cache
-from ekipl.external.question import Question
+from ekipl.external.question import Question, Shape
 from ekipl.tables import Table
 
 IMAGE_TOKENS = 1000  # a guess, until a provider has told
@@ -20,8 +20,8 @@ class _Tally:
     """Of one model."""
 
     wanted: int = 0
-    missing: list[Question] = field(default_factory=list)  # one for each sample that is still to be asked for
-    requests: list[Question] = field(default_factory=list)  # one for each call that this takes
+    missing: list[Shape] = field(default_factory=list)  # one for each sample that is still to be asked for
+    requests: list[Shape] = field(default_factory=list)  # one for each call that this takes
     prompts: list[float] = field(default_factory=list)  # tokens an answer, of those that are there
     completions: list[int] = field(default_factory=list)
 
@@ -43,13 +43,13 @@ def outlook(askers: Sequence[Asker], cache: Cache | None, problems: Iterable[Pro
                 tally.wanted += 1
                 known = cache.get(key) if cache is not None else None
                 if known is None:
-                    tally.missing.append(question)
+                    tally.missing.append(question.shape)
                     continue
                 asker.learn(question, known)
                 if known.prompt_tokens:
                     tally.prompts.append(known.prompt_tokens / known.shared)
                     tally.completions.append(known.completion_tokens)
-            tally.requests += [question] * ceil((len(tally.missing) - before) / asker.choices)
+            tally.requests += [question.shape] * ceil((len(tally.missing) - before) / asker.choices)
     rows = [_row(asker, tally) for asker, tally in zip(askers, tallies, strict=True)]
     header = [
         "model",
@@ -75,12 +75,12 @@ def _row(asker: Asker, tally: _Tally) -> list[str]:
         prompt = round(count * sum(tally.prompts) / len(tally.prompts))
         completion: int | None = round(count * sum(tally.completions) / len(tally.completions))
     else:
-        images = (len(q.problem.prompt) // 4 + IMAGE_TOKENS * len(q.problem.images) for q in tally.requests)
+        images = (shape.characters // 4 + IMAGE_TOKENS * len(shape.images) for shape in tally.requests)
         prompt, limit = sum(images), asker.meter.max_tokens
         completion = None if limit is None else count * limit
     price = asker.meter.price
     usd = None if price is None or completion is None else price.usd(prompt, completion)
-    most = [asker.meter.most_usd(question) for question in tally.missing]
+    most = [asker.meter.most_usd(shape) for shape in tally.missing]
     bound = None if None in most else sum(cost for cost in most if cost is not None)
     tokens = [str(prompt), "unlimited" if completion is None else str(completion)]
     counts = tally.wanted, tally.wanted - count, len(tally.requests)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from math import ceil
 
 from ekipl.external.client import Completion
-from ekipl.external.question import Question
+from ekipl.external.question import Shape, Size
 
 MILLION = 10**6
 CHAT_TOKENS = 100  # that a chat format adds to a prompt, at most
 LIKELY = 4_000  # tokens of an image where nobody has said how many there can be: for rates, never for budgets
-
-Size = tuple[int, int]  # width, height
 
 # The most tokens of one image, from what the providers document of their ways to count. A model that is not here has
 # to be given its number (external.models.0.image_tokens) before a budget can be kept.
@@ -65,45 +63,39 @@ class Meter:
         self._bound = documented(model) if image_tokens is None else lambda size: image_tokens
         self._seen: dict[tuple[Size, ...], int] = {}  # sizes of the images -> most prompt tokens so far
 
-    def prompt_tokens(self, question: Question) -> int | None:
+    def prompt_tokens(self, shape: Shape) -> int | None:
         """At most so many; None = nobody can say.
 
         A token a byte of text, and the images: as counted before, where images of these sizes were, else by bound.
         """
-        sizes = _sizes(question)
-        text = len(question.problem.prompt.encode(errors="replace")) + CHAT_TOKENS
-        if sizes in self._seen:
-            return text + self._seen[sizes]
+        text = shape.bytes + CHAT_TOKENS
+        if shape.images in self._seen:
+            return text + self._seen[shape.images]
         if self._bound is None:
-            return None if sizes else text
-        return text + sum(self._bound(size) for size in sizes)
+            return None if shape.images else text
+        return text + sum(self._bound(size) for size in shape.images)
 
-    def tokens(self, question: Question, choices: int) -> int:
+    def tokens(self, shape: Shape, choices: int) -> int:
         """Of prompt and answers, for the rate: the most there can be as far as that is known."""
-        prompt = self.prompt_tokens(question)
-        likely = LIKELY * len(question.problem.images) + len(question.problem.prompt) if prompt is None else prompt
+        prompt = self.prompt_tokens(shape)
+        likely = LIKELY * len(shape.images) + shape.characters if prompt is None else prompt
         return likely + choices * (self.max_tokens or 0)
 
-    def most_usd(self, question: Question, choices: int = 1) -> float | None:
+    def most_usd(self, shape: Shape, choices: int = 1) -> float | None:
         """The most that a call can cost, even if it is billed as so many calls for one answer; None = unknown."""
         if self.price is None or self.max_tokens is None:
             return None
-        prompt = self.prompt_tokens(question) if self.price.input else 0
+        prompt = self.prompt_tokens(shape) if self.price.input else 0
         return None if prompt is None else choices * self.price.usd(prompt, self.max_tokens)
 
-    def usd(self, question: Question, completion: Completion) -> float | None:
+    def usd(self, shape: Shape, completion: Completion) -> float | None:
         """What an answer has cost; the most it can where the provider told no tokens."""
         untold = completion.prompt_tokens == 0 or (completion.text and completion.completion_tokens == 0)
         if self.price is None or untold:
-            return self.most_usd(question)
+            return self.most_usd(shape)
         return self.price.usd(completion.prompt_tokens / completion.shared, completion.completion_tokens)
 
-    def learn(self, question: Question, completion: Completion) -> None:
+    def learn(self, shape: Shape, completion: Completion) -> None:
         """Remembers what was counted for images of these sizes."""
         if completion.prompt_tokens:
-            sizes = _sizes(question)
-            self._seen[sizes] = max(self._seen.get(sizes, 0), completion.prompt_tokens)
-
-
-def _sizes(question: Question) -> tuple[Size, ...]:
-    return tuple(image.size for image in question.problem.images)
+            self._seen[shape.images] = max(self._seen.get(shape.images, 0), completion.prompt_tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from typing import Any
@@ -11,6 +12,17 @@ from typing import Any
 from PIL import Image
 
 from ekipl.actions import Problem
+
+Size = tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the cost of a question depends on: the sizes of its images, characters and UTF-8 bytes of its prompt."""
+
+    images: tuple[Size, ...]
+    characters: int
+    bytes: int
 
 
 class Question:
@@ -24,6 +36,13 @@ class Question:
     def name(self) -> str:
         """Of the problem among all splits of all tasks."""
         return f"{self.problem.task}/{self.problem.split}/{self.problem.id}"
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Without the pixels, of which no memory holds those of a whole data set."""
+        prompt = self.problem.prompt
+        sizes = tuple(image.size for image in self.problem.images)
+        return Shape(sizes, len(prompt), len(prompt.encode(errors="replace")))
 
     @cached_property
     def messages(self) -> list[dict[str, Any]]:
