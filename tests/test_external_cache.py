@@ -24,6 +24,7 @@ from PIL import Image
 
 from ekipl.errors import UsageError
 from ekipl.external import cache as cache_module
+from ekipl.external import database
 from ekipl.external.cache import Cache, key_of
 from ekipl.external.client import Completion
 from ekipl.external.ledger import table_of
@@ -169,6 +170,29 @@ def test_many_processes_write_at_once(tmp_path: Path) -> None:
     cache = Cache(path)
     assert all(cache.get(f"{name}{number}") == COMPLETION for name in "abcd" for number in range(200))
     assert cache._database.rows("SELECT count(*) FROM answers") == [(1000,)]  # 4 x 200 + 200
+    cache.close()
+
+
+def test_on_a_file_system_that_machines_share_no_memory_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This one stands in for NFS."""
+    named = subprocess.run(["df", "--output=fstype", tmp_path], capture_output=True, text=True, check=True).stdout
+    assert database.file_system(tmp_path) == named.split()[-1]
+    path = tmp_path / "c.sqlite"
+    Cache(path).close()  # made in the other mode, by an earlier version
+    monkeypatch.setattr(database, "NETWORK", {named.split()[-1]})
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_fill, args=(path, name)) for name in "abc"]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert not list(tmp_path.glob("*-shm"))
+        time.sleep(0.01)
+    assert [writer.exitcode for writer in writers] == [0] * 3
+    cache = Cache(path)
+    assert cache._database.rows("PRAGMA journal_mode") == [("delete",)]
+    assert cache._database.rows("SELECT count(*) FROM answers") == [(800,)]  # 3 x 200 + 200
     cache.close()
 
 

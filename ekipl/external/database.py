@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 from ekipl.errors import UsageError
 
 PATIENCE_S = 60.0  # for other processes' transactions, which take milliseconds
+# A write-ahead log has shared memory in it: of one machine. Homes and run directories of clusters are shared by many.
+NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "afs", "fuse.glusterfs", "fuse.sshfs")
 
 
 class Database:
@@ -38,7 +41,8 @@ class Database:
             self._connection = sqlite3.connect(
                 path or ":memory:", timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
             )
-            self._write_ahead()
+            is_shared = path is not None and file_system(path.parent) in NETWORK
+            self._keep_journal("DELETE" if is_shared else "WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             with self.transaction():
                 for statement in tables:
@@ -65,12 +69,12 @@ class Database:
         """Closing twice is fine."""
         self._connection.close()
 
-    def _write_ahead(self) -> None:
-        """Readers then do not wait for a writer. The switch itself does not wait for others, so this does."""
+    def _keep_journal(self, mode: str) -> None:
+        """With WAL readers do not wait for a writer. The switch itself does not wait for others, so this does."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute(f"PRAGMA journal_mode = {mode}")
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline:
@@ -83,3 +87,14 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise UsageError(f"{self._told}: {error}; make room or access for it, or name another file") from error
+
+
+def file_system(folder: Path) -> str:
+    """The type of the file system that ``folder`` is on, as Linux names it; empty where nobody says."""
+    device = os.stat(folder).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(" - ")[2].split()[0] for line in mounts if line.split()[2] == number), "")
