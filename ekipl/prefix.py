@@ -153,18 +153,18 @@ class ActionScorer(nn.Module):
         return torch.cat(kept + again)
 
     def _chunk(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        logp = log_probabilities(self.model.lm_head(hidden), self.temperature, self.suppressed)  # (n, V)
-        return logp.gather(-1, tokens[:, None])[:, 0]
+        logits = prepared(self.model.lm_head(hidden), self.temperature, self.suppressed)  # (n, V)
+        return logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
 
 
-def log_probabilities(logits: Tensor, temperature: float, suppressed: tuple[int, ...]) -> Tensor:
-    """The policy's distribution: tempered, without the suppressed tokens; ``logits`` may be overwritten.
+def prepared(logits: Tensor, temperature: float, suppressed: tuple[int, ...]) -> Tensor:
+    """Logits of the policy's distribution: tempered, minus infinity on suppressed tokens. (n, V), float32.
 
-    (n, V) -> (n, V), float32. No pass over them is made that can be spared: they are what takes time and memory.
+    ``logits`` may be overwritten: they are what takes time and memory, so no pass is made that can be spared.
     """
     logits = logits.float()
     if temperature not in (0.0, 1.0):
         logits = logits / temperature
     if suppressed:
         logits.index_fill_(-1, torch.tensor(suppressed, device=logits.device), float("-inf"))
-    return logits.log_softmax(-1)
+    return logits

@@ -16,6 +16,7 @@ from ekipl.models import VLM, encode_prompts, load_model
 from ekipl.prefix import ActionScorer
 from ekipl.rollout.hf import HFSampler, choose
 from tests.test_prefix import PROBLEMS
+from tests.test_prefix import vlm as family  # noqa: F401 - a fixture: Qwen2-VL and Qwen2.5-VL
 
 DECODING = Decoding(max_tokens=24)
 
@@ -40,7 +41,8 @@ def test_samples_and_seeds_differ(vlm: VLM) -> None:
     assert len({a.tokens for a in (*one, *other)}) == 12
 
 
-def test_log_probabilities_are_those_of_the_learner(vlm: VLM) -> None:
+def test_log_probabilities_are_those_of_the_learner(family: VLM) -> None:  # noqa: F811
+    vlm = family
     actions = HFSampler(vlm, replace(DECODING, temperature=0.7)).sample(PROBLEMS, 3, seed=0)
     flat = [(row, action) for row, group in enumerate(actions) for action in group]
     length = max(len(a.tokens or ()) for _, a in flat)
@@ -136,21 +138,21 @@ def test_an_action_with_a_placeholder_is_refused(vlm: VLM) -> None:
 
 def test_choose_by_hand() -> None:
     # probabilities 0.5, 0.3, 0.15, 0.05: cumulative 0.5, 0.8, 0.95, 1
-    logp = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().expand(5, 4)
+    p = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).expand(5, 4)
     noise = torch.tensor([0.0, 0.49, 0.51, 0.81, 0.96])
-    assert choose(logp, Decoding(), noise).tolist() == [0, 0, 1, 2, 3]
-    assert choose(logp, Decoding(temperature=0), noise).tolist() == [0] * 5
+    assert choose(p, Decoding(), noise).tolist() == [0, 0, 1, 2, 3]
+    assert choose(p, Decoding(temperature=0), noise).tolist() == [0] * 5
     # top-k 2: 0.625, 0.375; the noise 0.81 falls on the second
-    assert choose(logp, Decoding(top_k=2), noise).tolist() == [0, 0, 0, 1, 1]
+    assert choose(p, Decoding(top_k=2), noise).tolist() == [0, 0, 0, 1, 1]
     # top-p 0.7 keeps tokens until their sum reaches 0.7: the first two; top-p 0.5 keeps the first
-    assert choose(logp, Decoding(top_p=0.7), noise).tolist() == [0, 0, 0, 1, 1]
-    assert choose(logp, Decoding(top_p=0.5), noise).tolist() == [0] * 5
+    assert choose(p, Decoding(top_p=0.7), noise).tolist() == [0, 0, 0, 1, 1]
+    assert choose(p, Decoding(top_p=0.5), noise).tolist() == [0] * 5
 
 
 def test_choose_follows_the_distribution() -> None:
     torch.manual_seed(0)
-    logp = torch.tensor([0.4, 0.0, 0.35, 0.25]).log().expand(20000, 4)
-    counts = Counter(choose(logp, Decoding(), torch.rand(20000)).tolist())
+    p = torch.tensor([0.4, 0.0, 0.35, 0.25]).expand(20000, 4)
+    counts = Counter(choose(p, Decoding(), torch.rand(20000)).tolist())
     assert counts[1] == 0  # zero mass is never drawn
-    for token, p in ((0, 0.4), (2, 0.35), (3, 0.25)):
-        assert abs(counts[token] / 20000 - p) < 0.015  # 4 standard errors of 0.0035
+    for token, share in ((0, 0.4), (2, 0.35), (3, 0.25)):
+        assert abs(counts[token] / 20000 - share) < 0.015  # 4 standard errors of 0.0035

@@ -60,7 +60,7 @@ class Cut:
         problems: in a micro-batch, at most.
         tokens: in a micro-batch, at most, padding included; the actions of one problem may be spread over several. A
             prompt with one action is never cut. None: no limit.
-        accumulation: a micro-batch holds at most this part of the problems, rounded up (7 problems in 4 parts: 2, 2, 2, 1).
+        accumulation: a micro-batch holds at most this part of the problems, rounded up (7 in 4 parts: 2, 2, 2, 1).
     """
 
     problems: int = 4

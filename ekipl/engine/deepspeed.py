@@ -126,8 +126,12 @@ class DeepSpeedEngine:
         if memory.recompute:
             recompute_layers(vlm.model)
         parameters = [p for p in vlm.model.parameters() if p.requires_grad]
-        self.adamw = torch.optim.AdamW(parameters, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay)
+        self.adamw = torch.optim.AdamW(
+            parameters, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
+        )
         self.engine: Any = deepspeed.initialize(model=scorer, optimizer=self.adamw, config=config)[0]
+        if self.processes.size == 1 and self.engine.zero_optimization_stage() == 0:
+            self.engine.enable_backward_allreduce = False  # it would copy every gradient twice
         self.engine.eval()
 
     def refresh_reference(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 from ekipl.actions import POLICY, Action, Problem
 from ekipl.interfaces import Decoding, Engine
 from ekipl.models import VLM, encode_prompts, encode_text
-from ekipl.prefix import continue_from, encode_prefix, log_probabilities
+from ekipl.prefix import encode_prefix, prepared
+from ekipl.rollout.shared import Decoder
 
 
 class HFSampler:
@@ -39,8 +40,8 @@ class HFSampler:
     def sample(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
         """n actions a problem, in the order of the problems."""
         actions: list[Action] = []
-        for chunk in _chunks(problems, n, self.batch_size):
-            actions += self._decode(chunk, seed)
+        for some, indices in _chunks(problems, n, self.batch_size):
+            actions += self._decode(some, indices, seed)
         return [actions[place * n : (place + 1) * n] for place in range(len(problems))]
 
     def encode(self, action: Action) -> Action | str:
@@ -68,31 +69,30 @@ class HFSampler:
                 ours[name].copy_(tensor)
 
     @torch.no_grad()
-    def _decode(self, pairs: Sequence[tuple[Problem, int]], seed: int) -> list[Action]:
-        """One action for each (problem, sample index)."""
-        problems = list({id(problem): problem for problem, _ in pairs}.values())
-        row_of = {id(problem): row for row, problem in enumerate(problems)}
+    def _decode(self, problems: Sequence[Problem], indices: range, seed: int) -> list[Action]:
+        """The samples of these indices for each problem: A = problems x samples rows, problem by problem."""
         model, device = self.vlm.model, self.vlm.device
         model.eval()
-        rows = torch.tensor([row_of[id(problem)] for problem, _ in pairs], device=device)  # (A,)
-        prefix = encode_prefix(model, encode_prompts(self.vlm, problems)).repeat(rows)
+        pairs = [(problem, index) for problem in problems for index in indices]
+        prefix = encode_prefix(model, encode_prompts(self.vlm, problems))
+        decoder = Decoder(model, prefix, len(indices), self.decoding.max_tokens)
         noise = _uniforms(pairs, seed, self.decoding.max_tokens).to(device)  # (A, T)
         eos = torch.tensor(sorted(self.vlm.eos), device=device)
 
-        hidden = prefix.last_hidden  # (A, H)
+        hidden = prefix.last_hidden.repeat_interleave(len(indices), dim=0)  # (A, H)
         alive = torch.ones(len(pairs), dtype=torch.bool, device=device)  # (A,)
-        seen = torch.ones(noise.shape, dtype=torch.long, device=device)  # (A, T): what a row adds to its end is cut off
         tokens, logps, masks = [], [], []
         for step in range(self.decoding.max_tokens):
-            logp = log_probabilities(model.lm_head(hidden), self.decoding.temperature, self.vlm.suppressed)  # (A, V)
-            token = choose(logp, self.decoding, noise[:, step])  # (A,)
+            logits = prepared(model.lm_head(hidden), self.decoding.temperature, self.vlm.suppressed)  # (A, V)
+            p = logits.softmax(-1)  # (A, V)
+            token = choose(p, self.decoding, noise[:, step])  # (A,)
             tokens.append(token)
-            logps.append(logp.gather(-1, token[:, None])[:, 0])
+            logps.append(p.gather(-1, token[:, None])[:, 0].log())
             masks.append(alive)
             alive = alive & ~torch.isin(token, eos)
             if not alive.any() or step + 1 == self.decoding.max_tokens:
                 break
-            hidden = continue_from(model, prefix, token[:, None], seen[:, : step + 1], done=step)[:, -1]  # (A, H)
+            hidden = decoder(token)  # (A, H); what a row adds to its end is cut off
         lengths = torch.stack(masks, dim=1).sum(-1).tolist()
         ids, logprobs = torch.stack(tokens, dim=1).tolist(), torch.stack(logps, dim=1).tolist()
         return [
@@ -114,11 +114,11 @@ class HFSampler:
         )
 
 
-def choose(logp: Tensor, decoding: Decoding, noise: Tensor) -> Tensor:
+def choose(p: Tensor, decoding: Decoding, noise: Tensor) -> Tensor:
     """One token a row by inverse transform of the (top-k, top-p restricted) distribution.
 
     Args:
-        logp: (A, V) log-probabilities at the sampling temperature.
+        p: (A, V) probabilities at the sampling temperature.
         decoding: temperature 0 takes the most probable token.
         noise: (A,) uniform in [0, 1).
 
@@ -126,16 +126,15 @@ def choose(logp: Tensor, decoding: Decoding, noise: Tensor) -> Tensor:
         (A,) token ids.
     """
     if decoding.temperature == 0:
-        return logp.argmax(-1)
+        return p.argmax(-1)
     if decoding.top_p >= 1 and decoding.top_k <= 0:
-        cumulative = logp.exp().cumsum(-1)  # (A, V)
-        return _invert(cumulative, noise)
-    k = decoding.top_k if decoding.top_k > 0 else logp.shape[-1]
-    best, order = logp.topk(min(k, logp.shape[-1]), dim=-1)  # (A, k), descending
-    p = best.softmax(-1)
-    before = p.cumsum(-1) - p  # mass of the more probable tokens
-    p = torch.where(before < decoding.top_p, p, torch.zeros_like(p))  # keeps the first token always
-    return order.gather(-1, _invert(p.cumsum(-1), noise)[:, None])[:, 0]
+        return _invert(p.cumsum(-1), noise)
+    k = decoding.top_k if decoding.top_k > 0 else p.shape[-1]
+    best, order = p.topk(min(k, p.shape[-1]), dim=-1)  # (A, k), descending
+    best = best / best.sum(-1, keepdim=True)
+    before = best.cumsum(-1) - best  # mass of the more probable tokens
+    best = torch.where(before < decoding.top_p, best, torch.zeros_like(best))  # keeps the first token always
+    return order.gather(-1, _invert(best.cumsum(-1), noise)[:, None])[:, 0]
 
 
 def _invert(cumulative: Tensor, noise: Tensor) -> Tensor:
@@ -156,14 +155,9 @@ def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> T
     return torch.from_numpy(np.stack(rows))
 
 
-def _chunks(problems: Sequence[Problem], n: int, size: int) -> list[list[tuple[Problem, int]]]:
-    """(problem, sample index) pairs in order, at most ``size`` together; only n > size splits a problem."""
-    pairs = [[(problem, index) for index in range(n)] for problem in problems]
-    chunks: list[list[tuple[Problem, int]]] = [[]]
-    for of_problem in pairs:
-        for start in range(0, n, size):
-            piece = of_problem[start : start + size]
-            if chunks[-1] and len(chunks[-1]) + len(piece) > size:
-                chunks.append([])
-            chunks[-1] += piece
-    return [chunk for chunk in chunks if chunk]
+def _chunks(problems: Sequence[Problem], n: int, size: int) -> Iterator[tuple[Sequence[Problem], range]]:
+    """Problems with the samples to draw of each, at most ``size`` together; only n > size parts a problem's."""
+    together = max(1, size // n)
+    for start in range(0, len(problems), together):
+        for first in range(0, n, size):
+            yield problems[start : start + together], range(first, min(n, first + size))
