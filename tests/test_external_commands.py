@@ -179,7 +179,7 @@ def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path, he
         assert "refused with status 401" in said
     with OpenAIServer(lambda _: told) as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), f"hydra.run.dir={tmp_path / 'none'}"]
-        said += ekipl("external-sample", *both, status=2)
+        said += here("external-sample", *both, status=2)
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"config.yaml", "ledger.sqlite", "c.sqlite", "actions.jsonl"} <= {path.name for path in files}

@@ -1,4 +1,4 @@
-"""What calls cost, that budgets hold, that limits and bad days are respected, and that coming steps are asked ahead."""
+"""What calls cost, that budgets hold, that limits and bad days are respected."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 import traceback
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
@@ -23,8 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.external_soak import soak
-from ekipl.actions import Action, Problem
-from ekipl.algorithm import Plan, data_order
+from ekipl.actions import Problem
 from ekipl.errors import UsageError
 from ekipl.external import asker, limits
 from ekipl.external.client import Completion
@@ -33,10 +31,9 @@ from ekipl.external.ledger import ANSWERED, Exhausted, Ledger, table_of
 from ekipl.external.limits import Health, Pace
 from ekipl.external.models import ExternalModel, price_of
 from ekipl.external.pool import LiteLLMPool
-from ekipl.external.prefetch import Prefetch
 from ekipl.external.prices import Meter, Price, documented
 from ekipl.external.question import Question
-from ekipl.interfaces import Decoding, External
+from ekipl.interfaces import Decoding
 from tests.openai_server import OpenAIServer, Reply, Request
 from tests.test_external import problem
 
@@ -357,8 +354,6 @@ def test_calls_are_spaced_to_the_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     for pace, tokens in [(Pace(20, None), 10), (Pace(None, 200), 10), (Pace(20, 10**6), 10), (Pace(10**6, 200), 10)]:
         got = asyncio.run(times(pace, tokens))
         assert all(moment >= 0.05 * number - 0.001 for number, moment in enumerate(got)), got  # 20 in a second
-        assert got[-1] < 1
-    assert asyncio.run(times(Pace(None, None), 10))[-1] < 0.05
 
 
 def test_a_pause_holds_for_calls_that_wait_for_their_turn_and_wastes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,106 +451,6 @@ def test_a_quota_spent_on_the_way_ends_the_model_and_not_the_run(reply: Reply) -
         assert (len(first.actions), first.failed) == (1, {f"refused with status {reply.status}": 1, "set aside": 1})
         assert (len(second.actions), second.failed) == (0, {"set aside": 3})
         assert len(server.requests) == 2
-
-
-# Prefetch
-
-
-class Recorder:
-    """A pool that answers after ``delay_s`` and remembers what it was asked, and how much at once."""
-
-    names = ("slow",)
-
-    def __init__(self, delay_s: float = 0.0, broken: str | None = None) -> None:
-        self.delay_s, self.broken = delay_s, broken
-        self.asked: list[list[str]] = []
-        self.closed = False
-
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
-        ids = [problem.id for problem in problems]
-        self.asked.append(ids)
-        time.sleep(self.delay_s)
-        if self.broken in ids:
-            raise UsageError("broken")
-        return [External((Action(name, "slow", n, name, "stop"),)) for name in ids]
-
-    def close(self) -> None:
-        self.closed = True
-
-
-ROWS = [problem(f"p{i}", images=0) for i in range(7)]
-PLAN = Plan(N=3, G=2, I=2, B=4, mu=1, problems_per_step=3, seed=5)
-
-
-def steps(plan: Plan, first_step: int = 0) -> list[list[Problem]]:
-    """What Algorithm 1 asks for, step by step."""
-    order = data_order(len(ROWS), plan.problems_per_step, plan.seed, first_step)
-    wanted = [next(order)[plan.rank :: plan.processes] for _ in range(plan.I * plan.B - first_step)]
-    return [[ROWS[row] for row in rows] for rows in wanted]
-
-
-@pytest.mark.parametrize("first_step", [0, 5])
-@pytest.mark.parametrize("ahead", [1, 2, 50])
-@pytest.mark.parametrize("rank", [0, 1])
-def test_prefetch_answers_as_the_pool_does_in_data_order_and_bounded(first_step: int, ahead: int, rank: int) -> None:
-    plan, pool = replace(PLAN, rank=rank, processes=2), Recorder()
-    prefetch = Prefetch(pool, ROWS, plan, first_step, ahead)
-    assert prefetch.names == ("slow",)
-    wanted = steps(plan, first_step)
-    for number, problems in enumerate(wanted, start=1):
-        assert prefetch.sample(problems, 3) == Recorder().sample(problems, 3)
-        assert len(pool.asked) <= number + ahead
-    assert sorted(pool.asked) == sorted([[p.id for p in problems] for problems in wanted])
-    if ahead == 1:
-        assert pool.asked == [[p.id for p in problems] for problems in wanted]
-    prefetch.close()
-    prefetch.close()
-    assert pool.closed
-
-
-def test_slow_answers_come_while_the_policy_works() -> None:
-    # 8 steps of 0.1 s of the policy, answers after 0.15 s: one after the other 2.0 s; ahead 0.8 s and a little.
-    prefetch = Prefetch(Recorder(0.15), ROWS, PLAN, 0, 2)
-    start = time.monotonic()
-    for problems in steps(PLAN):
-        time.sleep(0.1)
-        prefetch.sample(problems, 3)
-    assert time.monotonic() - start < 1.4
-    prefetch.close()
-
-
-def test_an_error_is_raised_at_the_step_it_belongs_to() -> None:
-    wanted = steps(PLAN)
-    broken = wanted[2][0].id
-    first = next(number for number, problems in enumerate(wanted) if broken in [p.id for p in problems])
-    prefetch = Prefetch(Recorder(broken=broken), ROWS, PLAN, 0, 3)
-    for problems in wanted[:first]:
-        prefetch.sample(problems, 3)
-    with pytest.raises(UsageError, match="broken"):
-        prefetch.sample(wanted[first], 3)
-    prefetch.close()
-
-
-def test_another_order_than_announced_is_a_bug_that_is_told() -> None:
-    prefetch = Prefetch(Recorder(), ROWS, PLAN, 0, 1)
-    with pytest.raises(ValueError, match="expected problems"):
-        prefetch.sample(steps(PLAN)[1], 3)
-    with pytest.raises(ValueError, match="4 samples were not foreseen"):
-        prefetch.sample(steps(PLAN)[1], 4)
-    prefetch.close()
-
-
-@pytest.mark.filterwarnings("error", "ignore:coroutine .* was never awaited")  # our filter, reset by pytest
-def test_closing_ends_prefetched_calls_at_once() -> None:
-    before = set(threading.enumerate())
-    with OpenAIServer(lambda _: Reply("late", delay_s=40)) as server:
-        prefetch = Prefetch(pool_of(server), ROWS, PLAN, 0, 2)
-        while not server.requests:
-            time.sleep(0.01)
-        start = time.monotonic()
-        prefetch.close()
-        assert time.monotonic() - start < 20
-    assert not [t for t in threading.enumerate() if t.name.startswith("ekipl") and t not in before]
 
 
 # What to know before choosing N, M and G

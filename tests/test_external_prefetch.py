@@ -1,0 +1,106 @@
+"""Coming steps are asked for ahead, in data order and bounded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from ekipl.actions import Action, Problem
+from ekipl.algorithm import Plan, data_order
+from ekipl.errors import UsageError
+from ekipl.external.models import ExternalModel
+from ekipl.external.pool import LiteLLMPool
+from ekipl.external.prefetch import Prefetch
+from ekipl.interfaces import Decoding, External
+from tests.openai_server import OpenAIServer, Reply
+from tests.test_external import problem
+
+
+class Recorder:
+    """A pool that remembers what it was asked."""
+
+    names = ("slow",)
+
+    def __init__(self, broken: str | None = None) -> None:
+        self.broken = broken
+        self.asked: list[list[str]] = []
+        self.closed = False
+
+    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+        ids = [problem.id for problem in problems]
+        self.asked.append(ids)
+        if self.broken in ids:
+            raise UsageError("broken")
+        return [External((Action(name, "slow", n, name, "stop"),)) for name in ids]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+ROWS = [problem(f"p{i}", images=0) for i in range(7)]
+PLAN = Plan(N=3, G=2, I=2, B=4, mu=1, problems_per_step=3, seed=5)
+
+
+def steps(plan: Plan, first_step: int = 0) -> list[list[Problem]]:
+    """What Algorithm 1 asks for, step by step."""
+    order = data_order(len(ROWS), plan.problems_per_step, plan.seed, first_step)
+    wanted = [next(order)[plan.rank :: plan.processes] for _ in range(plan.I * plan.B - first_step)]
+    return [[ROWS[row] for row in rows] for rows in wanted]
+
+
+@pytest.mark.parametrize("first_step", [0, 5])
+@pytest.mark.parametrize("ahead", [1, 2, 50])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_prefetch_answers_as_the_pool_does_in_data_order_and_bounded(first_step: int, ahead: int, rank: int) -> None:
+    plan, pool = replace(PLAN, rank=rank, processes=2), Recorder()
+    prefetch = Prefetch(pool, ROWS, plan, first_step, ahead)
+    assert prefetch.names == ("slow",)
+    wanted = steps(plan, first_step)
+    for number, problems in enumerate(wanted, start=1):
+        assert prefetch.sample(problems, 3) == Recorder().sample(problems, 3)
+        assert len(pool.asked) <= number + ahead
+    assert sorted(pool.asked) == sorted([[p.id for p in problems] for problems in wanted])
+    if ahead == 1:
+        assert pool.asked == [[p.id for p in problems] for problems in wanted]
+    prefetch.close()
+    prefetch.close()
+    assert pool.closed
+
+
+def test_an_error_is_raised_at_the_step_it_belongs_to() -> None:
+    wanted = steps(PLAN)
+    broken = wanted[2][0].id
+    first = next(number for number, problems in enumerate(wanted) if broken in [p.id for p in problems])
+    prefetch = Prefetch(Recorder(broken=broken), ROWS, PLAN, 0, 3)
+    for problems in wanted[:first]:
+        prefetch.sample(problems, 3)
+    with pytest.raises(UsageError, match="broken"):
+        prefetch.sample(wanted[first], 3)
+    prefetch.close()
+
+
+def test_another_order_than_announced_is_a_bug_that_is_told() -> None:
+    prefetch = Prefetch(Recorder(), ROWS, PLAN, 0, 1)
+    with pytest.raises(ValueError, match="expected problems"):
+        prefetch.sample(steps(PLAN)[1], 3)
+    with pytest.raises(ValueError, match="4 samples were not foreseen"):
+        prefetch.sample(steps(PLAN)[1], 4)
+    prefetch.close()
+
+
+@pytest.mark.filterwarnings("error", "ignore:coroutine .* was never awaited")  # our filter, reset by pytest
+def test_closing_ends_prefetched_calls_at_once() -> None:
+    before = set(threading.enumerate())
+    with OpenAIServer(lambda _: Reply("late", delay_s=40)) as server:
+        pool = LiteLLMPool([ExternalModel("a", "openai/a", api_base=server.url)], Decoding(), 60)
+        prefetch = Prefetch(pool, ROWS, PLAN, 0, 2)
+        while not server.requests:
+            time.sleep(0.01)
+        prefetch.close()
+        server.settle()
+        assert not server.finished
+    assert not [t for t in threading.enumerate() if t.name.startswith("ekipl") and t not in before]
