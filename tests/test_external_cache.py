@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ekipl.errors import UsageError
+from ekipl.external import asker, database
 from ekipl.external import cache as cache_module
-from ekipl.external import database
 from ekipl.external.cache import Cache, key_of
 from ekipl.external.client import Completion
 from ekipl.external.ledger import table_of
@@ -321,6 +321,25 @@ def test_after_a_refusal_calls_under_way_end_and_are_kept(tmp_path: Path) -> Non
         assert len(good.sample([problem()], 3)[0].actions) == 3
         assert len(server.requests) == asked
         good.close()
+
+
+def test_after_a_refusal_nothing_is_asked_a_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asker, "FIRST_WAIT_S", 3600.0)
+    has_failed = threading.Event()
+
+    def script(request: Request) -> Reply:
+        if request.body["model"] == "busy":
+            has_failed.set()
+            return Reply(status=503)
+        has_failed.wait(60)
+        return Reply(status=401)
+
+    with OpenAIServer(script) as server:
+        pool = pool_of(server, tmp_path / "c.sqlite", "busy", "bad", requests_per_minute=0.01)
+        with pytest.raises(UsageError, match="401"):
+            pool.sample([problem()], 3)  # two of each wait for their turn, and the busy one for its second attempt
+        pool.close()
+        assert len(server.requests) == 2
 
 
 def test_an_answer_is_kept_though_the_ledger_fails(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ ATTEMPTS = 5
 FIRST_WAIT_S = 1.0  # doubles with every attempt
 LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this sample, and is left alone so long
 
-SET_ASIDE = "set aside"
+SET_ASIDE, RUN_ENDED = "set aside", "run ended"
 POLL_S = 0.1  # while calls under way hold the rest of the budget
 Keep = Callable[[int, client.Completion, float | None], None]  # a sample, its answer, and what that cost
 OF_ONE_PROBLEM = (400, 413, 415, 422)  # statuses that may mean this problem alone, once others were answered
@@ -115,6 +115,10 @@ class Asker:
         for sample in samples:
             self._ledger.give_up(self.model.name, question.name, sample, reason)
 
+    def end(self) -> None:
+        """Lets calls under way be the last ones."""
+        self._pace.end()
+
     async def _ask_again(self, question: Question, samples: Sequence[int], keep: Keep) -> list[client.Completion]:
         """Up to ``ATTEMPTS`` calls; the pauses double, are spread, and respect what the provider tells."""
         attempt = 1
@@ -133,16 +137,17 @@ class Asker:
                 if busy.retry_after_s > LONGEST_WAIT_S:
                     self._health.told_to_wait(str(busy), busy.retry_after_s)
                     raise Failed(str(busy)) from None
-                if attempt == ATTEMPTS:
-                    raise Failed(str(busy)) from None
                 self._pace.pause(busy.retry_after_s)
-                await asyncio.sleep(busy.retry_after_s + FIRST_WAIT_S * 2 ** (attempt - 1) * self._rng.uniform(0.5, 1))
+                wait_s = busy.retry_after_s + FIRST_WAIT_S * 2 ** (attempt - 1) * self._rng.uniform(0.5, 1)
+                if attempt == ATTEMPTS or await self._pace.is_ended_within(wait_s):
+                    raise Failed(str(busy)) from None
                 attempt += 1
 
     async def _ask_once(
         self, call: client.Call, question: Question, samples: Sequence[int], attempt: int, keep: Keep
     ) -> list[client.Completion]:
-        await self._pace.turn(self.meter.tokens(question.shape, len(samples)))
+        if not await self._pace.turn(self.meter.tokens(question.shape, len(samples))):
+            raise Failed(RUN_ENDED)
         entry = await self._promised(question, samples, attempt)
         try:
             completions = await client.complete(call)

@@ -21,18 +21,32 @@ class Pace:
         self._token_s = MINUTE_S / tokens_per_minute if tokens_per_minute else 0.0
         self._next = 0.0
         self._queue = asyncio.Lock()
+        self._ended = asyncio.Event()
 
-    async def turn(self, tokens: int) -> None:
-        """Waits until a call of so many tokens, prompt and completion, may be sent."""
+    async def turn(self, tokens: int) -> bool:
+        """Waits until a call of so many tokens, prompt and completion, may be sent; False: no more calls at all."""
         async with self._queue:  # one looks at the clock; a pause then holds for all who wait
             self._next = max(self._next, time.monotonic())
             while (left := self._next - time.monotonic()) > 0:
-                await asyncio.sleep(left)
+                if await self.is_ended_within(left):
+                    return False
             self._next += max(self._request_s, self._token_s * tokens)
+            return not self._ended.is_set()
 
     def pause(self, seconds: float) -> None:
         """No further call before so many seconds have passed: the provider said so to one of them."""
         self._next = max(self._next, time.monotonic() + seconds)
+
+    def end(self) -> None:
+        """No further call; whoever waits is told now."""
+        self._ended.set()
+
+    async def is_ended_within(self, seconds: float) -> bool:
+        """Whether ``end`` is called in this time; if it is not, the time passes."""
+        try:
+            return await asyncio.wait_for(self._ended.wait(), seconds)
+        except asyncio.TimeoutError:
+            return False
 
 
 class Health:

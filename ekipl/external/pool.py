@@ -135,7 +135,7 @@ class LiteLLMPool:
                     raise self._fatal
                 found |= await self._some(asker, question, missing[: asker.choices])
         except UsageError as error:
-            self._fatal = self._fatal or error
+            self._end(error)
             raise
 
         def outcome(sample: int) -> Action | str:
@@ -145,6 +145,12 @@ class LiteLLMPool:
             return answer.fault or Action(question.problem.id, asker.model.name, sample, answer.text, answer.finish)
 
         return [outcome(sample) for sample in samples]
+
+    def _end(self, error: UsageError) -> None:
+        """What is under way ends and is kept; nothing is sent after it, a second attempt neither."""
+        self._fatal = self._fatal or error
+        for asker in self._askers:
+            asker.end()
 
     async def _some(
         self, asker: Asker, question: Question, samples: Sequence[int]
@@ -204,11 +210,10 @@ class LiteLLMPool:
         """The reason why there are no such samples. Raises UsageError when that shall end the run."""
         told = f"external.budget_usd: {self._budget_usd:g}: {exhausted}, and a call of {asker.model.name} may cost more"
         if self._on_exhausted == "stop":
-            self._fatal = self._fatal or UsageError(
+            raise UsageError(
                 f"{told} than is left; raise it and start again (what is in the cache is not asked again), or set "
                 "external.on_exhausted=policy_only"
             )
-            raise self._fatal
         if not self._has_said:
             print(f"ekipl: warning: {told} than is left; no more calls of such a price", file=sys.stderr)
             self._has_said = True
