@@ -156,3 +156,17 @@ def test_choose_follows_the_distribution() -> None:
     assert counts[1] == 0  # zero mass is never drawn
     for token, share in ((0, 0.4), (2, 0.35), (3, 0.25)):
         assert abs(counts[token] / 20000 - share) < 0.015  # 4 standard errors of 0.0035
+
+
+def test_a_token_is_found_in_a_vocabulary_of_many_blocks() -> None:
+    rng = torch.Generator().manual_seed(0)
+    p = torch.rand(64, 1000, generator=rng) * (torch.rand(64, 1000, generator=rng) < 0.1)  # most of no mass
+    noise = torch.rand(64, generator=rng)
+    p[0] = 0
+    p[0, 999], noise[0] = 1e-30, 0.999999  # all mass at the very end
+    p[1] = 0
+    p[1, 0], noise[1] = 1, 0.999999
+    drawn = choose(p, Decoding(), noise)
+    cumulative = p.double().cumsum(-1)
+    wanted = (cumulative > (noise.double() * cumulative[:, -1])[:, None]).float().argmax(-1)
+    assert drawn.tolist() == wanted.tolist()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ekipl.actions import POLICY, Action, Problem
 from ekipl.interfaces import Decoding, Engine
@@ -128,21 +129,42 @@ def choose(p: Tensor, decoding: Decoding, noise: Tensor) -> Tensor:
     if decoding.temperature == 0:
         return p.argmax(-1)
     if decoding.top_p >= 1 and decoding.top_k <= 0:
-        return _invert(p.cumsum(-1), noise)
+        return _invert(p, noise)
     k = decoding.top_k if decoding.top_k > 0 else p.shape[-1]
     best, order = p.topk(min(k, p.shape[-1]), dim=-1)  # (A, k), descending
     best = best / best.sum(-1, keepdim=True)
     before = best.cumsum(-1) - best  # mass of the more probable tokens
     best = torch.where(before < decoding.top_p, best, torch.zeros_like(best))  # keeps the first token always
-    return order.gather(-1, _invert(best.cumsum(-1), noise)[:, None])[:, 0]
+    return order.gather(-1, _invert(best, noise)[:, None])[:, 0]
 
 
-def _invert(cumulative: Tensor, noise: Tensor) -> Tensor:
-    """First index whose cumulative mass exceeds noise x total; never one of zero mass. (A, V), (A,) -> (A,)."""
-    total = cumulative[:, -1:]  # (A, 1)
+BLOCK = 256
+
+
+def _invert(p: Tensor, noise: Tensor) -> Tensor:
+    """First index whose cumulative mass exceeds noise x total; never one of zero mass. (A, V), (A,) -> (A,).
+
+    First its block, then its place in there: a cumulative sum over a whole vocabulary takes longer than the softmax.
+    """
+    blocks = functional.pad(p, (0, -p.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))  # (A, blocks, BLOCK)
+    ends = blocks.sum(-1).cumsum(-1)  # (A, blocks)
+    block, rest = _first_beyond(ends, noise[:, None] * ends[:, -1:])  # (A, 1) both
+    inside = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].cumsum(-1)  # (A, BLOCK)
+    place, _ = _first_beyond(inside, rest)
+    return (block * BLOCK + place)[:, 0]
+
+
+def _first_beyond(cumulative: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
+    """First index where ``cumulative`` exceeds the threshold, and what the threshold has above the one before it.
+
+    (A, k), (A, 1) -> (A, 1), (A, 1).
+    """
+    total = cumulative[:, -1:]
     below = total.nextafter(torch.zeros_like(total))  # rounded up to the total itself, no index would exceed it
-    threshold = torch.minimum(noise[:, None] * total, below)  # (A, 1)
-    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+    threshold = torch.minimum(threshold, below)
+    index = torch.searchsorted(cumulative, threshold, right=True)
+    before = functional.pad(cumulative, (1, 0)).gather(-1, index)
+    return index, threshold - before
 
 
 def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> Tensor:
