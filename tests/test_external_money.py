@@ -412,6 +412,26 @@ def test_a_failing_model_is_set_aside_tried_singly_and_taken_back(
     assert told.count("answers again") == 1
 
 
+def test_a_pause_that_a_provider_asks_for_is_not_ended_by_an_answer_that_was_under_way(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    health = Health("a")
+    for _ in range(3):  # sent together, told alike
+        health.told_to_wait("rate limited", 3600.0)
+    health.answered()
+    assert health.has_answered
+    assert not health.admits()
+    now[0] += 3601
+    assert health.admits()
+    health.answered()
+    assert health.admits()
+    told = capsys.readouterr().err
+    assert told.count("set aside for 3600 s, as its provider asks (rate limited)") == 1
+    assert told.count("answers again") == 1
+
+
 def test_the_run_goes_on_without_a_model_that_fails_and_the_summary_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

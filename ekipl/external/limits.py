@@ -59,6 +59,7 @@ class Health:
         self._failures = 0  # in a row
         self._rest_s = FIRST_REST_S
         self._until: float | None = None  # set aside; None = it is not
+        self._told_until = 0.0  # set aside because its provider said so
         self._is_tried = False
 
     def admits(self) -> bool:
@@ -76,9 +77,12 @@ class Health:
 
     def answered(self) -> None:
         """There is an answer."""
+        self.has_answered = True
+        if time.monotonic() < self._told_until:  # it was asked for before
+            return
         if self._until is not None:
             self._say("answers again")
-        self.has_answered, self._is_tried = True, False
+        self._is_tried = False
         self._failures, self._until, self._rest_s = 0, None, FIRST_REST_S
 
     def failed(self, reason: str, *, for_good: bool = False) -> None:
@@ -96,7 +100,7 @@ class Health:
         """The provider wants no call for so long, and nobody waits so long for a sample."""
         until = time.monotonic() + seconds
         if self._until is None or until > self._until + 1.0:  # calls that were sent together are told alike
-            self._until, self._is_tried = until, False
+            self._until, self._told_until, self._is_tried = until, until, False
             self._say(f"set aside for {seconds:.0f} s, as its provider asks ({reason}); the run goes on without it")
 
     def left(self) -> None:
