@@ -484,6 +484,12 @@ def test_completions_come_from_a_file_or_from_models() -> None:
     ]
 
 
+def test_external_models_are_evaluated_where_there_are_some() -> None:
+    check(composed("eval", "model.path=external"), "eval")
+    (line,) = refusal("eval", "model.path=external", "external=none")
+    assert line.startswith("M: 0: no external model to sample")
+
+
 def test_scorings_beside_are_known_ones() -> None:
     check(composed("eval", "beside=[]", "missing=skip"), "eval")
     (line,) = refusal("eval", "beside=[strict,lenient]")

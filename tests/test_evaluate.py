@@ -103,7 +103,7 @@ def test_problems_are_read_once_and_only_a_chunk_is_held(monkeypatch: pytest.Mon
 
     class Lazy(Sequence[Problem]):
         def __len__(self) -> int:
-            return 40
+            return 16
 
         def __getitem__(self, item: int) -> Problem:  # type: ignore[override]
             made = problem(item)
@@ -113,7 +113,7 @@ def test_problems_are_read_once_and_only_a_chunk_is_held(monkeypatch: pytest.Mon
     for _ in draw(Uniform(), Lazy(), 1, 0):
         gc.collect()
         most = max(most, sum(ref() is not None for ref in alive))
-    assert len(alive) == 40
+    assert len(alive) == 16
     assert most <= 8  # a chunk, and the next one while it is being read
 
 

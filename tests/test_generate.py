@@ -67,6 +67,7 @@ def test_padding_changes_no_greedy_answer(llava: Path) -> None:
     assert together[1] == sampler.sample([long], 1, seed=0)[0]
 
 
+@pytest.mark.slow
 def test_one_command_evaluates_models_of_all_families(folders: dict[str, Path], tmp_path: Path) -> None:
     first, *others = map(str, folders.values())
     few = ["splits=[id]", "limit=3", "samples=2", "decoding.max_tokens=5", "model.dtype=float32"]

@@ -50,6 +50,3 @@ def test_external_models_are_evaluated_like_any_other(tmp_path: Path) -> None:
     ]
     assert scores["splits"][1]["accuracy"]["mean"] == 1
     assert scores["differences"][0]["against"] == "expert_a"  # paired, with an interval
-    refused = ekipl("eval", "model.path=external", "external=none")
-    assert refused.returncode == 2
-    assert "M: 0: no external model to sample" in refused.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,32 @@ def test_train_on_real_rows(task: str, tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [0, 1, 2]
     assert rows[-1]["share/offered/policy"] > 0
     assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+@pytest.fixture
+def training_rows(tmp_path: Path) -> Path:
+    """The real rows of counting as a training file, with a stand-in for the reasoning that only training files have."""
+    folder = tmp_path / "data"
+    shutil.copytree(Path(str(REAL)) / "images", folder / "images")
+    (source,) = Path(str(REAL)).glob("Visual-Counting-id-test*.json")
+    rows = [{**row, "cot": "I count them one by one."} for row in json.loads(source.read_text())]
+    (folder / "Visual-Counting-train-14-cot.json").write_text(json.dumps(rows))
+    return folder
+
+
+@pytest.mark.parametrize("method", ["ans_sft", "sft_ekipl"])
+def test_supervised_and_two_stage_methods_on_real_rows(method: str, training_rows: Path, tmp_path: Path) -> None:
+    few = ["B=1", "problems_per_step=2", "rollout.max_tokens=64", "evaluation.every=0", "checkpoint.every=0"]
+    few += ["data.train_start=4", "stage1.data.train_limit=4"] if method == "sft_ekipl" else []
+    data = ["data=reason_rft", f"data.root={training_rows}"]
+    line = ["train", "experiment=smoke", f"method={method}", *data, *few, f"hydra.run.dir={tmp_path / 'run'}"]
+    done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    learned = tmp_path / "run" / ("stage1" if method == "sft_ekipl" else "")
+    actions = [json.loads(line) for file in (learned / "actions").iterdir() for line in file.read_text().splitlines()]
+    assert {(row["source"], row["reward"]["accuracy"]) for row in actions} == {("demonstration", 1)}
+    assert all(("I count them" in row["text"]) == (method == "sft_ekipl") for row in actions)
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("task", ROWS)
