@@ -124,7 +124,9 @@ def image_tokens(settings: Settings, task: str) -> int:
 def candidates(settings: Settings) -> tuple[int, int]:
     """Actions that a problem is offered: the policy's own, and others."""
     own = settings.N if settings.policy_samples is None else settings.policy_samples
-    return own, settings.M if settings.external.kind == "demonstrations" else settings.N * settings.M
+    if settings.external.kind == "demonstrations":
+        return own, settings.M
+    return own, sum(model.samples or settings.N for model in settings.external.models[: settings.M])
 
 
 def work(settings: Settings, task: str) -> Table:

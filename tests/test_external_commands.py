@@ -146,8 +146,11 @@ def test_a_dry_run_tells_the_cost_and_sends_nothing(tmp_path: Path, here: Callab
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "N=2"]
         said = here("external-sample", *both, "limit=null", "--dry-run", f"hydra.run.dir={tmp_path / 'sample'}")
         assert "| m0    |      12 |            0 |       12 |" in said  # 6 problems, 2 samples
-        said = here("train", *both, "--dry-run", "B=2", "problems_per_step=4", f"hydra.run.dir={tmp_path / 'run'}")
-        assert "| m1    |      12 |            0 |       12 |" in said  # 8 problems in two steps, 6 of them different
+        steps = ["B=2", "problems_per_step=4", "external.models.1.samples=1"]
+        said = here("train", *both, *steps, "--dry-run", f"hydra.run.dir={tmp_path / 'run'}")
+        assert "| m0    |      12 |            0 |       12 |" in said  # 8 problems in two steps, 6 of them different
+        assert "| m1    |       6 |            0 |        6 |" in said
+        assert re.search(r"external samples +\| +24 \| 3 a problem", said)  # 8 x (2 + 1)
         assert server.requests == []
         assert not (tmp_path / "run" / "config.yaml").exists()
         assert not list(tmp_path.rglob("ledger.sqlite"))

@@ -30,7 +30,8 @@ def of_training(stages: Sequence[DictConfig]) -> None:
         try:
             show(settings, _asked(settings, task) if asked else (), settings.N)
         except UsageError as error:  # without the data, what they cost is not known; how many they are is
-            requests = settings.I * settings.B * settings.problems_per_step * settings.N * settings.M
+            _, others = estimate.candidates(settings)
+            requests = settings.I * settings.B * settings.problems_per_step * others
             print(f"API requests: at most {requests:,}; dollars: not known: {error}")
 
 
