@@ -2,9 +2,9 @@
 
 math-verify's own deadline is a signal that works in the main thread only, and elsewhere turns into a silent "no". Here
 it runs without one, in three generations: this process; a child that imports sympy once, when it is first needed; and
-the child's fork that answers. The kernel ends the fork after ``DEADLINE_S`` of computing, however busy the machine is,
-and the child forks another within milliseconds. Child and fork end with their parent: at the end of their input, or
-when the time for the question is spent.
+the child's fork, which answers through the child's pipes. The kernel ends the fork after ``DEADLINE_S`` of computing,
+however busy the machine is; the child says so and forks another within milliseconds. Child and fork end with their
+parent: at the end of their input, or when the time for the question is spent.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ PATIENCE_S = 60.0  # on the clock: for that much computing, or for importing sym
 LONGEST = 2_000_000  # characters of what is compared: the deadline bounds the time, this the memory
 REMEMBERED = 20_000  # characters of a question whose answer is remembered
 MEMORY_BYTES = 2 << 30  # address space of the fork
+ENDS: dict[int, str] = {  # signals by which a question ends the fork; by any other it may have ended between questions
+    signal.SIGPROF: f"no answer within {DEADLINE_S:g} s",
+    signal.SIGSEGV: "the grading process died",
+    signal.SIGABRT: "the grading process died",
+}
 WARM_UP = (  # what sympy and the parser of LaTeX load or learn at the first question of a kind
     ("1/2", "0.5"),
     (r"\frac{4}{3}", r"\frac{3}{4}"),
@@ -165,75 +170,49 @@ def _equal(answer: str, gold: str, latex: bool) -> bool:
         return False
 
 
-class _Fork:
-    """The child's end of the process that answers."""
-
-    def __init__(self) -> None:
-        there, questions = os.pipe()
-        replies, here = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(questions)
-            os.close(replies)
-            _answer(there, here)
-        os.close(there)
-        os.close(here)
-        self.questions, self.replies = os.fdopen(questions, "wb", 0), os.fdopen(replies, "rb")
-
-    def ask(self, question: bytes) -> bytes:
-        """The reply, a line; nothing when the fork has ended."""
-        with contextlib.suppress(BrokenPipeError):
-            self.questions.write(question)
-        return self.replies.readline()
-
-    def end(self) -> str:
-        """Why it has ended."""
-        self.questions.close()
-        self.replies.close()
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return f"no answer within {DEADLINE_S:g} s" if status == -signal.SIGPROF else "the grading process died"
-
-
-def _answer(questions: int, replies: int) -> NoReturn:
+def _answer(replies: int) -> NoReturn:
     """Answer until the questions end. The kernel's default for SIGPROF is to end the process, deep in C code too."""
     import resource
 
     with contextlib.suppress(ValueError, OSError):  # not every system limits address space
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    with os.fdopen(questions, "rb") as lines:
-        for line in lines:
-            signal.setitimer(signal.ITIMER_PROF, DEADLINE_S)
-            try:
-                reply: dict[str, Any] = {"equal": _equal(**json.loads(line))}
-            except Exception as error:  # reported to the parent, which raises it
-                reply = {"error": f"{type(error).__name__}: {error}"[:200]}
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            os.write(replies, json.dumps(reply).encode() + b"\n")
+    for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_PROF, DEADLINE_S)
+        try:
+            reply: dict[str, Any] = {"equal": _equal(**json.loads(line))}
+        except Exception as error:  # reported to the parent, which raises it
+            reply = {"error": f"{type(error).__name__}: {error}"[:200]}
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _write(replies, reply)
     os._exit(0)
+
+
+def _write(replies: int, reply: dict[str, Any]) -> None:
+    os.write(replies, json.dumps(reply).encode() + b"\n")
 
 
 def _serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this process ends with its input
-    replies = os.fdopen(os.dup(1), "wb", 0)
+    replies = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints is no reply
     try:
         for answer, gold in WARM_UP:
             for latex in (False, True):
                 _equal(answer, gold, latex)
     except Exception as error:  # reported to the parent, which raises it
-        replies.write(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode() + b"\n")
+        _write(replies, {"error": f"{type(error).__name__}: {error}"})
         return
     gc.collect()
     gc.freeze()  # what is loaded by now stays: its forks need not go through it again
-    replies.write(b"{}\n")
-    fork = _Fork()
-    for question in sys.stdin.buffer:
-        reply = fork.ask(question)
-        if not reply:
-            reply = json.dumps({"error": fork.end()}).encode() + b"\n"
-            fork = _Fork()
-        replies.write(reply)
-    os._exit(0)  # the parent is gone: nothing is to be tidied up, and sympy takes long to
+    _write(replies, {})
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            _answer(replies)
+        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if -ended not in ENDS:
+            os._exit(0)  # no more questions; nothing is to be tidied up, and sympy takes long to
+        _write(replies, {"error": ENDS[-ended]})
 
 
 if __name__ == "__main__":

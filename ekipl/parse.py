@@ -54,7 +54,10 @@ _LEAD = re.compile(
     r"(?:(?:the|my)\s+)?(?:(?:correct|final|right|best)\s+)?(?:answer|choice|option)\b(?:\s+is\b)?", re.I
 )
 _LETTER = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z])(?:[).:]|$))(.*)", re.S)
-_ANOTHER = re.compile(r"(?:^|\b(?:or|and)\b|[,/;&])\s*\(?[A-Z](?![A-Za-z])|(?<![A-Za-z])[A-Z][).:]")
+_ANOTHER = re.compile(
+    r"(?:^|\b(?:or|and)\b|[,/;&])\s*\(?[A-Z](?![A-Za-z])|\b(?:or|and)\s*\(?[a-e](?![A-Za-z]| [a-z]{2})"
+    r"|(?<![A-Za-z])[A-Za-e][).:]"
+)
 _WRAPPED = re.compile(r"\\(?:boxed|text)\{(.*)\}|\\\((.*)\\\)|\\\[(.*)\\\]|\*\*(.*)\*\*", re.S)
 
 
@@ -109,14 +112,23 @@ def fraction(text: str) -> Fraction | None:
 
 
 _UNIT = re.compile(
-    r"(?<=[0-9.})\sπ])\s*(?:°|\^\s*\{?\s*\\circ\s*\}?|\\degree|degrees?|\\?(?:[cmdk]?m|米|inch(?:es)?|feet|ft|meters?|units?)"
-    r"(?:\s*(?:\^\s*\{?[23]\}?|[²³]))?)$",
-    re.I,
+    r"(?<=[0-9.})\sπ])\s*(?:°|\^\s*\{?\s*\\circ\s*\}?|\\degree|(?i:degrees?)"
+    r"|\\?(?:[cmdk]?m|CM|MM|KM|米|(?i:inch(?:es)?|feet|ft|meters?|units?))(?:\s*(?:\^\s*\{?[23]\}?|[²³]))?)$"
 )
 _EQUATION = re.compile(r"[^<>!]*=([^=]*)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"(?<![A-Za-z])(?!(?:sqrt|frac|pi|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z]))[A-Za-z]{2,}")
+_IN_PROSE = re.compile(rf"(?<![\w.])[-+]?(?:{_DIGITS})(?!\.?\w)")
+_TWISTED = re.compile(  # what makes the one number of a sentence another one, or not what the sentence says
+    r"[+*/^_<>≤≥≠≈√π\\|!?±×÷·~#&{}\[\]…]|n't\b"
+    r"|\b(?:no|not|nor|or|but|never|neither|except|than|least|most|zero|one|two|three|four|five|six|seven|eight|nine|ten"
+    r"|eleven|twelve|\w{3,5}teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|dozens?|hundreds?|thousands?|[mb]illions?)\b"
+    r"|\b(?:minus|negative|half|third|quarter|twice|double|triple|over|under|above|below|beyond|almost|nearly|up to"
+    r"|root|sine?|cos(?:ine)?|tan(?:gent)?|cot|sec|csc|log|ln|exp|sqrt|-)\s*(?:of\s*)?[0-9.]"
+    r"|[0-9.]\s*(?:-\s|(?:squared|cubed|plus|minus|times|pi|mod|[A-Za-ln-z])(?![A-Za-z]))",
+    re.I,
+)
 _SPACE = re.compile(r"\\(?:[,;:! ]|q?quad(?![A-Za-z]))|~")
 _SEVERAL = re.compile(r"[0-9]\s+[0-9]|[0-9]\s*_|\\boxed|\\[(\[]")
 _SPELLINGS = (
@@ -146,13 +158,16 @@ def _expression(text: str) -> str:
     if fraction(text) is not None:
         return text
     if _WORD.search(_COMMAND.sub(" ", text)):
-        numbers = re.findall(rf"(?<![\w.])[-+]?(?:{_DIGITS})(?!\w)", text)
-        return str(numbers[0]).rstrip(".") if len(numbers) == 1 else ""
+        numbers = _IN_PROSE.findall(text)
+        return str(numbers[0]).rstrip(".") if len(numbers) == 1 and not _TWISTED.search(text) else ""
     if _SEVERAL.search(text) or not _closed(text):
         return ""
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
     return text
+
+
+forget = _expression.cache_clear
 
 
 def _closed(text: str) -> bool:

@@ -16,7 +16,9 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from fractions import Fraction
 from itertools import chain
+from typing import NamedTuple
 
 from ekipl import grading, parse
 from ekipl.actions import AnswerKind, Reward
@@ -76,7 +78,7 @@ def _same_number(answer: str, gold: str) -> bool:
     ours, wanted = parse.number(answer), parse.number(gold)
     if not ours or not wanted:
         return False
-    value, target = parse.fraction(ours.removesuffix("%")), parse.fraction(wanted)
+    value, target = parse.fraction(ours.removesuffix("%").rstrip()), parse.fraction(wanted)
     if value is not None and target is not None:
         if ours.endswith("%"):  # 50% answers both "how many percent" and "which part"
             return target in (value, value / 100)
@@ -112,28 +114,45 @@ def _published_accuracy(text: str, gold: str, scoring: str) -> float:
 
 
 _MATHEMATICAL = re.compile(r"[\d$\\\[]")  # without one of these math-verify finds nothing
-_PLAIN = re.compile(  # not "-05", which sympy does not read
-    r"\s*([0-9]{1,12}|-(?:0|[1-9][0-9]{0,11}))(?:\.([0-9]{1,6}))?(?:\s?(?:°|[a-z]{1,20}(?: [a-z]{1,20}){0,3}))?\.?\s*"
+_IDLE = r"[^\d$\\\[+\-*×/^()÷%]*"  # nothing that it takes for a number, a formula or a part of one
+_PLAIN = re.compile(  # one number, exact as a float; not "-05", which sympy does not read
+    rf"(?:{_IDLE}[\s=])?([0-9]{{1,9}}|-(?:0|[1-9][0-9]{{0,8}}))(?:\.([0-9]{{1,6}}))?{_IDLE}"
 )
+_QUOTIENT = re.compile(
+    rf"\s*\\frac\{{([1-9][0-9]{{0,8}})\}}\{{([1-9][0-9]{{0,8}})\}}{_IDLE}|([1-9][0-9]{{0,8}})/([1-9][0-9]{{0,8}})"
+)
+_SIGNAL = re.compile("answer|percent|pct", re.I)  # words that it heeds
 
 
 def _verified(answer: str, gold: str) -> bool:
-    """math-verify's verdict; what it says of plain numbers, and of texts without any, is known without asking it."""
+    """math-verify's verdict; of single numbers and quotients, and of texts without any, it is known without asking."""
     if not _MATHEMATICAL.search(gold) or not _MATHEMATICAL.search(answer):
         return False
-    value, target = _plain(answer), _plain(gold)
+    value, target = _read(answer), _read(gold)
     if value is not None and target is not None:
-        return value == target
+        off = abs(value.size - target.size)
+        if value.exact == target.exact or not (value.quotient or target.quotient):
+            return off == 0
+        if off > 1e-5 and max(value.size, target.size) < 10**9:  # rounding to six places, and of floats, is far less
+            return False
     return grading.equal(answer, gold, latex=False)
 
 
-def _plain(text: str) -> int | None:
-    """The millionths of "3", "3.50", "30°", "3 objects"; None for anything that math-verify may read otherwise."""
-    found = _PLAIN.fullmatch(text)
-    if not found or "answer" in text or "percent" in text or "pct" in text:
+class _Value(NamedTuple):
+    size: Fraction
+    exact: bool  # without a decimal point
+    quotient: bool
+
+
+def _read(text: str) -> _Value | None:
+    r"""What math-verify reads in "3", "3.50", "There are 3 cubes", "3/4", "\frac{3}{4}cm"; None where unsure."""
+    if found := _PLAIN.fullmatch(text):
+        value = _Value(Fraction(f"{found[1]}.{found[2] or 0}"), found[2] is None, False)
+    elif found := _QUOTIENT.fullmatch(text):
+        value = _Value(Fraction(int(found[1] or found[3]), int(found[2] or found[4])), True, True)
+    else:
         return None
-    whole, part = found[1], (found[2] or "").ljust(6, "0")
-    return int(whole + part)
+    return None if _SIGNAL.search(text) else value
 
 
 def _tolerance(answer: str, gold: str) -> float:

@@ -114,6 +114,18 @@ def test_a_killed_process_is_replaced() -> None:
     assert grading.equal(r"\sqrt{9}", "3", latex=True)
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
+def test_a_fork_killed_between_questions_answers_none() -> None:
+    grading.equal(r"\sqrt{4}", "2", latex=True)
+    assert grading._current is not None
+    child = grading._current.process.pid
+    fork = int(Path(f"/proc/{child}/task/{child}/children").read_text())
+    os.kill(fork, signal.SIGKILL)
+    assert gone(child, 5)
+    assert grading.equal(r"\sqrt{9}", "3", latex=True)
+    assert not grading.equal(r"\sqrt{9}", "4", latex=True)
+
+
 def test_many_threads() -> None:
     results: dict[int, bool] = {}
 

@@ -67,7 +67,22 @@ def test_choice_is_read_from_wrappings(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "12", "A or B", "A, B", "A. 12 or B. 13", "A/B", "BC", "A triangle", "The answer is not B", "B C", "A. B"],
+    [
+        *(
+            "",
+            "12",
+            "A or B",
+            "A, B",
+            "A. 12 or B. 13",
+            "A/B",
+            "BC",
+            "A triangle",
+            "The answer is not B",
+            "B C",
+            "A. B",
+        ),
+        *("A. or b", "(a)(b)", "a. 2; b. 3", "A. b and c", "b. c. d.", "B?", "\u0392", "\uff22", "B\x00"),
+    ],
 )
 def test_choice_is_not_guessed(text: str) -> None:
     assert parse.choice(text) is None
@@ -112,6 +127,10 @@ def test_fraction() -> None:
         (r"\boxed{3}", "3"),
         ("−3", "-3"),
         ("50%", "50%"),
+        ("The quantity of purple sphere-like things is 3, at the far end", "3"),
+        ("The value of sin A is 0.6", "0.6"),
+        ("an area of 3 square units", "3"),
+        ("It is 3-sided", "3"),
     ],
 )
 def test_number(text: str, expression: str) -> None:
@@ -131,6 +150,20 @@ def test_number(text: str, expression: str) -> None:
         "3_4",
         r"\boxed{3} or \boxed{4}",
         "1" * 501,
+        *("not 3", "The answer is not 3", "anything but 3", r"\text{not }3", "It isn't 3"),
+        *("more than 3", "at least 3", "3 or more", "over 3", "up to 3", "It is > 3", "It is ≠ 3"),
+        *("four or 3", "3 (four)", "zero or 3", "thirteen, then 3"),
+        *(
+            "minus 3",
+            "half of 3",
+            "3 dozen",
+            "3 million",
+            "3 squared",
+            "square root of 9",
+            "It is sin 30",
+            "3 pi in all",
+        ),
+        *("It is 3 x", "It is x + 3", "version 3.1.2", "It is 3!", "It is |x - 3|", "<answer>3", "__import__('os', 3)"),
     ],
 )
 def test_no_single_number(text: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ekipl import grading, reward
 from ekipl.actions import AnswerKind
 from ekipl.errors import UsageError
 from ekipl.reward import SCORINGS, check_scoring, grade
@@ -83,6 +84,7 @@ NUMBERS = [
     (tagged(""), "3", 0, 0, 0),
     (tagged("-05."), "-5", 0, 0, 1),  # sympy reads no negative number with leading zeros
     (tagged("-0.5 cm"), "-0.5", 0, 1, 1),
+    (tagged("8576337406.433000"), "8576337406.433", 0, 0, 1),  # nor equal floats of 16 and of 13 digits
 ]
 
 
@@ -91,6 +93,28 @@ def test_numbers(text: str, gold: str, reward: int, evaluator: int, strict: int)
     assert accuracy(text, gold, "number", "reason_rft_reward") == reward
     assert accuracy(text, gold, "number", "reason_rft") == evaluator
     assert accuracy(text, gold, "number", "strict") == strict
+
+
+A_NUMBER = st.one_of(
+    st.sampled_from(
+        ["3", "03", "-3", "-0", "3.0", "3.50", "0.333333", "0.33334", "-0.5", "1000000000", "12345678901.5"]
+    ),
+    st.builds(r"\frac{{{}}}{{{}}}".format, st.integers(0, 6), st.integers(0, 6)),
+    st.builds("{}/{}".format, st.integers(0, 6), st.integers(0, 6)),
+    st.decimals(-2, 4, places=2).map(str),
+)
+A_TEXT = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "", "x = ", "AB=", "It is ", "\n", "(", "Answer: ", "€"]),
+    A_NUMBER,
+    st.sampled_from(["", "", "°", " cm", "米", "π", "²", ".", " in all, or so", " percent", "%", "x", "!"]),
+)
+
+
+@given(A_TEXT, A_TEXT)
+@settings(max_examples=200, deadline=None)
+def test_what_is_known_without_math_verify_is_what_it_says(answer: str, gold: str) -> None:
+    assert reward._verified(answer, gold) == grading.equal(answer, gold, latex=False)
 
 
 CHOICES = [
@@ -287,9 +311,9 @@ def test_every_published_row_is_here() -> None:
     ],
 )
 def test_strict_functions(text: str, exact: float, partial: float) -> None:
-    reward = grade(text, G2, "functions", "strict")
-    assert reward.accuracy == exact
-    assert reward.detail == {"exact": exact, "partial": pytest.approx(partial)}
+    graded = grade(text, G2, "functions", "strict")
+    assert graded.accuracy == exact
+    assert graded.detail == {"exact": exact, "partial": pytest.approx(partial)}
 
 
 def test_detail_is_the_same_measure_under_every_scoring() -> None:
@@ -346,8 +370,8 @@ def test_strict_functions_are_simulated(answer: str, exact: int, right: int) -> 
     final = [thing(0, 0, 0), thing(1, 1, 1, "blue"), thing(2, -1, -1)]
     scene = {"objects": objects, "final": final, "grid": GRID}
     gold = "change_position(0, right), change_color(1, blue)"
-    reward = grade(tagged(answer), gold, "functions", "strict", scene)
-    assert (reward.accuracy, reward.detail["exact"]) == (right, exact)
+    graded = grade(tagged(answer), gold, "functions", "strict", scene)
+    assert (graded.accuracy, graded.detail["exact"]) == (right, exact)
     assert (
         grade(tagged(answer), gold, "functions", "reason_rft", scene).accuracy
         == grade(tagged(answer), gold, "functions", "reason_rft").accuracy
