@@ -198,6 +198,8 @@ def test_methods_and_external_options_bring_their_sizes(overrides: str, n: int, 
 def test_every_experiment_of_the_paper_composes(name: str) -> None:
     task, size, method = name.split("_", 2)
     result = check(composed("train", f"experiment=paper/{name}"), "train")
+    if size == "2b":
+        assert check(composed("eval", f"experiment=paper/{name}"), "eval").prompt == result.prompt
     assert result.task["_target_"].rpartition(".")[2] == task.capitalize()
     assert result.model.path == f"Qwen/Qwen2-VL-{size.upper()}-Instruct"
     assert (result.data.kind, result.I, result.mu) == ("reason_rft", 1, 1)

@@ -51,10 +51,11 @@ def run(cfg: DictConfig) -> None:
         )
     names = build.labels(list(found))
     evaluations = {names[model]: evaluation for model, evaluation in found.items()}
-    among = published_tables(task.name, evaluations, settings.scoring) if settings.data.kind == "reason_rft" else []
+    scoring = cfg.task.get("scoring", "its own scoring")
+    among = published_tables(task.name, evaluations, scoring) if settings.data.kind == "reason_rft" else []
     absent = [split for split in settings.splits or task.splits if split not in problems]
     notes = [f"{split}: its file is missing, and it was not evaluated (missing=skip)" for split in absent]
-    title = f"{task.name}: accuracy by {settings.scoring}"
+    title = f"{task.name}: accuracy by {scoring}"
     show_all(write_scores(directory, title, evaluations, build.meta(settings), among, notes))
     print(directory / "table.md")
 
@@ -64,9 +65,13 @@ def _beside(cfg: DictConfig) -> dict[str, Task]:
     from omegaconf import OmegaConf
 
     from ekipl.commands import build
+    from ekipl.errors import UsageError
 
     def by(scoring: str) -> Task:
-        return build.build_task(cast("DictConfig", OmegaConf.merge(cfg, {"task": {"scoring": scoring}})))
+        try:
+            return build.build_task(cast("DictConfig", OmegaConf.merge(cfg, {"task": {"scoring": scoring}})))
+        except UsageError as error:
+            raise UsageError(f"beside: {error}") from error
 
     own = cfg.task.get("scoring")  # a task of one's own may have but one
     return {} if own is None else {scoring: by(scoring) for scoring in cfg.beside if scoring != own}
