@@ -133,7 +133,7 @@ def _verified(answer: str, gold: str) -> bool:
         off = abs(value.size - target.size)
         if value.exact == target.exact or not (value.quotient or target.quotient):
             return off == 0
-        if off > 1e-5 and max(value.size, target.size) < 10**9:  # rounding to six places, and of floats, is far less
+        if off > 1e-5:  # rounding to six places, and that of floats below 10**9, is far less
             return False
     return grading.equal(answer, gold, latex=False)
 
