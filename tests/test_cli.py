@@ -161,6 +161,8 @@ def test_the_command_with_a_hyphen_runs(tmp_path: Path) -> None:
     [
         ("task=chess", "ekipl train: task=chess: no such option; known are counting, spatial, structure"),
         ("rollout.max_token=3", "ekipl train: rollout.max_token: no such setting; did you mean rollout.max_tokens?"),
+        ("objective.beta=0", "ekipl train: objective.beta: no such setting; did you mean beta?"),
+        ("zero_stage=3", "ekipl train: zero_stage: no such setting; did you mean engine.zero_stage?"),
         ("task.board=1", "ekipl train: task.board: new here; put a + before it: +task.board=VALUE"),
         ("N=[1", "ekipl train: N=[1: no viable alternative at input '[1'; write key=value, quote special characters"),
         ("N=0", "N: 0: too small; must be 1 or more"),

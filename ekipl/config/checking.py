@@ -94,9 +94,11 @@ def no_such_setting(key: str) -> str:
     key = re.sub(r"\[(\d+)\]", r".\1", key)  # as overrides spell it
     if OPEN.match(key):
         return f"{key}: new here; put a + before it: +{key}=VALUE"
-    close = get_close_matches(key, _known_keys(Settings), n=1)
+    others = [known for known in _known_keys(Settings) if known != key]  # a key of another command is none of this one
+    name = key.rpartition(".")[2]
+    meant = [known for known in others if known.rpartition(".")[2] == name] or get_close_matches(key, others, n=1)
     return f"{shown(key)}: no such setting; " + (
-        f"did you mean {close[0]}?" if close else "docs/configuration.md has them all"
+        f"did you mean {' or '.join(meant)}?" if meant else "docs/configuration.md has them all"
     )
 
 
