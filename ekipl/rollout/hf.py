@@ -146,7 +146,7 @@ def _invert(p: Tensor, noise: Tensor) -> Tensor:
 
     First its block, then its place in there: a cumulative sum over a whole vocabulary takes longer than the softmax.
     """
-    blocks = functional.pad(p, (0, -p.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))  # (A, blocks, BLOCK)
+    blocks = functional.pad(p, (0, -p.shape[-1] % BLOCK)).reshape(len(p), -1, BLOCK)  # (A, blocks, BLOCK)
     ends = blocks.sum(-1).cumsum(-1)  # (A, blocks)
     block, rest = _first_beyond(ends, noise[:, None] * ends[:, -1:])  # (A, 1) both
     inside = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].cumsum(-1)  # (A, BLOCK)
