@@ -157,6 +157,15 @@ def test_a_dry_run_tells_the_cost_and_sends_nothing(tmp_path: Path, here: Callab
         assert "nobody is asked" in here("train", "external=none", "--dry-run", f"hydra.run.dir={tmp_path / 'none'}")
 
 
+def test_a_dry_run_needs_no_key(tmp_path: Path, here: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    line = ["external-sample", "external=gpt4o_gemini", "limit=3", "external.cache=null", f"hydra.run.dir={tmp_path}"]
+    said = here(*line, "external.budget_usd=1", "--dry-run")
+    assert "| gpt4o  |      24 |            0 |        3 |" in said  # 3 problems, 8 samples in a call of 8
+    assert "OPENAI_API_KEY: not set" in here(*line, status=2)
+
+
 def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: Path, here: Callable[..., str]) -> None:
     # Dollars for a token: an answer of six words costs 0.6, at most 4.0 (40 tokens). After six, 3.6 + 4.0 is too much.
     price = ["external.models.0.price.input=0", "external.models.0.price.output=100000"]

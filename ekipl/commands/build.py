@@ -176,6 +176,7 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         directory and directory / FILE,
         external.budget_usd,
         external.on_exhausted,
+        dry=settings.dry_run,
     )
 
 

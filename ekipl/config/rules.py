@@ -180,7 +180,7 @@ def _external_models(v: Values) -> Iterator[str]:
         elif provider == "simulated" and name not in experts:
             yield f"{key}.model: {model['model']}: no such expert; known are {', '.join(experts) or 'none'}"
         variable = model["api_key_env"]
-        if variable is not None and not os.environ.get(variable):
+        if variable is not None and not os.environ.get(variable) and not v.get("dry_run"):
             yield f"{key}.api_key_env: {variable}: not set in the environment; export it, or external=simulated"
         for secret in _secrets(model["params"]):
             yield f"{key}.params.{secret}: settings are written to disk; use {key}.api_key_env instead"

@@ -119,8 +119,8 @@ def budget_mistakes(number: int, model: ExternalModel, decoding: Decoding) -> It
         yield f"{here}.params.max_tokens: null: a budget is set, and this call has no limit; leave it out of params"
 
 
-def mistakes(number: int, models: Sequence[ExternalModel]) -> Iterator[str]:
-    """What is wrong with model ``number``, one line each."""
+def mistakes(number: int, models: Sequence[ExternalModel], *, dry: bool = False) -> Iterator[str]:
+    """What is wrong with model ``number``, one line each; a ``dry`` run asks nobody and needs no keys."""
     model, here = models[number], f"external.models.{number}"
     if not model.name or model.name in [POLICY, *(other.name for other in models[:number])]:
         yield f"{here}.name: {model.name!r}: empty, the policy's own or taken by another model; give it another"
@@ -135,7 +135,7 @@ def mistakes(number: int, models: Sequence[ExternalModel]) -> Iterator[str]:
         return
     if "seed" in model.params:
         yield f"{here}.params.seed: one seed for all samples makes them the same; leave it out"
-    key = key_to(model)
+    key = "none" if dry else key_to(model)
     if model.api_key_env and not key:
         yield (
             f"{here}.api_key_env: {model.api_key_env}: this environment variable is not set, and {model.model} needs "

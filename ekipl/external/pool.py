@@ -45,6 +45,8 @@ class LiteLLMPool:
         ledger: Path | None = None,
         budget_usd: float | None = None,
         on_exhausted: OnExhausted = "stop",
+        *,
+        dry: bool = False,
     ) -> None:
         """Checks what can be checked without a call; takes seconds, for it imports LiteLLM.
 
@@ -57,12 +59,13 @@ class LiteLLMPool:
             ledger: the file that says what this run has spent; None = in memory.
             budget_usd: that the run may spend, calls in flight and earlier starts included; None = without limit.
             on_exhausted: ``stop`` raises; ``policy_only`` goes on with what is in the cache.
+            dry: for ``outlook`` alone: keys may be missing.
 
         Raises:
             UsageError: a model cannot be called as configured, for example because its key is not in the environment,
                 a budget is set and a price unknown, or the files cannot be used.
         """
-        wrong = [line for number in range(len(models)) for line in mistakes(number, models)]
+        wrong = [line for number in range(len(models)) for line in mistakes(number, models, dry=dry)]
         if budget_usd is not None and not wrong:
             wrong = [line for number, model in enumerate(models) for line in budget_mistakes(number, model, decoding)]
         if wrong:
