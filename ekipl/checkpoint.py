@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ekipl.processes import Processes
 
 FORMAT = 1  # of the folder; a newer one is refused
-STATE = "state.json"  # written last: a folder without it is not a checkpoint
+STATE = "state.json"  # names the other files
 BLOCK = 2**24  # bytes read at once
 
 
 def checkpoints(directory: Path) -> list[Path]:
-    """Complete checkpoints, newest first."""
-    found = [p for p in directory.glob("step-*") if re.fullmatch(r"step-\d+", p.name) and (p / STATE).is_file()]
+    """Checkpoints that were written to their end, newest first; they may have been damaged since."""
+    found = [path for path in directory.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
     return sorted(found, key=step_of, reverse=True)
 
 
@@ -83,7 +83,7 @@ def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, p
             shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)
             for old in checkpoints(directory)[keep:]:
-                shutil.rmtree(old)
+                shutil.rmtree(old.rename(old.with_name(f"{old.name}.partial")))  # killed now, nothing looks damaged
     except BaseException:
         if processes.first:
             shutil.rmtree(partial, ignore_errors=True)
@@ -109,7 +109,10 @@ def _fault(checkpoint: Path, processes: Processes) -> str | None:
     """What is wrong with this process's share of the files, or None."""
     try:
         state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
-        version, files = state["format"], sorted(state["files"].items())
+        version = int(state["format"])
+        files = sorted((str(name), int(size), int(crc)) for name, (size, crc) in state["files"].items())
+    except FileNotFoundError:
+        return f"{STATE} is missing"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{STATE} is not what was written"
     if version > FORMAT:
@@ -117,7 +120,7 @@ def _fault(checkpoint: Path, processes: Processes) -> str | None:
             f"{checkpoint}: written by a newer ekipl (format {version}, this one reads {FORMAT}); "
             "update ekipl, or give another hydra.run.dir"
         )
-    for name, (size, crc) in processes.mine(files):
+    for name, size, crc in processes.mine(files):
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"

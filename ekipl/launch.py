@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from ekipl.lifetime import as_parent
+
 HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -20,7 +22,8 @@ def launch(config: Path, processes: int, nodes: int = 1) -> int:
     worker = ["ekipl.worker"] if processes * nodes == 1 else ["ekipl.ranks", str(processes), str(nodes)]
     told: list[int] = []
     # in a session of its own, so that Ctrl-C comes to this process alone
-    with subprocess.Popen([sys.executable, "-m", *worker, str(config)], start_new_session=True) as process:
+    line = [sys.executable, "-m", *worker, str(config)]
+    with subprocess.Popen(line, env=as_parent(), start_new_session=True) as process:
 
         def hand_on(number: int, frame: FrameType | None) -> None:
             told.append(number)

@@ -17,13 +17,22 @@ from typing import Any
 from ekipl.errors import UsageError
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+PARENT = "EKIPL_PARENT"  # environment variable
 ECHO_S = 1.0  # a cluster signals every process, and the command hands its own on: within this time they are one
+
+
+def as_parent() -> dict[str, str]:
+    """The environment of a process that is to end with this one."""
+    return {**os.environ, PARENT: str(os.getpid())}
 
 
 def end_with_parent() -> None:
     """Let Linux kill this process when its parent ends, by kill -9 too; elsewhere nothing happens."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        parent = str(os.getppid())
+        if os.environ.get(PARENT, parent) != parent:  # it has ended already
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Stopped(Exception):

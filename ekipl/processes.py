@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 import torch
@@ -15,6 +16,9 @@ from torch._C._distributed_c10d import HashStore
 from ekipl.errors import UsageError
 
 T = TypeVar("T")
+# How long a process may wait for the others. One of them may be held up by external models, whose patience is their
+# own, for longer than the ten minutes of NCCL; that one has died is noticed by the launcher, not by the clock.
+PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def join() -> Processes:
     if not dist.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if "RANK" in os.environ:
-            dist.init_process_group(backend)
+            dist.init_process_group(backend, timeout=PATIENCE)
         else:
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
             os.environ.setdefault("LOCAL_RANK", "0")

@@ -16,17 +16,19 @@ from types import FrameType
 from typing import Any
 
 from ekipl.errors import UsageError
-from ekipl.lifetime import end_with_parent
+from ekipl.lifetime import PARENT, end_with_parent
 
 PORT = 29500
 
 
 def main() -> int:
     """The exit status of the process that failed first, 0 where none did."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while torch is imported
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    end_with_parent()
+    os.environ[PARENT] = str(os.getpid())  # of the workers
     logging.disable(logging.CRITICAL)  # of the launcher alone: what failed has told why
     number, nodes, config = sys.argv[1:]
     here = LaunchConfig(
@@ -71,11 +73,14 @@ def meeting_point(nodes: int, environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _hand_on(number: int, frame: FrameType | None) -> None:
-    """Tell the workers; they end when they have saved, and this process with them."""
+    """Tell the workers; they end when they have saved, and this process with them, or at once where there are none."""
     import psutil
 
-    for worker in psutil.Process().children():
+    workers = psutil.Process().children()
+    for worker in workers:
         worker.send_signal(number)
+    if not workers:
+        os._exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from ekipl.errors import UsageError
 from ekipl.lifetime import Stopped, end_with_parent
 
 SIGNAL = 128  # what shells add to the number of the signal that ended a process
-PATIENCE_S = 10.0
+PATIENCE_S = 10.0  # in which the launcher ends what one process's failure has left of the others
 
 
 def main() -> int:
     """Train as the config says. A usage error is one message and exit status 2."""
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to save, Ctrl-C ends it as SIGTERM does
     try:
         from omegaconf import OmegaConf
 
@@ -34,8 +35,10 @@ def main() -> int:
         return 2
     except Stopped as stopped:
         return SIGNAL + stopped.number
-    except KeyboardInterrupt:
-        return SIGNAL + signal.SIGINT
+    except RuntimeError:
+        if "RANK" in os.environ:
+            time.sleep(PATIENCE_S)  # mostly another process has gone, which told why: this one's trace would hide it
+        raise
     return 0
 
 

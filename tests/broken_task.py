@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 from ekipl.actions import Problem, Reward
+from ekipl.errors import UsageError
 from ekipl.tasks.counting import Counting
 
 
@@ -17,4 +21,19 @@ class BrokenTask(Counting):
         self.seen.add(problem.id)
         if len(self.seen) > 2:
             raise RuntimeError("broken on purpose")
+        return super().score(problem, text)
+
+
+class BrokenInOne(Counting):
+    """In the second of several processes grading refuses, or that process is killed."""
+
+    def __init__(self, scoring: str, prompt: str, fault: str) -> None:
+        super().__init__(scoring, prompt)
+        self.fault = fault
+
+    def score(self, problem: Problem, text: str) -> Reward:
+        if os.environ["RANK"] == "1":
+            if self.fault == "refuses":
+                raise UsageError("data: row 7: is bad; leave it out")
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().score(problem, text)

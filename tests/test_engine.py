@@ -15,6 +15,7 @@ from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
 from ekipl.engine.lora import Lora
 from ekipl.engine.state import Stored
+from ekipl.errors import UsageError
 from ekipl.grpo import Objective, loss
 from ekipl.models import VLM, encode_prompts, load_model
 from ekipl.prefix import ActionScorer
@@ -186,6 +187,14 @@ def test_a_state_before_any_update_is_that_of_the_beginning(tmp_path: Path) -> N
     assert [row["loss/total"] for row in run(second, 2)] == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_state_of_other_trained_parts_is_refused(tmp_path: Path) -> None:
+    make(beta=0.0, lora=Lora(4, 8, ("q_proj",))).save_state(tmp_path)
+    with pytest.raises(UsageError, match=r"of another model or of other trained parts \(.*weight: no such tensor"):
+        make(beta=0.0).load_state(tmp_path)
+    with pytest.raises(UsageError, match=r"lora_A.default.weight/weight: \(4, \d+\), wanted is \(2, "):
+        make(beta=0.0, lora=Lora(2, 8, ("q_proj",))).load_state(tmp_path)
+
+
 @pytest.mark.parametrize("stage", [0, 3])
 def test_bfloat16_learns_in_float32(tmp_path: Path, stage: int) -> None:
     vlm = load_model("tiny", device="cpu", dtype="bfloat16")
@@ -196,7 +205,7 @@ def test_bfloat16_learns_in_float32(tmp_path: Path, stage: int) -> None:
     engine.save_state(tmp_path)
     stored = Stored(tmp_path, "learning")
     name = "model.language_model.layers.0.self_attn.q_proj.weight"
-    learned = stored[f"{name}/weight"]
+    learned = stored.of(f"{name}/weight", before[name].shape)
     assert learned.dtype == torch.float32
     assert 0 < (learned - before[name].float()).abs().max() < 1e-5
 

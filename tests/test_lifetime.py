@@ -94,6 +94,51 @@ def test_no_process_outlives_the_command(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is promised")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_the_command_has_just_started_ends_with_it(start: Start, processes: int, tmp_path: Path) -> None:
+    command = start(tmp_path, f"engine.num_processes={processes}")
+    until(lambda: len(at_work(tmp_path)) > 1, 200)
+    command.kill()
+    until(lambda: not at_work(tmp_path), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is promised")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_before_anything_is_trained(start: Start, processes: int, tmp_path: Path) -> None:
+    command = start(tmp_path, f"engine.num_processes={processes}")
+    until(lambda: len(at_work(tmp_path)) > 1, 200)
+    time.sleep(0.5)  # it imports
+    os.kill(command.pid, signal.SIGINT)
+    _, told = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert told.startswith("ekipl train: ended by a signal (Interrupt)"), told
+    until(lambda: not at_work(tmp_path), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is promised")
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        ("refuses", 2, "data: row 7: is bad; leave it out\n"),
+        ("is_killed", 137, "ekipl train: ended by a signal (Killed); the same command with hydra.run.dir="),
+    ],
+)
+def test_when_one_of_several_fails_it_alone_is_heard(
+    start: Start, fault: str, status: int, said: str, tmp_path: Path
+) -> None:
+    task = ["task._target_=tests.broken_task.BrokenInOne", f"+task.fault={fault}"]
+    command = start(tmp_path, *task, "M=0", "engine.num_processes=2")
+    _, told = command.communicate(timeout=200)
+    assert command.returncode == status
+    assert told.startswith(said), told
+    assert told.count("\n") == 1, told
+    until(lambda: not at_work(tmp_path), 20)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is promised")
 def test_a_second_wish_ends_at_once(start: Start, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     command = start(directory, "mu=1000000")  # a step that never ends

@@ -19,7 +19,7 @@ from ekipl.engine.batch import Cut, MicroBatch, ids, micro_batches
 from ekipl.engine.lora import Lora, add_adapters, without_adapters
 from ekipl.engine.recompute import recompute_layers
 from ekipl.engine.sharded import copy_weights, set_weight, whole_tensors
-from ekipl.engine.state import Learning, Stored, write
+from ekipl.engine.state import Learning, Stored, shape_of, write
 from ekipl.grpo import Loss, Objective, loss
 from ekipl.models import VLM, encode_prompt
 from ekipl.prefix import ActionScorer
@@ -240,7 +240,7 @@ class DeepSpeedEngine:
         if self.reference is not None:
             stored = Stored(directory, REFERENCE)
             for name, parameter in _module(self.reference).named_parameters():
-                set_weight(parameter, stored[name])
+                set_weight(parameter, stored.of(name, shape_of(parameter)))
 
     def _prompt_length(self, problem: Problem) -> int:
         return len(encode_prompt(self.vlm, problem).ids)

@@ -51,10 +51,22 @@ class Stored:
         """Open the files of all processes that wrote."""
         self._files: list[Any] = [safe_open(file, "pt") for file in sorted(path.glob(f"{name}-*.safetensors"))]
         self._of = {key: file for file in self._files for key in file.keys()}  # noqa: SIM118 - not a mapping
+        self._path = path
 
-    def __getitem__(self, key: str) -> Tensor:
-        tensor: Tensor = self._of[key].get_tensor(key)
-        return tensor
+    def of(self, key: str, shape: torch.Size) -> Tensor:
+        """The tensor called ``key``.
+
+        Raises:
+            UsageError: there is none, or of another shape: another model wrote the checkpoint.
+        """
+        found: Tensor | None = self._of[key].get_tensor(key) if key in self._of else None
+        if found is None or found.shape != shape:
+            stands = "no such tensor" if found is None else f"{tuple(found.shape)}"
+            raise UsageError(
+                f"hydra.run.dir: {self._path}: of another model or of other trained parts ({key}: {stands}, "
+                f"wanted is {tuple(shape)}); go on with the model that wrote it, or give another directory"
+            )
+        return found
 
 
 class Learning:
@@ -77,14 +89,14 @@ class Learning:
             else:
                 found = {WEIGHT: parameter.detach(), **self.adamw.state[parameter]}
             for key in (WEIGHT, *MOMENTS):
-                yield f"{name}/{key}", found[key].reshape(_shape(parameter)).to("cpu", copy=True)
+                yield f"{name}/{key}", found[key].reshape(shape_of(parameter)).to("cpu", copy=True)
 
     def restore(self, stored: Stored, updates: int) -> None:
         """Go on after ``updates`` updates from what ``tensors`` gave."""
         self._begin(updates)
         for name, parameter in trained(self.model):
             for key in (WEIGHT, *MOMENTS):
-                self._put(parameter, key, stored[f"{name}/{key}"])
+                self._put(parameter, key, stored.of(f"{name}/{key}", shape_of(parameter)))
 
     @property
     def _sharded(self) -> bool:
@@ -99,7 +111,7 @@ class Learning:
             flat = getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups
         for tensor in flat:
             moments = {key: torch.zeros_like(tensor, requires_grad=False) for key in MOMENTS}
-            self.adamw.state[tensor] = {"step": torch.tensor(float(updates)), **moments}
+            self.adamw.state[tensor] = {"step": torch.tensor(float(updates), device=tensor.device), **moments}
         if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2: by parameter as well
             zero._lazy_init_hp_params_optimizer_state()
 
@@ -128,7 +140,8 @@ class Learning:
             safe_set_full_optimizer_state(parameter, value, key)
 
 
-def _shape(parameter: Any) -> torch.Size:
+def shape_of(parameter: Any) -> torch.Size:
+    """Of the whole parameter, sharded or not."""
     shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
     return shape
 
