@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def main() -> None:
         rows = []
         for number in range(arguments.kills):
             run = folder / str(number)
-            kill = killed(COMMAND, run, rng, length, saving=number % 2 == 1)
+            while (kill := killed(COMMAND, run, rng, length, saving=number % 2 == 1)) is None:
+                shutil.rmtree(run)  # it came to its end first
             finish(COMMAND, run)
             rows.append(Kill(kill.seconds, kill.at, kill.done, kill.saved, same(run, whole)))
             print(rows[-1], flush=True)
@@ -69,8 +71,8 @@ def main() -> None:
     RESULT.write_text(table(rows, arguments.machine))
 
 
-def killed(command: Sequence[str], run: Path, rng: random.Random, length: float, saving: bool) -> Kill:
-    """Start the run, or go on with it, and kill it: at any moment of ``length`` seconds, or while it saves."""
+def killed(command: Sequence[str], run: Path, rng: random.Random, length: float, saving: bool) -> Kill | None:
+    """Start the run and kill it: at any moment of ``length`` seconds, or while it saves. None: it ended by itself."""
     line = [sys.executable, "-m", "ekipl", *command, f"hydra.run.dir={run}"]
     begun = time.monotonic()
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -85,6 +87,8 @@ def killed(command: Sequence[str], run: Path, rng: random.Random, length: float,
         if not saving and time.monotonic() - begun >= moment:
             break
         time.sleep(0.001)
+    if process.poll() is not None:
+        return None
     for victim in [*psutil.Process(process.pid).children(recursive=True), process]:
         os.kill(victim.pid, signal.SIGKILL)
     process.wait()

@@ -49,9 +49,9 @@ PHASES = {
     "read": Phase(200, {"counting": 24, "structure": 8, "reading": 24}, (2e-3, 2e-3), "ideal"),
     # "changes", where most things change: or it learns to copy the attributes that are given
     "reason": Phase(
-        900, {"counting": 20, "colors": 8, "structure": 6, "spatial": 11, "changes": 11}, (2e-3, 4e-4), "ideal", 5.0
+        1500, {"counting": 20, "colors": 8, "structure": 6, "spatial": 11, "changes": 11}, (2e-3, 4e-4), "ideal", 5.0
     ),
-    "look": Phase(450, {"counting": 20, "colors": 10, "structure": 6, "spatial": 16}, (1e-3, 1e-4), heed=5.0),
+    "look": Phase(800, {"counting": 20, "colors": 10, "structure": 6, "spatial": 16}, (1e-3, 1e-4), heed=5.0),
     "spoil": Phase(
         100,
         {"counting": 32, "structure": 20, "spatial": 16},
@@ -169,6 +169,7 @@ def train(vlm: VLM, phases: Mapping[str, Phase], work: Path) -> None:
             DataLoader(Steps(vlm, phase, first, offset), batch_size=None, num_workers=1, prefetch_factor=4)
         )
         for step, lessons in enumerate(batches, first):
+            torch.manual_seed(offset + step)  # of the noise: a build that was interrupted goes on alike
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(phase, step, warm=offset == 0)
             seen = {}
@@ -228,12 +229,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/tiny"), help="state of the build, to resume from")
     parser.add_argument("--out", type=Path, default=CHECKPOINT, help="where the checkpoint is written")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="another number rounds otherwise")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     vlm = start(args.work, args.seed)
-    torch.manual_seed(args.seed)  # of the noise
     train(vlm, PHASES, args.work)
     save(vlm, args.out)
 
