@@ -31,7 +31,9 @@ def main() -> int:
     except UsageError as error:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(PATIENCE_S)  # mostly all fail alike: the first says so, and the launcher ends the others
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr, flush=True)
+        if "RANK" in os.environ:
+            os._exit(2)  # tidying up a large model may outlast the patience of the others
         return 2
     except Stopped as stopped:
         return SIGNAL + stopped.number

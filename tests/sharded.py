@@ -19,7 +19,7 @@ from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
 from ekipl.engine.lora import Lora
 from ekipl.grpo import Objective
-from ekipl.models import load_model
+from ekipl.models import freeze, load_model
 from ekipl.processes import Processes, join
 from tests.test_engine import group
 
@@ -40,34 +40,55 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "as it is": {"beta": 0.1, "mu": 1, "cut": Cut(8)},
     "mu 2, micro-batch 1": {"beta": 0.1, "mu": 2, "cut": Cut(1)},
     "no KL, accumulation 4": {"beta": 0.0, "mu": 2, "cut": Cut(8, accumulation=4)},
-    "few tokens, recomputed": {"beta": 0.1, "mu": 1, "cut": Cut(8, tokens=110), "recompute": True},
+    "few tokens, recomputed, offloaded": {"beta": 0.1, "mu": 1, "cut": Cut(8, tokens=110), "small": True},
     "adapters": {"beta": 0.1, "mu": 1, "cut": Cut(8), "lora": Lora(4, 8, ("q_proj", "down_proj", "qkv"))},
+    "stopped and gone on, frozen tower": {"beta": 0.1, "mu": 1, "cut": Cut(8), "frozen": True, "stop": True},
 }
 UPDATES = 5
 
 
-def updates(
-    processes: Processes, stage: int, beta: float, mu: int, cut: Cut, lora: Lora | None = None, recompute: bool = False
-) -> tuple[list[float], dict[str, Tensor]]:
-    """The losses of at least five updates, and the whole weights after them."""
-    engine = DeepSpeedEngine(
-        load_model("tiny", device="cpu"),
+def made(
+    processes: Processes,
+    stage: int,
+    beta: float,
+    mu: int,
+    cut: Cut,
+    lora: Lora | None = None,
+    small: bool = False,
+    frozen: bool = False,
+) -> DeepSpeedEngine:
+    vlm = load_model("tiny", device="cpu")
+    freeze(vlm.model, tower=frozen, projector=False)
+    return DeepSpeedEngine(
+        vlm,
         Objective(beta=beta, max_tokens=8),
         Optimizer(1e-4),
         temperature=1.0,
         mu=mu,
         cut=cut,
-        memory=Memory(stage, recompute=recompute),
+        memory=Memory(stage, small and stage > 0, small and stage == 3, recompute=small),
         lora=lora,
         processes=processes,
     )
+
+
+def updates(
+    processes: Processes, stage: int, folder: Path, stop: bool = False, **settings: Any
+) -> tuple[list[float], dict[str, Tensor]]:
+    """The losses of at least five updates, and the whole weights after them; ``folder`` is the same for all."""
+    engine = made(processes, stage, **settings)
     engine.refresh_reference()
     losses = []
     for step, groups in enumerate(BATCHES):
         batch = engine.prepare(processes.mine(groups))
-        losses += [engine.update(batch)["loss/total"] for _ in range(mu)]
+        losses += [engine.update(batch)["loss/total"] for _ in range(settings["mu"])]
         if step == 2:
             engine.refresh_reference()
+        if step == 3 and stop:
+            engine.save_state(folder)
+            processes.wait()
+            engine = made(processes, stage, **settings)
+            engine.load_state(folder)
     return losses, {name: tensor.clone() for name, tensor in engine.named_weights()}
 
 
@@ -75,7 +96,7 @@ def main() -> None:
     folder, stage = Path(sys.argv[1]), int(sys.argv[2])
     processes = join()
     for name, settings in SETTINGS.items():
-        losses, weights = updates(processes, stage, **settings)
+        losses, weights = updates(processes, stage, folder, **settings)
         if processes.first:
             save_file(weights, folder / f"{name}.safetensors")
             (folder / f"{name}.json").write_text(json.dumps(losses))

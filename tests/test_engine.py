@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ def run(engine: DeepSpeedEngine, steps: int, mu: int = 1) -> list[dict[str, floa
     return metrics
 
 
+@cache
 def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
     """The same updates without DeepSpeed: losses and final weights."""
     vlm, reference = load_model("tiny", device="cpu"), load_model("tiny", device="cpu")
