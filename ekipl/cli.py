@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
+import shlex
 import signal
 import sys
 import traceback
@@ -38,6 +40,7 @@ usage: ekipl COMMAND [group=option ...] [key=value ...] [--multirun]
 
 ekipl COMMAND --help          what it does and which groups it has
 ekipl COMMAND --cfg job       every setting with its value, without running
+ekipl train --dry-run         steps, tokens, memory and dollars, without running (external-sample: dollars)
 ekipl --version
 eval "$(ekipl -sc install=bash)"   completion in bash"""
 
@@ -115,7 +118,7 @@ def _compose_and_run(command: str, arguments: list[str]) -> None:
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
         if wants_trace or _is_of_job(error):
             raise
-        _refuse(f"ekipl {command}: {_reason(error)}")
+        _refuse(f"ekipl {command}: {_reason(error, command)}")
 
 
 def _run(name: str, cfg: DictConfig) -> None:
@@ -145,10 +148,10 @@ def _is_of_job(error: BaseException) -> bool:
     return any(frame.name == "return_value" for frame in traceback.extract_tb(error.__traceback__))
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, command: str) -> str:
     """Hydra's refusal in one line: what, why, and the way out."""
     from hydra.errors import MissingConfigException, OverrideParseException
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+    from omegaconf.errors import ConfigAttributeError, ConfigIndexError, ConfigKeyError
 
     from ekipl.config import no_such_setting
 
@@ -157,10 +160,26 @@ def _reason(error: BaseException) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option}: no such option; known are {', '.join(error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {message.partition(' See http')[0]}; write key=value, quote special characters"
+        return f"{error.override}: not to be read as key=value; {_quoted(str(error.override))}"
     if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)):
         return no_such_setting(str(error.__cause__.full_key))
+    if isinstance(error.__cause__, ConfigIndexError):
+        return f"{message.removeprefix('Error merging override ')}: no such entry in the list; count from 0"
+    if refused := re.match(r"Could not override '(\S+)'\. No match in the defaults list", message):
+        return f"{refused[1]}: not a group of {command}; leave it out"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}; hydra.run.dir=FOLDER writes elsewhere"
     return message
+
+
+def _quoted(override: str) -> str:
+    """The way out for a word that Hydra cannot read: quotes of the shell around it, and Hydra's around the value."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"write {key}=VALUE"
+    if value[:1] in ("[", "{"):
+        return "close the brackets, and quote what has special characters in it"
+    return "write " + shlex.quote(f'{key}="{value}"')
 
 
 def _refuse(text: str) -> NoReturn:

@@ -36,7 +36,7 @@ def curve(path: Path, rows: Sequence[Row]) -> bool:
     splits = _names(rows, "eval/", "/accuracy")
     if not splits:
         return False
-    with _figure(path, ["Accuracy over training"], "accuracy (%)") as (axes,):
+    with _figure(path, ["Accuracy over training"], "accuracy (%), 95 % interval") as (axes,):
         for place, split in enumerate(splits):
             key = f"eval/{split}/accuracy"
             measured = [row for row in rows if row.get(key) is not None]
@@ -86,7 +86,7 @@ def passk(path: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
         splits: as in ``passk.json``: by split its curves, each with ``model``, ``k``, ``mean``, ``low`` and ``high``.
     """
     models = list(dict.fromkeys(line["model"] for curves in splits.values() for line in curves))
-    with _figure(path, list(splits), "pass@k (%)") as panels:
+    with _figure(path, list(splits), "pass@k (%), 95 % interval") as panels:
         for axes, curves in zip(panels, splits.values(), strict=True):
             for line in curves:
                 x, *shares = (np.array(line[key], dtype=np.float64) for key in ("k", "mean", "low", "high"))
@@ -108,7 +108,7 @@ def _line(axes: Axes, place: int, name: str, x: Floats, mean: Floats, low: Float
 
 @contextmanager
 def _figure(path: Path, titles: Sequence[str], unit: str, stacked: bool = False) -> Iterator[list[Axes]]:
-    """Panels side by side with one legend , ordered as areas are stacked; saved when the block ends well."""
+    """Panels side by side with one legend, ordered as areas are stacked; saved when the block ends well."""
     from matplotlib.figure import Figure  # draws with Agg, whatever the machine's display
 
     figure = Figure(figsize=(1.5 + 4.5 * len(titles), 4.2), layout="constrained")

@@ -60,7 +60,8 @@ def _learning(rows: Sequence[Row]) -> Table:
     for source in dict.fromkeys(source for row in rows for source in sources_of(row)):
         names |= {f"reward/accuracy/{source}": f"accuracy, {source}", f"share/kept/{source}": f"share kept, {source}"}
     body = [[name, percent(_mean(early, key)), percent(_mean(late, key))] for key, name in names.items()]
-    header = ["percent", f"first {size} steps", f"last {size} steps"]
+    span = "step" if size == 1 else f"{size} steps"
+    header = ["percent", f"first {span}", f"last {span}"]
     return Table("Training", header, body, [f"{fmean(row['time/step'] for row in rows):.2f} s a step"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Table:
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    return all(cell[:1] in "+-0123456789" for cell in cells)
+    return all(re.fullmatch(r"([-+\d., %()]|to)*", cell) for cell in cells)
 
 
 def plain(text: str) -> str:

@@ -164,7 +164,16 @@ def test_the_command_with_a_hyphen_runs(tmp_path: Path) -> None:
         ("objective.beta=0", "ekipl train: objective.beta: no such setting; did you mean beta?"),
         ("zero_stage=3", "ekipl train: zero_stage: no such setting; did you mean engine.zero_stage?"),
         ("task.board=1", "ekipl train: task.board: new here; put a + before it: +task.board=VALUE"),
-        ("N=[1", "ekipl train: N=[1: no viable alternative at input '[1'; write key=value, quote special characters"),
+        ("g=8", "ekipl train: g: no such setting; did you mean G?"),
+        ("N=[1", "ekipl train: N=[1: not to be read as key=value; close the brackets, "
+            "and quote what has special characters in it"),
+        ("'model.path=my é/run'", "ekipl train: model.path=my é/run: not to be read as key=value; "
+            "write 'model.path=\"my é/run\"'"),
+        ("8", "ekipl train: 8: not to be read as key=value; write 8=VALUE"),
+        ("decoding=greedy", "ekipl train: decoding: not a group of train; leave it out"),
+        ("external.models.7.name=x", "ekipl train: external.models.7.name=x: no such entry in the list; count from 0"),
+        ("hydra.run.dir=/dev/null/x",
+            "ekipl train: /dev/null/x: Not a directory; hydra.run.dir=FOLDER writes elsewhere"),
         ("N=0", "N: 0: too small; must be 1 or more"),
         ("N=0 eps=0", "N: 0: too small; must be 1 or more\neps: 0: too small; must be above 0"),
         ("--resolve", "ekipl train: The --resolve flag can only be used in conjunction with --cfg or --help"),

@@ -21,6 +21,13 @@ def test_numbers_are_right_aligned_and_names_left() -> None:
     assert lines[4] == "| a     | id    |   +1.0 |"
 
 
+def test_what_only_begins_with_a_digit_is_no_number() -> None:
+    rows = [("2026-11-25_02-18", "3 x 4 B", "+1.0 (-1.0 to +3.0)"), ("2b", "1", "-")]
+    assert Table("t", ("run", "formula", "points"), rows).markdown().splitlines()[3] == (
+        "| ---------------- | ------- | ------------------: |"
+    )
+
+
 def test_hostile_cells_stay_cells(capsys: pytest.CaptureFixture[str]) -> None:
     Table("t\x1b[2J", ("a",), [("x | y\n| z |\u2028",)], ("\x07",)).show()
     shown = capsys.readouterr().out

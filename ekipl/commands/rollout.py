@@ -35,5 +35,6 @@ def run(cfg: DictConfig) -> None:
 
     with progress(build.count(problems), "rollout") as advance:
         evaluations = write_scored(directory / "actions.jsonl", task, drawn(), settings.seed)
-    accuracy_table(f"{task.name}: {samples} actions a problem", evaluations).show()
+    title = f"{task.name}: {samples} action{'' if samples == 1 else 's'} a problem"
+    accuracy_table(title, evaluations).show()
     print(directory / "actions.jsonl")

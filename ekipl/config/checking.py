@@ -96,7 +96,9 @@ def no_such_setting(key: str) -> str:
         return f"{key}: new here; put a + before it: +{key}=VALUE"
     others = [known for known in _known_keys(Settings) if known != key]  # a key of another command is none of this one
     name = key.rpartition(".")[2]
-    meant = [known for known in others if known.rpartition(".")[2] == name] or get_close_matches(key, others, n=1)
+    meant = [known for known in others if known.rpartition(".")[2] == name]
+    meant = meant or [known for known in others if known.casefold() == key.casefold()]
+    meant = meant or get_close_matches(key, others, n=1)
     return f"{shown(key)}: no such setting; " + (
         f"did you mean {' or '.join(meant)}?" if meant else "docs/configuration.md has them all"
     )
