@@ -166,6 +166,14 @@ def test_a_dry_run_needs_no_key(tmp_path: Path, here: Callable[..., str], monkey
     assert "OPENAI_API_KEY: not set" in here(*line, status=2)
 
 
+def test_a_sampling_without_a_single_action_is_no_success(tmp_path: Path, here: Callable[..., str]) -> None:
+    with OpenAIServer(lambda _: Reply("")) as server:  # empty answers
+        models = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "N=1", "limit=2", f"hydra.run.dir={tmp_path / 'run'}"]
+        said = here("external-sample", *models, status=2)
+    assert "no action: 4 x empty answer" in said
+    assert "external.models: none of them gave a single action" in said
+
+
 def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: Path, here: Callable[..., str]) -> None:
     # Dollars for a token: an answer of six words costs 0.6, at most 4.0 (40 tokens). After six, 3.6 + 4.0 is too much.
     price = ["external.models.0.price.input=0", "external.models.0.price.output=100000"]

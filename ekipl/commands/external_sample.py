@@ -9,6 +9,8 @@ from itertools import combinations
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from ekipl.errors import UsageError
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -66,6 +68,8 @@ def run(cfg: DictConfig) -> None:
     tables = [accuracy_table(title, evaluations, notes), *agreement(evaluations)]
     tables += [dead_table(evaluations, samples)] if evaluations else []
     show_all([*tables, *([spent] if spent else [])])
+    if not evaluations:
+        raise UsageError("external.models: none of them gave a single action; the reasons stand above")
     print(directory / "actions.jsonl")
 
 
