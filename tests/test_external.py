@@ -403,7 +403,7 @@ def test_one_pool_serves_many_calls_and_threads(make_pool: MakePool) -> None:
     assert server.most_in_flight <= 2
 
 
-@pytest.mark.filterwarnings("error", "ignore:coroutine .* was never awaited")
+@pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
 def test_close_leaves_no_thread_and_the_next_pool_works(make_pool: MakePool) -> None:
     def ours() -> list[threading.Thread]:
         return [thread for thread in threading.enumerate() if thread.name == "ekipl-external"]

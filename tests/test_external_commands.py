@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -256,7 +257,7 @@ def test_the_examples_of_the_document_are_accepted(words: list[str], monkeypatch
         settings = check(compose(command, overrides=overrides), command)  # type: ignore[arg-type]
     build.build_pool(
         settings.model_copy(update={"external": settings.external.model_copy(update={"cache": None})}), None
-    )
+    ).close()
 
 
 def test_the_document_shows_all_settings_of_a_model() -> None:
@@ -278,7 +279,8 @@ def test_other_providers_are_asked_as_their_options_say(
     with OpenAIServer() as server, initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         overrides = [f"external={option}", "external.budget_usd=1", f"external.cache={tmp_path / 'c.sqlite'}", "N=2"]
         settings = check(compose("external_sample", overrides=overrides), "external_sample")
-        assert build.build_pool(settings, tmp_path).names == tuple(model.name for model in settings.external.models)
+        with closing(build.build_pool(settings, tmp_path)) as pool:
+            assert pool.names == tuple(model.name for model in settings.external.models)
         here = [f"external.models.{i}.api_base={server.url}" for i in range(settings.M)]
         settings = check(compose("external_sample", overrides=[*overrides, *here]), "external_sample")
         pool = build.build_pool(settings, tmp_path)

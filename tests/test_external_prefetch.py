@@ -92,7 +92,7 @@ def test_another_order_than_announced_is_a_bug_that_is_told() -> None:
     prefetch.close()
 
 
-@pytest.mark.filterwarnings("error", "ignore:coroutine .* was never awaited")  # our filter, reset by pytest
+@pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
 def test_closing_ends_prefetched_calls_at_once() -> None:
     before = set(threading.enumerate())
     with OpenAIServer(lambda _: Reply("late", delay_s=40)) as server:
