@@ -15,7 +15,7 @@ from ekipl.actions import POLICY, Action, Problem
 from ekipl.interfaces import Decoding, Engine
 from ekipl.models import VLM, encode_prompts, encode_text
 from ekipl.prefix import encode_prefix, prepared
-from ekipl.rollout.shared import Decoder
+from ekipl.rollout.shared import Decoder, shared_attention
 
 
 class HFSampler:
@@ -83,17 +83,18 @@ class HFSampler:
         hidden = prefix.last_hidden.repeat_interleave(len(indices), dim=0)  # (A, H)
         alive = torch.ones(len(pairs), dtype=torch.bool, device=device)  # (A,)
         tokens, logps, masks = [], [], []
-        for step in range(self.decoding.max_tokens):
-            logits = prepared(model.lm_head(hidden), self.decoding.temperature, self.vlm.suppressed)  # (A, V)
-            p = logits.softmax(-1)  # (A, V)
-            token = choose(p, self.decoding, noise[:, step])  # (A,)
-            tokens.append(token)
-            logps.append(p.gather(-1, token[:, None])[:, 0].log())
-            masks.append(alive)
-            alive = alive & ~torch.isin(token, eos)
-            if not alive.any() or step + 1 == self.decoding.max_tokens:
-                break
-            hidden = decoder(token)  # (A, H); what a row adds to its end is cut off
+        with shared_attention(model):
+            for step in range(self.decoding.max_tokens):
+                logits = prepared(model.lm_head(hidden), self.decoding.temperature, self.vlm.suppressed)  # (A, V)
+                p = logits.softmax(-1)  # (A, V)
+                token = choose(p, self.decoding, noise[:, step])  # (A,)
+                tokens.append(token)
+                logps.append(p.gather(-1, token[:, None])[:, 0].log())
+                masks.append(alive)
+                alive = alive & ~torch.isin(token, eos)
+                if not alive.any() or step + 1 == self.decoding.max_tokens:
+                    break
+                hidden = decoder(token)  # (A, H); what a row adds to its end is cut off
         lengths = torch.stack(masks, dim=1).sum(-1).tolist()
         ids, logprobs = torch.stack(tokens, dim=1).tolist(), torch.stack(logps, dim=1).tolist()
         return [
@@ -146,7 +147,8 @@ def _invert(p: Tensor, noise: Tensor) -> Tensor:
 
     First its block, then its place in there: a cumulative sum over a whole vocabulary takes longer than the softmax.
     """
-    blocks = functional.pad(p, (0, -p.shape[-1] % BLOCK)).reshape(len(p), -1, BLOCK)  # (A, blocks, BLOCK)
+    short = -p.shape[-1] % BLOCK
+    blocks = (functional.pad(p, (0, short)) if short else p).reshape(len(p), -1, BLOCK)  # (A, blocks, BLOCK)
     ends = blocks.sum(-1).cumsum(-1)  # (A, blocks)
     block, rest = _first_beyond(ends, noise[:, None] * ends[:, -1:])  # (A, 1) both
     inside = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].cumsum(-1)  # (A, BLOCK)

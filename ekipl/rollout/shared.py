@@ -26,25 +26,36 @@ class Decoder:
     def __init__(self, model: Any, prefix: Prefix, n: int, length: int) -> None:
         """For at most ``length`` tokens after the prompts of ``prefix``."""
         self._text: Any = model.model.language_model
-        self._prompts = _Prompts(
-            tuple((layer.keys, layer.values) for layer in prefix.cache.layers), _hiding(prefix.mask, model.dtype)
-        )
+        layers = tuple((layer.keys, layer.values) for layer in prefix.cache.layers)
+        self._prompts = _Prompts(layers, _hiding(prefix.mask, model.dtype))
         self._said = _Said(length)
-        self._first = prefix.next_position.repeat_interleave(n)  # (A,)
+        first = prefix.next_position.repeat_interleave(n)  # (A,)
+        positions = first[:, None] + torch.arange(length, device=first.device)  # (A, T)
+        self._rotary = self._text.rotary_emb(prefix.last_hidden, positions.expand(3, -1, -1))  # cosines, sines
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Hidden states (A, H) after one more token of each row, (A,)."""
-        positions = (self._first + self._said.tokens)[:, None].expand(3, -1, -1)  # (3, A, 1)
-        with _attention(self._text.config):
-            hidden: Tensor = self._text(
-                inputs_embeds=self._text.embed_tokens(tokens[:, None]),
-                attention_mask=dict.fromkeys(("full_attention", "sliding_attention")),  # made: none is needed
-                position_ids=positions,
-                past_key_values=self._said,
-                use_cache=True,
-                prompts=self._prompts,
-            ).last_hidden_state
-        return hidden[:, 0]
+        """Hidden states (A, H) after one more token of each row, (A,). Only inside ``shared_attention``."""
+        now = slice(self._said.tokens, self._said.tokens + 1)
+        rotary = tuple(part[..., now, :] for part in self._rotary)
+        hidden = self._text.embed_tokens(tokens[:, None])  # (A, 1, H)
+        for layer in self._text.layers:
+            hidden = layer(
+                hidden, position_embeddings=rotary, past_key_values=self._said, use_cache=True, prompts=self._prompts
+            )
+        normed: Tensor = self._text.norm(hidden)
+        return normed[:, 0]
+
+
+@contextmanager
+def shared_attention(model: Any) -> Iterator[None]:
+    """Inside, the language model attends as a ``Decoder`` needs it."""
+    config = model.model.language_model.config
+    before = config._attn_implementation
+    config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 @dataclass(frozen=True)
@@ -120,14 +131,3 @@ def _attend(
 
 
 AttentionInterface.register(ATTENTION, _attend)
-
-
-@contextmanager
-def _attention(config: Any) -> Iterator[None]:
-    """Inside, the model attends as above."""
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
