@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from ekipl.errors import UsageError
-from ekipl.models import TINY, load_model
+from ekipl.models import TINY, embed_patches_by_product, encode_prompts, load_model
+from tests.test_prefix import PROBLEMS
 
 
 def rewrite(name: str, text: str) -> Callable[[Path], object]:
@@ -76,3 +79,25 @@ def test_a_damaged_model_is_refused_in_one_line(damage: Callable[[Path], object]
     assert line.startswith(f"model.path: {folder}: {said}")
     assert line.endswith("; give a folder written by save_pretrained (ekipl train writes one at RUN/model)")
     assert line.isprintable()
+
+
+def test_patches_embedded_by_a_product_are_those_of_the_convolution() -> None:
+    model = load_model("tiny", device="cpu").model
+    prompts = encode_prompts(load_model("tiny", device="cpu"), PROBLEMS)
+    layer = model.model.visual.patch_embed
+
+    def embedded_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        model.zero_grad()
+        seen = layer(prompts.pixel_values)
+        seen.square().sum().backward()
+        return seen.detach(), layer.proj.weight.grad.clone()
+
+    before = embedded_and_gradient()
+    embed_patches_by_product(model)
+    after = embedded_and_gradient()
+    for ours, theirs in zip(after, before, strict=True):
+        assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+    other = copy.deepcopy(model)
+    torch.nn.init.zeros_(other.model.visual.patch_embed.proj.weight)
+    assert (layer(prompts.pixel_values) - before[0]).norm() < 1e-5 * before[0].norm()  # a copy has weights of its own
+    assert other.model.visual.patch_embed(prompts.pixel_values).abs().max() == 0

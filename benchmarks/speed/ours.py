@@ -29,7 +29,7 @@ from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
 from ekipl.external.none import NoPool
 from ekipl.grpo import Objective
 from ekipl.interfaces import Decoding
-from ekipl.models import load_model
+from ekipl.models import embed_patches_by_product, load_model
 from ekipl.rollout.hf import HFSampler
 from ekipl.tasks.counting import Counting
 from ekipl.timing import Clock
@@ -50,6 +50,7 @@ def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measure
     """Medians of ``steps`` after one that warms up."""
     vlm = load_model(str(folder), device=where.device, dtype=where.dtype)
     vlm = replace(vlm, suppressed=tuple(never(vlm)))
+    embed_patches_by_product(vlm.model)  # as the commands do
     engine = DeepSpeedEngine(
         vlm,
         Objective(eps=EPS, beta=BETA, max_tokens=setting.tokens),

@@ -242,10 +242,10 @@ def policy_sampling(path: str, decoding: Decoding) -> Sampling:
 
 def load_policy(settings: Settings, path: str | None = None) -> VLM:
     """The model at ``path`` (None: ``model.path``) with the settings of ``model``. Raises UsageError."""
-    from ekipl.models import load_model
+    from ekipl.models import embed_patches_by_product, load_model
 
     model = settings.model
-    return load_model(
+    vlm = load_model(
         path or model.path,
         dtype=model.dtype,
         attention=model.attention,
@@ -253,6 +253,8 @@ def load_policy(settings: Settings, path: str | None = None) -> VLM:
         max_pixels=model.max_pixels,
         trust_remote_code=model.trust_remote_code,
     )
+    embed_patches_by_product(vlm.model)
+    return vlm
 
 
 def build_sampler(settings: Settings, decoding: Decoding, path: str | None = None) -> Sampler:

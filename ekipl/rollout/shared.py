@@ -26,8 +26,8 @@ class Decoder:
     def __init__(self, model: Any, prefix: Prefix, n: int, length: int) -> None:
         """For at most ``length`` tokens after the prompts of ``prefix``."""
         self._text: Any = model.model.language_model
-        layers = tuple((layer.keys, layer.values) for layer in prefix.cache.layers)
-        self._prompts = _Prompts(layers, _hiding(prefix.mask, model.dtype))
+        layers = tuple((layer.keys.flatten(0, 1), layer.values.flatten(0, 1)) for layer in prefix.cache.layers)
+        self._prompts = _Prompts(n, layers, _hiding(prefix, model.dtype))
         self._said = _Said(length)
         first = prefix.next_position.repeat_interleave(n)  # (A,)
         positions = first[:, None] + torch.arange(length, device=first.device)  # (A, T)
@@ -60,10 +60,11 @@ def shared_attention(model: Any) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Prompts:
-    """Keys and values by layer, each (P, K, L, width), and what hides padding, (P, 1, 1, L) to be added to scores."""
+    """For n samples each: keys and values by layer, (P K, L, width), and what hides padding in scores, (P K, 1, L)."""
 
+    n: int
     layers: tuple[tuple[Tensor, Tensor], ...]
-    hiding: Tensor | None
+    hiding: Tensor
 
 
 class _Said:
@@ -85,11 +86,11 @@ class _Said:
         return said_keys[:, :, : self.tokens], said_values[:, :, : self.tokens]
 
 
-def _hiding(mask: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """Minus infinity on padding, from a mask (P, L); None without any."""
-    if bool(mask.all()):
-        return None
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask == 0, float("-inf"))[:, None, None]
+def _hiding(prefix: Prefix, dtype: torch.dtype) -> Tensor:
+    """0 on a prompt's tokens, minus infinity on padding, for each of the K key heads: (P K, 1, L)."""
+    hiding = torch.zeros(prefix.mask.shape, dtype=dtype, device=prefix.mask.device)  # (P, L)
+    hiding.masked_fill_(prefix.mask == 0, float("-inf"))
+    return hiding.repeat_interleave(prefix.cache.layers[0].keys.shape[1], dim=0)[:, None]
 
 
 def _attend(
@@ -110,23 +111,21 @@ def _attend(
         (A, 1, K r, width), and no weights.
     """
     keys, values = prompts.layers[module.layer_idx]
-    P, K, L, width = keys.shape
-    A, heads = query.shape[:2]
-    n, r = A // P, heads // K
+    A, heads, width, K, n = len(query), query.shape[1], query.shape[3], key.shape[1], prompts.n
+    P, r = A // n, heads // K
 
-    def by_prompt(rows: Tensor) -> Tensor:  # (A, K, r, x) -> (P, K, n r, x)
-        return rows.reshape(P, n, K, r, -1).transpose(1, 2).reshape(P, K, n * r, -1)
+    def by_prompt(rows: Tensor) -> Tensor:  # (A K, r, x) -> (P K, n r, x)
+        return rows.reshape(P, n, K, r, -1).transpose(1, 2).reshape(P * K, n * r, -1)
 
     def by_row(together: Tensor) -> Tensor:  # and back
-        return together.reshape(P, K, n, r, -1).transpose(1, 2).reshape(A, K, r, -1)
+        return together.reshape(P, K, n, r, -1).transpose(1, 2).reshape(A * K, r, -1)
 
-    asked = (query * scaling).reshape(A, K, r, width)
-    shared = by_prompt(asked) @ keys.transpose(-1, -2)  # (P, K, n r, L)
-    if prompts.hiding is not None:
-        shared = shared + prompts.hiding
-    scores = torch.cat([by_row(shared), asked @ key.transpose(-1, -2)], dim=-1)  # (A, K, r, L + t)
-    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
-    seen = by_row(by_prompt(weights[..., :L]) @ values) + weights[..., L:] @ value  # (A, K, r, width)
+    asked, said, answers = query.reshape(A * K, r, width), key.flatten(0, 1), value.flatten(0, 1)
+    shared = torch.baddbmm(prompts.hiding, by_prompt(asked), keys.mT, alpha=scaling)  # (P K, n r, L)
+    own = torch.baddbmm(asked.new_zeros(1), asked, said.mT, beta=0, alpha=scaling)  # (A K, r, t)
+    weights = torch.cat([by_row(shared), own], dim=-1).softmax(-1, dtype=torch.float32).to(query.dtype)
+    of_prompt, of_said = weights[..., : keys.shape[1]], weights[..., keys.shape[1] :]
+    seen = torch.baddbmm(by_row(by_prompt(of_prompt).bmm(values)), of_said, answers)  # (A K, r, width)
     return seen.reshape(A, 1, heads, width), None
 
 
