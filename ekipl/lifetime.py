@@ -61,10 +61,16 @@ class Stop:
         self._before = {number: signal.signal(number, self._keep) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Let the signals do what they did before."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Let the signals do what they did before.
+
+        Raises:
+            Stopped: a collective has failed in a process that was asked to end: another one has gone, and has told why.
+        """
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.wish and isinstance(error, RuntimeError) and "RANK" in os.environ:
+            raise Stopped(self.wish) from error
 
     def _keep(self, number: int, frame: FrameType | None) -> None:
         if self.wish and time.monotonic() - self._since >= ECHO_S:

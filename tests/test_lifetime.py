@@ -16,7 +16,7 @@ import pytest
 
 from ekipl.checkpoint import checkpoints, step_of
 from ekipl.errors import UsageError
-from ekipl.lifetime import sole_user
+from ekipl.lifetime import Stop, Stopped, sole_user
 
 Start = Callable[..., "subprocess.Popen[str]"]
 LONG = ["train", "experiment=smoke", "B=1000", "evaluation.every=0", "checkpoint.every=1000"]
@@ -181,3 +181,18 @@ def test_a_finished_run_is_left_as_it_is(start: Start, tmp_path: Path) -> None:
     assert again.communicate(timeout=100)[0] == said
     assert (first.returncode, again.returncode) == (0, 0)
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_process_that_was_asked_to_end_blames_nobody_for_the_others_that_have_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lost() -> None:
+        with Stop() as stop:
+            stop.wish = signal.SIGTERM
+            raise RuntimeError("connection closed by peer")
+
+    with pytest.raises(RuntimeError):
+        lost()  # alone it has an error of its own
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(Stopped):
+        lost()
