@@ -22,7 +22,7 @@ from ekipl.tables import Table
 from tests.openai_server import OpenAIServer, digits
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-STEPS, PROBLEMS, SAMPLES, AHEAD = 11, 4, 4, 3
+STEPS, PROBLEMS, SAMPLES, AHEAD = 11, 4, 4, 8
 LIBRARIES = ("torch", "transformers", "deepspeed", "litellm")
 
 Run = list[tuple[float, float]]  # of each step after the first its seconds, and those spent waiting for external models
