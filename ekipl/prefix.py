@@ -79,20 +79,19 @@ def _positions(backbone: Any, prompts: Prompts) -> Tensor:
     return positions
 
 
-def continue_from(model: Any, prefix: Prefix, tokens: Tensor, mask: Tensor, done: int = 0) -> Tensor:
+def continue_from(model: Any, prefix: Prefix, tokens: Tensor, mask: Tensor) -> Tensor:
     """Hidden states after ``tokens``, appended to the prefix (whose cache grows).
 
     Args:
         model: the language model with its head.
         prefix: one entry per action.
         tokens: (A, t) completion tokens.
-        mask: (A, done + t), 1 on real tokens, of everything after the prompt.
-        done: completion tokens already in the cache.
+        mask: (A, t), 1 on real tokens.
 
     Returns:
         (A, t, H).
     """
-    steps = torch.arange(done, done + tokens.shape[1], device=tokens.device)
+    steps = torch.arange(tokens.shape[1], device=tokens.device)
     positions = (prefix.next_position[:, None] + steps).expand(3, -1, -1)  # (3, A, t)
     hidden: Tensor = model.model(
         input_ids=tokens,

@@ -77,8 +77,8 @@ class _Said:
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """One more token in, (A, K, 1, width); all of them out, (A, K, t, width)."""
         if layer == len(self.layers):
-            rows, heads, _, width = keys.shape  # type: ignore[assignment]
-            self.layers.append((keys.new_empty(2, rows, heads, self.length, width)).unbind())  # type: ignore[arg-type]
+            room = (*keys.shape[:2], self.length, keys.shape[3])
+            self.layers.append((keys.new_empty(room), values.new_empty(room)))
         self.tokens += layer == 0
         for kept, new in zip(self.layers[layer], (keys, values), strict=True):
             kept[:, :, self.tokens - 1] = new[:, :, 0]
