@@ -9,6 +9,7 @@ from statistics import fmean
 from ekipl.actions import POLICY, Action, Group
 
 MOSTLY_DEAD = 0.5
+MUCH_WAITING = 0.1
 
 
 def step_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -83,6 +84,22 @@ def too_few(groups: Sequence[Group], size: int) -> str | None:
     refused = _refused(groups)
     why = f" ({', '.join(f'{count} x {reason}' for reason, count in refused.most_common())})" if refused else ""
     return f"G = {size}, but some problems have only {smallest} candidates: all of them are kept{why}."
+
+
+def waiting(steps: Sequence[tuple[float, float]]) -> str | None:
+    """What to change when steps wait for external models, or None.
+
+    Args:
+        steps: of each its seconds of waiting and its seconds in all.
+    """
+    waited, took = (sum(seconds) for seconds in zip(*steps, strict=True)) if steps else (0.0, 0.0)
+    if waited <= MUCH_WAITING * took:
+        return None
+    return (
+        f"{waited / took:.0%} of the time of the last {len(steps)} steps went by waiting for external models. Raise "
+        "external.prefetch (steps asked ahead) or external.models[i].concurrency (calls in flight), or fill the cache "
+        "first with ekipl external-sample."
+    )
 
 
 def sources_of(metrics: Mapping[str, float]) -> list[str]:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import copy
 import os
-import sys
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl import checkpoint
-from ekipl.actions import POLICY, Group, Problem
+from ekipl.actions import POLICY, Problem
 from ekipl.advantages import Baseline
-from ekipl.algorithm import Plan, Step, train
+from ekipl.algorithm import Plan, train
 from ekipl.errors import UsageError
-from ekipl.interfaces import Data, Logger, Task
-from ekipl.lifetime import Stop, Stopped, sole_user
+from ekipl.interfaces import Data, Task
+from ekipl.journal import Journal
+from ekipl.lifetime import Stop, sole_user
 from ekipl.log import Loggers
-from ekipl.records import Sampling, records_of_group, write_actions, write_text
+from ekipl.records import write_text
 from ekipl.selection import Selection
-from ekipl.summary import advice, step_metrics, too_few
-from ekipl.timing import Clock
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 STAGE1 = "stage1"  # the run directory of the stage before, in the run directory
-RECENT = 5  # steps over which dead groups are averaged before something is said
 
 
 def run_training(cfg: DictConfig, directory: Path) -> None:
@@ -97,14 +93,14 @@ def _train(cfg: DictConfig, directory: Path) -> None:
 
     stop = Stop()
     with progress(settings.I * settings.B - first_step, "train") as advance:
-        record = Record(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
+        journal = Journal(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
         if first_step == 0:
-            record.baseline()
+            journal.baseline()
         plan = plan_of(settings, processes.rank, processes.size)
         pool = build.prefetching(pool, problems, plan, first_step, settings)
         try:
             with stop if settings.checkpoint.every else nullcontext():
-                train(problems, task, policy, pool, engine, plan, record.after_step, first_step)
+                train(problems, task, policy, pool, engine, plan, journal.after_step, first_step)
         finally:
             pool.close()
             logger.close()
@@ -238,80 +234,3 @@ def _held_out(settings: Settings, task: Task, data: Data) -> list[Sequence[Probl
     if wrong := [split for split in splits if split not in task.splits]:
         raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
     return [data.problems(task, split, evaluation.limit) for split in splits]
-
-
-@dataclass
-class Record:
-    """Keeps the run directory: metrics, actions, evaluations, checkpoints."""
-
-    directory: Path
-    settings: Settings
-    processes: Processes
-    engine: DeepSpeedEngine
-    logger: Logger
-    sampling: Mapping[str, Sampling]  # how each source samples, for the action files
-    measure: Callable[[], dict[str, float]]
-    advance: Callable[[int], None]
-    stop: Stop
-    dead: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-    said: set[str] = field(default_factory=set)
-
-    def baseline(self) -> None:
-        """Step 0: what the policy can do before it learns."""
-        if self.settings.evaluation.every:
-            self.logger.log(0, {"progress/problems": 0.0, **self._evaluate()})
-
-    def after_step(self, step: Step) -> None:
-        """Write what the step did on all processes; evaluate and save when it is time."""
-        groups = [group for part in self.processes.gather(_without_images(step.groups)) for group in part]
-        metrics = {
-            "progress/problems": float(step.number * self.settings.problems_per_step),
-            **step_metrics(groups),
-            **step.update,
-            **{f"time/{phase}": seconds for phase, seconds in step.seconds.items()},
-            "time/step": sum(step.seconds.values()),
-        }
-        if self.processes.first:
-            self._write_actions(step.number, groups)
-        last = step.number == self.settings.I * self.settings.B
-        if self._due(self.settings.evaluation.every, step.number, last):
-            metrics |= self._evaluate()
-        self.logger.log(step.number, metrics)
-        if self.processes.first:
-            self._warn(step.number, groups, metrics)
-        wish = self.processes.most(self.stop.wish)
-        if wish or self._due(self.settings.checkpoint.every, step.number, last):
-            folder, keep = self.directory / "checkpoints", self.settings.checkpoint.keep
-            checkpoint.save(folder, step.number, self.engine.save_state, keep, self.processes)
-        self.advance(1)
-        if wish and not last:
-            raise Stopped(wish)
-
-    @staticmethod
-    def _due(every: int, step: int, last: bool) -> bool:
-        return every > 0 and (last or step % every == 0)
-
-    def _evaluate(self) -> dict[str, float]:
-        clock = Clock()
-        with clock("evaluate"):
-            values = self.measure()
-        return {**values, "time/evaluate": clock.seconds["evaluate"]}
-
-    def _write_actions(self, number: int, groups: Sequence[Group]) -> None:
-        records = (r for group in groups for r in records_of_group(group, self.sampling, self.settings.seed))
-        write_actions(self.directory / "actions" / f"step-{number:06d}.jsonl", records)
-
-    def _warn(self, number: int, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
-        """Say once what keeps a run from learning, in plain words."""
-        self.dead.append(metrics["group/frac_zero_variance"])
-        recent = list(self.dead) if len(self.dead) == RECENT else []
-        words = (advice(recent, groups, self.settings.G), too_few(groups, self.settings.G))
-        for kind, text in zip(("dead", "few"), words, strict=True):
-            if text is not None and kind not in self.said:
-                self.said.add(kind)
-                print(f"ekipl train: warning: step {number}: {text}", file=sys.stderr)
-
-
-def _without_images(groups: Sequence[Group]) -> list[Group]:
-    """What the other processes need to know of these groups."""
-    return [replace(group, problem=replace(group.problem, images=())) for group in groups]

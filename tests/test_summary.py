@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ekipl.actions import POLICY, Action, Group, Problem, Reward
-from ekipl.summary import advice, sources_of, step_metrics, too_few
+from ekipl.summary import advice, sources_of, step_metrics, too_few, waiting
 
 PROBLEM = Problem("p", "counting", "train", (), "?", "?", "3", "number")
 
@@ -48,3 +48,13 @@ def test_too_few_candidates_are_said() -> None:
     assert too_few([group((1, 2), (0.0, 0.0))], 3) is None
     told = too_few([group((1, 2), (0.0, 0.0))] * 2, 16)
     assert told == "G = 16, but some problems have only 3 candidates: all of them are kept (2 x too_long)."
+
+
+def test_waiting_for_external_models_is_said_above_a_tenth() -> None:
+    assert waiting([]) is None
+    assert waiting([(0.0, 1.0)] * 4) is None
+    assert waiting([(0.1, 1.0)] * 4) is None
+    words = waiting([(0.0, 1.0), (1.0, 2.0)])  # 1 s of 3
+    assert words is not None
+    assert "33% of the time of the last 2 steps" in words
+    assert "external.prefetch" in words
