@@ -536,6 +536,14 @@ def test_whatever_is_set_the_answer_is_settings_or_a_refusal_of_what_was_set(jun
             assert related or told in ("passk.k", "model.min_pixels"), line
 
 
+def test_a_value_with_line_ends_and_escapes_stays_on_its_line() -> None:
+    cfg = BASE.copy()
+    OmegaConf.update(cfg, "data.train_split", "\r\n\x1b[2J")
+    with pytest.raises(UsageError) as refused:
+        check(cfg, "passk")
+    assert str(refused.value).startswith(r"data.train_split: \r\n\x1b[2J: synthetic data")
+
+
 BASE = OmegaConf.create(OmegaConf.to_container(composed("passk"), resolve=True))
 
 

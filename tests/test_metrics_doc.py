@@ -25,7 +25,7 @@ def written() -> set[str]:
     actions = [Action("p", source, 0, "x", "stop", (1,), reward=Reward(1.0, 0.0)) for source in ("policy", "SOURCE")]
     names = set(step_metrics([Group(problem, tuple(actions), (0, 1), (0.0, 0.0), {"REASON": 1})]))
     names |= set(metrics(summarize([grade(Spatial(), problem, actions[0])])))
-    for file in ("training.py", "engine/deepspeed.py"):
+    for file in ("journal.py", "engine/deepspeed.py"):
         names |= set(LITERAL.findall((ROOT / "ekipl" / file).read_text()))
     phases = re.findall(r'clock\("([a-z]+)"\)', (ROOT / "ekipl" / "algorithm.py").read_text())
     return {name for name in names if not name.endswith("/policy") or name == "loss/policy"} | {

@@ -70,8 +70,13 @@ def check(cfg: DictConfig, command: Command) -> Settings:
     if not lines and settings is not None and settings.stage1 is not None:
         lines = _of_first_stage(cfg, command)
     if settings is None or lines:
-        raise UsageError("\n".join(lines))
+        raise UsageError("\n".join(map(_one_line, lines)))
     return settings
+
+
+def _one_line(text: str) -> str:
+    """Whatever a value holds: it could end the line, or steer the terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _of_first_stage(cfg: DictConfig, command: Command) -> list[str]:
