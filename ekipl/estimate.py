@@ -169,10 +169,11 @@ def memory(settings: Settings, task: str) -> Table:
     parts = [*states(settings, size), *passing(settings, size, task)]
     rows = [(part.name, f"{part.gpu / GIB:.2f}", f"{part.cpu / GIB:.2f}", part.formula) for part in parts]
     gpu, cpu = sum(part.gpu for part in parts), sum(part.cpu for part in parts)
-    notes = (
-        "not measured on a GPU; an upper bound: a micro-batch whose images, prompts and actions all have full length",
-        "keys and values of sampling are not in it: they are gone when learning begins",
-    )
+    notes = [
+        "not measured on a GPU; an upper bound: a micro-batch whose images, prompts and actions all have full length"
+    ]
+    if settings.rollout.kind == "hf":
+        notes.append("keys and values of sampling are not in it: they are gone when learning begins")
     return Table(title, header, [*rows, ("sum", f"{gpu / GIB:.2f}", f"{cpu / GIB:.2f}", "")], notes)
 
 
@@ -194,8 +195,13 @@ def states(settings: Settings, size: Size) -> list[Part]:
     ]
     if settings.beta > 0 and not settings.model.lora.rank:
         parts.append(part("reference", whole, width, stage == 3, engine.offload_parameters))
-    if stage == 3:
+    in_vllm = settings.rollout.kind == "vllm"
+    if stage == 3 or in_vllm:
         parts.append(part("copy that samples", whole, width, False))
+    if in_vllm:
+        cache = settings.rollout.cache_gib
+        parts.append(Part("keys and values of vLLM", cache * GIB, f"rollout.cache_gib={cache:g}"))
+    if stage == 3:
         parts.append(part("gathered at once", min(whole, GATHERED), width, False))
     if stage >= 1:
         parts.append(part("bucket of gradients", BUCKET, width, False))

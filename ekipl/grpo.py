@@ -29,6 +29,9 @@ class Objective:
         aggregation: ``action_mean`` = mean over an action's tokens, then over actions; ``token_mean`` = over all
             tokens of the batch; ``constant`` = sum over tokens / (actions x max_tokens).
         max_tokens: completion limit, the constant of ``constant``.
+        sampler_cap: the policy's own tokens are weighted by pi_old / (the probability they were sampled with), at most
+            this much (truncated importance sampling): a sampler of other kernels or precision is not quite pi_old.
+            None = not weighted.
     """
 
     eps: float = 0.2
@@ -38,6 +41,7 @@ class Objective:
     gamma: float = 0.1
     aggregation: Literal["action_mean", "token_mean", "constant"] = "action_mean"
     max_tokens: int = 256
+    sampler_cap: float | None = None
 
     def token_weights(self, mask: Tensor, actions: float, tokens: float) -> Tensor:
         """Weight of each token so that the sum over all micro-batches is the aggregate over the batch.
@@ -66,6 +70,7 @@ class Loss(NamedTuple):
     clipped: Tensor  # () tokens where the clip is active
     surprise: Tensor  # () sum over the policy's own tokens of -log p: a Monte Carlo estimate of its entropy
     external_probability: Tensor  # () sum over external tokens of p
+    gap: Tensor  # () sum over sampled tokens of |log pi_old - the sampler's log-probability|
 
 
 def loss(
@@ -77,6 +82,7 @@ def loss(
     external: Tensor,
     mask: Tensor,
     weights: Tensor,
+    sampled: Tensor | None = None,
 ) -> Loss:
     """Minus the objective of Eqs. 2 and 3 on (part of) a batch.
 
@@ -89,6 +95,7 @@ def loss(
         external: (A,) True where the action came from an external model.
         mask: (A, T) float.
         weights: (A, T) from ``token_weights``.
+        sampled: (A, T) log-probability that the sampler reported, NaN where there is none; None: nowhere.
     """
     log_ratio = _log_ratio(objective.ratio, logp, old, mask)  # (A, T)
     ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()  # (A, T)
@@ -100,6 +107,9 @@ def loss(
         unclipped = _external_weight(objective, logp) * advantage  # (A, T)
         surrogate = torch.where(external[:, None], unclipped, surrogate)
         is_clipped = is_clipped & ~external[:, None]
+    gap = torch.zeros_like(old) if sampled is None else torch.nan_to_num(old - sampled)  # (A, T)
+    if objective.sampler_cap is not None:
+        surrogate = surrogate * gap.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().clamp(max=objective.sampler_cap)
 
     policy = -(surrogate * weights).sum()
     divergence = _k3(logp, ref) if ref is not None else torch.zeros_like(logp)  # (A, T)
@@ -113,6 +123,7 @@ def loss(
             clipped=(is_clipped * mask).sum(),
             surprise=-(logp * own).sum(),
             external_probability=(logp.exp() * (mask - own)).sum(),
+            gap=(gap.abs() * mask).sum(),
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from ekipl.models import Prompts
+from ekipl.encoding import Prompts
 
 # Logits held at once. On a CPU: what its allocator reuses without asking the system for fresh pages (16 MiB in
 # float32). On a GPU: enough that reading the head's weights again for each chunk is not what takes the time.

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ekipl import checkpoint
 from ekipl.actions import POLICY, Problem
 from ekipl.advantages import Baseline
 from ekipl.algorithm import Plan, train
 from ekipl.errors import UsageError
-from ekipl.interfaces import Data, Task
+from ekipl.interfaces import Data, Sampler, Task
 from ekipl.journal import Journal
 from ekipl.lifetime import Stop, sole_user
 from ekipl.log import Loggers
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ekipl.engine.deepspeed import DeepSpeedEngine
     from ekipl.models import VLM
     from ekipl.processes import Processes
-    from ekipl.rollout.hf import HFSampler
 
 MODEL = "model"
 STAGE1 = "stage1"  # the run directory of the stage before, in the run directory
@@ -84,7 +83,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         engine.load_state(done)
         policy.load_weights(engine)
     sampling = {
-        POLICY: build.policy_sampling(settings.model.path, policy.decoding),
+        POLICY: build.policy_sampling(settings.model.path, build.decoding_of(settings.rollout)),
         **build.external_sampling(settings),
     }
 
@@ -126,22 +125,25 @@ def _report(directory: Path) -> None:
     print(page)
 
 
-def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, HFSampler, HFSampler]:
+def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, Sampler, Sampler]:
     """The engine, and the samplers of rollouts and of evaluation."""
     from ekipl.commands import build
     from ekipl.models import freeze
     from ekipl.rollout.hf import HFSampler
+    from ekipl.rollout.vllm import VLLMSampler
 
     vlm = build.load_policy(settings)
     freeze(vlm.model, tower=settings.model.freeze_vision, projector=settings.model.freeze_projector)
+    rollout, judging = build.decoding_of(settings.rollout), build.decoding_of(settings.evaluation)
+    if settings.rollout.kind == "vllm":
+        engine = _engine(settings, vlm, processes)
+        llm = build.start_vllm(settings, vlm, processes.size)
+        return engine, VLLMSampler(vlm, llm, rollout), VLLMSampler(vlm, llm, judging)
     own_copy = settings.engine.zero_stage == 3  # sampling needs whole weights; ranks decode different lengths
     sampled = replace(vlm, model=copy.deepcopy(vlm.model)) if own_copy else vlm
     engine = _engine(settings, vlm, processes)
-
-    def sampler(section: Any) -> HFSampler:
-        return HFSampler(sampled, build.decoding_of(section), settings.rollout.batch_size, own_copy)
-
-    return engine, sampler(settings.rollout), sampler(settings.evaluation)
+    policy, judge = (HFSampler(sampled, d, settings.rollout.batch_size, own_copy) for d in (rollout, judging))
+    return engine, policy, judge
 
 
 def _check_targets(model: ModelSettings) -> None:
@@ -156,7 +158,7 @@ def _check_targets(model: ModelSettings) -> None:
 
 
 def _evaluate(
-    judge: HFSampler, task: Task, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
+    judge: Sampler, task: Task, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
 ) -> dict[str, float]:
     """Metrics of every held-out split; each process takes its share of the problems."""
     from ekipl.evaluate import evaluate, metrics, summarize
@@ -205,6 +207,7 @@ def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngi
             gamma=objective.shaped_gamma,
             aggregation=objective.aggregation,
             max_tokens=settings.rollout.max_tokens,
+            sampler_cap=settings.rollout.importance_cap,
         ),
         Optimizer(
             learning_rate=engine.learning_rate,

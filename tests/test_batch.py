@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ekipl.actions import Group
+from ekipl.encoding import encode_prompts
 from ekipl.engine.batch import Cut, ids
 from ekipl.interfaces import Decoding
-from ekipl.models import encode_prompts, load_model
+from ekipl.models import load_model
 from ekipl.rollout.hf import HFSampler
 from tests.test_engine import group, make
 from tests.test_prefix import PROBLEMS

@@ -380,6 +380,10 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
             "rollout.temperature: 0: training divides by it, and greedy actions are all alike; set it above 0",
         ),
         (
+            "rollout=vllm rollout.temperature=2.5",
+            "rollout.temperature: 2.5: vLLM samples at 0 to 2.0; or set rollout=hf",
+        ),
+        (
             "engine.num_processes=13",
             "engine.num_processes: 13: more processes than problems_per_step=12; "
             "set problems_per_step=13 or more, or fewer processes",

@@ -12,13 +12,14 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from ekipl.actions import POLICY, Action, Group, Reward
+from ekipl.encoding import encode_prompts
 from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
 from ekipl.engine.lora import Lora
 from ekipl.engine.state import Stored
 from ekipl.errors import UsageError
 from ekipl.grpo import Objective, loss
-from ekipl.models import VLM, encode_prompts, load_model
+from ekipl.models import VLM, load_model
 from ekipl.prefix import ActionScorer
 from tests.test_prefix import PROBLEMS
 

@@ -100,6 +100,9 @@ def test_weights_gradients_and_state_by_hand() -> None:
         "reference": tiny.parameters * 4,
     }
     assert "reference" not in named(states(settings("beta=0"), tiny))
+    vllm = named(states(settings("model=tiny", "rollout=vllm", "rollout.cache_gib=0.5"), tiny))
+    assert vllm["copy that samples"] == tiny.parameters * 4
+    assert vllm["keys and values of vLLM"] == 0.5 * 2**30
 
 
 def test_what_is_offloaded_is_on_the_cpu() -> None:

@@ -18,6 +18,7 @@ def compute(
     advantages: list[float] | None = None,
     external: list[bool] | None = None,
     mask: list[list[float]] | None = None,
+    sampled: list[list[float]] | None = None,
 ) -> tuple[Loss, torch.Tensor]:
     """The loss of one whole batch and its gradient with respect to logp."""
     p = torch.tensor(logp, dtype=torch.float64, requires_grad=True)
@@ -31,6 +32,7 @@ def compute(
         torch.tensor(external or [False] * len(logp)),
         m,
         objective.token_weights(m, len(logp), float(m.sum())),
+        None if sampled is None else torch.tensor(sampled, dtype=torch.float64),
     )
     result.value.backward()
     assert p.grad is not None
@@ -148,3 +150,36 @@ def test_gradient_matches_finite_differences() -> None:
 
     start = (old + 0.05 * torch.randn(3, 4, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(value, (start,))
+
+
+def test_what_the_sampler_reports_weighs_the_policy_s_own_tokens_up_to_the_cap() -> None:
+    # pi_old / sampler: exp(-1 - -1.5) = 1.648721; exp(-1 - 0) = 0.367879; exp(-1 - -4) = 20.1, at most 2; unknown: 1
+    nan = float("nan")
+    own, sampled = [[-1.0, -1.0], [-1.0, -1.0]], [[-1.5, 0.0], [-4.0, nan]]
+    result, gradient = compute(Objective(beta=0, sampler_cap=2.0), own, sampled=sampled)
+    assert gradient.flatten().tolist() == pytest.approx([-x / 4 for x in (1.648721, 0.367879, 2.0, 1.0)], abs=1e-6)
+    assert result.gap.item() == pytest.approx(0.5 + 1 + 3)
+    # without a cap nothing is weighted, and the gap is told all the same
+    plain, gradient = compute(Objective(beta=0), own, sampled=sampled)
+    assert gradient.flatten().tolist() == pytest.approx([-0.25] * 4)
+    assert plain.gap.item() == pytest.approx(0.5 + 1 + 3)
+
+
+def test_kl_is_not_weighted_by_what_the_sampler_reports() -> None:
+    values = [
+        compute(Objective(beta=1.0, sampler_cap=cap), [[-1.0]], ref=[[-0.5]], advantages=[0.0], sampled=[[-2.0]])[0]
+        for cap in (None, 2.0)
+    ]
+    assert values[0].value.item() == pytest.approx(values[1].value.item())
+
+
+def test_padding_and_external_tokens_have_no_gap() -> None:
+    nan = float("nan")
+    result, _ = compute(
+        Objective(beta=0, sampler_cap=2.0),
+        [[-1.0, -9.0], [-1.0, -1.0]],
+        external=[False, True],
+        mask=[[1.0, 0.0], [1.0, 1.0]],
+        sampled=[[-1.25, nan], [nan, nan]],
+    )
+    assert result.gap.item() == pytest.approx(0.25)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from ekipl.encoding import encode_prompts
 from ekipl.engine.lora import Lora, target_layers
 from ekipl.errors import UsageError
-from ekipl.models import encode_prompts, freeze, load_model, outline
+from ekipl.models import freeze, load_model, outline
 from ekipl.prefix import ActionScorer
 from tests.test_engine import PROBLEMS, make, run
 

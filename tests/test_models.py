@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ekipl.encoding import encode_prompts
 from ekipl.errors import UsageError
-from ekipl.models import TINY, embed_patches_by_product, encode_prompts, load_model
+from ekipl.models import TINY, embed_patches_by_product, load_model
 from tests.test_prefix import PROBLEMS
 
 

@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from ekipl.actions import Problem
+from ekipl.encoding import encode_prompts
 from ekipl.engine.recompute import recompute_layers
-from ekipl.models import VLM, encode_prompts, load_model
+from ekipl.models import VLM, load_model
 from ekipl.prefix import ActionScorer
 
 LENGTHS = [(0, 5), (2, 1), (1, 9), (0, 3), (1, 2), (2, 6), (0, 1)]  # (problem, tokens) of each action, in no order
@@ -38,9 +39,9 @@ def qwen25vl(folder: Path) -> Path:
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
+            "num_attention_heads": 2,  # of 32 numbers each: vLLM knows no smaller ones
+            "num_key_value_heads": 1,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
             "bos_token_id": tiny.end_of_turn,
             "eos_token_id": tiny.end_of_turn,
         },

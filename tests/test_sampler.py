@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
 from PIL import Image
 
 from ekipl.actions import Action
+from ekipl.encoding import encode_prompts
 from ekipl.errors import UsageError
 from ekipl.interfaces import Decoding
-from ekipl.models import VLM, encode_prompts, load_model
+from ekipl.models import VLM, load_model
 from ekipl.prefix import ActionScorer
 from ekipl.rollout.hf import HFSampler, choose
+from ekipl.rollout.vllm import start
 from tests.test_prefix import PROBLEMS
 from tests.test_prefix import vlm as family  # noqa: F401 - a fixture: Qwen2-VL and Qwen2.5-VL
 
@@ -33,6 +36,12 @@ def test_a_sample_does_not_depend_on_its_batch(vlm: VLM) -> None:
     assert [[a.index for a in row] for row in together] == [list(range(5))] * 3
     fewer = HFSampler(vlm, DECODING).sample(PROBLEMS, 2, seed=1)
     assert [[a.tokens for a in row[:2]] for row in together] == [[a.tokens for a in row] for row in fewer]
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_vllm_that_is_not_installed_is_told_in_one_line(vlm: VLM) -> None:
+    with pytest.raises(UsageError, match=r"^rollout.kind: vllm: cannot be imported .*pip install .* rollout=hf$"):
+        start(vlm, dtype="float32", batch_size=4, cache_gib=1.0, processes=1)
 
 
 def test_samples_and_seeds_differ(vlm: VLM) -> None:

@@ -50,7 +50,8 @@ def test_loss_and_gradient_agree_with_trl(folder: Path, loss_type: str) -> None:
 def test_trl_sees_the_same_prompt_and_the_same_lengths(folder: Path, tmp_path: Path) -> None:
     from benchmarks.speed import theirs
     from benchmarks.speed.setting import Meter, problems
-    from ekipl.models import encode_prompts, load_model
+    from ekipl.encoding import encode_prompts
+    from ekipl.models import load_model
 
     vlm = load_model(str(folder), device="cpu")
     trainer = theirs.make_trainer(folder, TINY, 1, str(tmp_path), Where())

@@ -14,7 +14,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2VLForCondi
 
 from ekipl.actions import Problem
 from ekipl.data.synthetic import SyntheticData
-from ekipl.models import TINY, VLM, encode_prompts, encode_text, load_model
+from ekipl.encoding import encode_prompts, encode_text
+from ekipl.models import TINY, VLM, load_model
 from ekipl.tiny.corpus import HELD_OUT, TASKS, Mixture, completion, example
 from ekipl.tiny.measure import MAX_TOKENS, measure
 from ekipl.tiny.sight import IMAGE_SIZE

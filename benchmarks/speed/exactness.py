@@ -18,7 +18,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import profile
 
 from benchmarks.speed.setting import Setting, Where, problems
-from ekipl.models import Prompts, encode_prompts, load_model
+from ekipl.encoding import Prompts, encode_prompts
+from ekipl.models import load_model
 from ekipl.prefix import ActionScorer
 
 FACTOR = 2.0

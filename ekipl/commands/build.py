@@ -240,7 +240,7 @@ def policy_sampling(path: str, decoding: Decoding) -> Sampling:
     return {"model": path, **asdict(decoding)}
 
 
-def load_policy(settings: Settings, path: str | None = None) -> VLM:
+def load_policy(settings: Settings, path: str | None = None, *, weights: bool = True) -> VLM:
     """The model at ``path`` (None: ``model.path``) with the settings of ``model``. Raises UsageError."""
     from ekipl.models import embed_patches_by_product, load_model
 
@@ -252,9 +252,25 @@ def load_policy(settings: Settings, path: str | None = None) -> VLM:
         min_pixels=model.min_pixels,
         max_pixels=model.max_pixels,
         trust_remote_code=model.trust_remote_code,
+        weights=weights,
     )
     embed_patches_by_product(vlm.model)
     return vlm
+
+
+def start_vllm(settings: Settings, vlm: VLM, processes: int = 1) -> Any:
+    """vLLM with the weights at ``vlm.path``, in each of the processes. Raises UsageError."""
+    from ekipl.rollout import vllm
+
+    model, rollout = settings.model, settings.rollout
+    return vllm.start(
+        vlm,
+        dtype=model.dtype,
+        batch_size=rollout.batch_size,
+        cache_gib=rollout.cache_gib,
+        processes=processes,
+        trust_remote_code=model.trust_remote_code,
+    )
 
 
 def build_sampler(settings: Settings, decoding: Decoding, path: str | None = None) -> Sampler:
@@ -273,6 +289,11 @@ def build_sampler(settings: Settings, decoding: Decoding, path: str | None = Non
             attention=model.attention,
             trust_remote_code=model.trust_remote_code,
         )
+    if settings.rollout.kind == "vllm":
+        from ekipl.rollout.vllm import VLLMSampler
+
+        vlm = load_policy(settings, path, weights=False)
+        return VLLMSampler(vlm, start_vllm(settings, vlm), decoding)
     return HFSampler(load_policy(settings, path), decoding, settings.rollout.batch_size)
 
 

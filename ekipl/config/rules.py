@@ -13,6 +13,7 @@ from ekipl.actions import POLICY
 from ekipl.reward import SCORINGS
 
 SECRET = re.compile(r"(?i)(api_?key|access_key(_id)?|token|secret|password|credentials?|authorization)$")
+HOTTEST_OF_VLLM = 2.0
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -228,6 +229,13 @@ def _temperature(v: Values) -> Iterator[str]:
         yield "rollout.temperature: 0: training divides by it, and greedy actions are all alike; set it above 0"
 
 
+def _vllm_temperature(v: Values) -> Iterator[str]:
+    if v["rollout.kind"] == "vllm":
+        for section in {"rollout", "evaluation", "decoding"} & set(v):
+            if (temperature := v[section].get("temperature") or 0) > HOTTEST_OF_VLLM:
+                yield f"{section}.temperature: {temperature}: vLLM samples at 0 to {HOTTEST_OF_VLLM}; or set rollout=hf"
+
+
 def _ranks(v: Values) -> int:
     processes: int = v["engine.num_nodes"] * v["engine.num_processes"]
     return processes
@@ -286,7 +294,7 @@ def _passk_samples(v: Values) -> Iterator[str]:
             yield f"passk.k: {k}: pass@k is undefined with {samples} samples; set passk.samples={k} or leave out {k}"
 
 
-COMMON: tuple[Rule, ...] = (_scoring, _task, _data, _pixels)
+COMMON: tuple[Rule, ...] = (_scoring, _task, _data, _pixels, _vllm_temperature)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
 ENGINE: tuple[Rule, ...] = (_accumulation, _offload, _lora)
 RULES: dict[str, tuple[Rule, ...]] = {

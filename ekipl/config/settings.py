@@ -133,12 +133,14 @@ class ExternalSettings(Section):
 class RolloutSettings(Section):
     """How the policy samples the actions it learns from."""
 
-    kind: Literal["hf"]
+    kind: Literal["hf", "vllm"]
     temperature: Temperature
     top_p: TopP
     top_k: Whole
     max_tokens: Count
     batch_size: Count
+    cache_gib: Annotated[float, Field(gt=0)]
+    importance_cap: Annotated[float, Field(gt=0)] | None
 
 
 class EngineSettings(Section):

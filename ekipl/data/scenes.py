@@ -160,7 +160,8 @@ def _shade(thing: Thing, normals: Floats, camera: Camera) -> NDArray[np.int64]:
     else:
         color = base * (0.75 + 0.3 * diffuse) + 90 * gloss**20
         alpha[:] = 120
-    return np.concatenate([np.clip(color, 0, 255), alpha], axis=1).astype(np.int64)
+    fills: NDArray[np.float64] = np.concatenate([np.clip(color, 0, 255), alpha], axis=1)
+    return fills.astype(np.int64)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from ekipl.actions import POLICY, Action, Group, Problem
+from ekipl.encoding import Prompts, encode_prompts
 from ekipl.grpo import Objective
-from ekipl.models import VLM, Prompts, encode_prompts
+from ekipl.models import VLM
 
 # Stands in where a process has nothing to do while others have: with an image, so that the vision tower, whose shards
 # the others wait for, runs as well. Its weight in the loss is 0.
@@ -35,6 +37,7 @@ class MicroBatch:
         advantages: (A,).
         external: (A,) bool.
         weights: (A, T) weight of each token in the batch's loss, over all processes; 0 on what only stands in.
+        sampled: (A, T) log-probability that the sampler reported; NaN on external tokens and padding.
         chunks: of the logits, the same on every process.
         old: (A, T) log pi_old; None: the first update is made at pi_old itself.
         ref: (A, T) log pi_ref; None without KL.
@@ -47,6 +50,7 @@ class MicroBatch:
     advantages: Tensor
     external: Tensor
     weights: Tensor
+    sampled: Tensor
     chunks: int = 1
     old: Tensor | None = None
     ref: Tensor | None = None
@@ -135,7 +139,14 @@ def _tensors(vlm: VLM, objective: Objective, groups: Sequence[Group], actions: f
         advantages=torch.tensor([a for group in present for a in group.advantages], device=device),
         external=torch.tensor([action.source != POLICY for _, action in kept], device=device),
         weights=objective.token_weights(counted, actions, tokens).to(device),
+        sampled=torch.tensor([_sampled(action, longest) for _, action in kept], device=device),
     )
+
+
+def _sampled(action: Action, length: int) -> list[float]:
+    """The action's log-probabilities as its source reported them, NaN to fill ``length``."""
+    known = action.logprobs or ()
+    return [*known, *[math.nan] * (length - len(known))]
 
 
 def ids(action: Action) -> tuple[int, ...]:

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from ekipl.actions import POLICY, Group, Problem
+from ekipl.encoding import encode_prompt
 from ekipl.engine.batch import Cut, MicroBatch, ids, micro_batches
 from ekipl.engine.lora import Lora, add_adapters, without_adapters
 from ekipl.engine.recompute import recompute_layers
 from ekipl.engine.sharded import copy_weights, set_weight, whole_tensors
 from ekipl.engine.state import Learning, Stored, shape_of, write
 from ekipl.grpo import Loss, Objective, loss
-from ekipl.models import VLM, encode_prompt
+from ekipl.models import VLM
 from ekipl.prefix import ActionScorer
 from ekipl.processes import Processes, join
 
@@ -176,7 +177,15 @@ class DeepSpeedEngine:
             old = logp.detach() if micro.old is None else micro.old
             counted = (micro.weights > 0).float()  # (A, T)
             result = loss(
-                self.objective, logp, old, micro.ref, micro.advantages, micro.external, counted, micro.weights
+                self.objective,
+                logp,
+                old,
+                micro.ref,
+                micro.advantages,
+                micro.external,
+                counted,
+                micro.weights,
+                micro.sampled,
             )
             self.engine.set_gradient_accumulation_boundary(number == len(batch.micro_batches))
             self.engine.backward(result.value * self.processes.size)  # DeepSpeed averages over the processes
@@ -199,6 +208,7 @@ class DeepSpeedEngine:
             "loss/policy": totals.policy,
             "loss/clip_fraction": totals.clipped / tokens,
             "loss/entropy": totals.surprise / max(batch.own_tokens, 1.0),
+            "loss/sampler_gap": totals.gap / max(batch.own_tokens, 1.0),
         }
         if self.objective.beta > 0:
             metrics["loss/kl"] = totals.kl / tokens

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ekipl.actions import POLICY, Action, Problem
+from ekipl.actions import Action, Problem
+from ekipl.encoding import encode_prompts
 from ekipl.interfaces import Decoding, Engine
-from ekipl.models import VLM, encode_prompts, encode_text
+from ekipl.models import VLM
 from ekipl.prefix import encode_prefix, prepared
 from ekipl.rollout.shared import Decoder, shared_attention
+from ekipl.rollout.tokens import policy_action, stream, with_tokens
 
 
 class HFSampler:
@@ -47,19 +47,7 @@ class HFSampler:
 
     def encode(self, action: Action) -> Action | str:
         """The action with the policy's token ids, or why the policy cannot learn from it."""
-        tokens = action.tokens
-        if tokens is None:  # an external model's; of its own, the policy learns to give no empty answer
-            if not action.text.strip():
-                return "empty"
-            if any("\ud800" <= char <= "\udfff" for char in action.text):
-                return "lone_surrogate"  # no tokenizer can encode it
-            end = [self.vlm.end_of_turn] if action.finish == "stop" else []
-            tokens = tuple(encode_text(self.vlm.tokenizer, action.text) + end)
-        if len(tokens) > self.decoding.max_tokens:
-            return "too_long"
-        if set(tokens) & set(self.vlm.suppressed):
-            return "placeholder_token"
-        return replace(action, tokens=tokens)
+        return with_tokens(self.vlm, action, self.decoding.max_tokens)
 
     @torch.no_grad()
     def load_weights(self, engine: Engine) -> None:
@@ -98,22 +86,9 @@ class HFSampler:
         lengths = torch.stack(masks, dim=1).sum(-1).tolist()
         ids, logprobs = torch.stack(tokens, dim=1).tolist(), torch.stack(logps, dim=1).tolist()
         return [
-            self._action(problem.id, index, ids[row][:length], logprobs[row][:length])
+            policy_action(self.vlm, problem.id, index, ids[row][:length], logprobs[row][:length])
             for row, ((problem, index), length) in enumerate(zip(pairs, lengths, strict=True))
         ]
-
-    def _action(self, problem_id: str, index: int, tokens: list[int], logprobs: list[float]) -> Action:
-        finished = tokens[-1] in self.vlm.eos
-        shown = tokens[:-1] if finished else tokens
-        return Action(
-            problem_id=problem_id,
-            source=POLICY,
-            index=index,
-            text=self.vlm.tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False),
-            finish="stop" if finished else "length",
-            tokens=tuple(tokens),
-            logprobs=tuple(logprobs),
-        )
 
 
 def choose(p: Tensor, decoding: Decoding, noise: Tensor) -> Tensor:
@@ -173,9 +148,8 @@ def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> T
     """Uniform numbers of each action's own stream: (A, length), float32 in [0, 1)."""
     rows = []
     for problem, index in pairs:
-        name = f"{seed}\x00{problem.split}\x00{problem.id}\x00{index}"
-        key = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:16], "big")
-        rows.append(np.random.Generator(np.random.Philox(key=key)).random(length, np.float32))
+        generator = np.random.Generator(np.random.Philox(key=stream(seed, problem, index)))
+        rows.append(generator.random(length, np.float32))
     return torch.from_numpy(np.stack(rows))
 
 

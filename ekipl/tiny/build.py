@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ekipl.actions import Problem
-from ekipl.models import VLM, encode_prompts, encode_text, load_model
+from ekipl.encoding import encode_prompts, encode_text
+from ekipl.models import VLM, load_model
 from ekipl.tiny.corpus import CLEAN, SEED, Lesson, Mixture, example, tokenizer_texts
 from ekipl.tiny.model import build_image_processor, build_model
 from ekipl.tiny.sight import ideal, labels, train_sight
