@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -21,7 +22,7 @@ from ekipl.actions import Action, Problem
 from ekipl.data.synthetic import SyntheticData
 from ekipl.errors import UsageError
 from ekipl.interfaces import Decoding
-from ekipl.models import VLM, load_model
+from ekipl.models import TINY, VLM, load_model
 from ekipl.rollout.hf import HFSampler
 from ekipl.rollout.vllm import VLLMSampler, start
 from ekipl.tasks.counting import Counting
@@ -106,19 +107,6 @@ def test_new_weights_are_sampled_from_every_one_of_them(vlm: VLM, llm: Any) -> N
     sampler.load_weights(Sharded(vlm))  # type: ignore[arg-type] # for the other tests
 
 
-def test_qwen25vl_is_sampled_and_handed_over_too(tmp_path: Path, llm: Any) -> None:
-    """By a second vLLM in one process, as eval has it with several models."""
-    other = load_model(str(qwen25vl(tmp_path)), device="cpu")
-    problems = [*PROBLEMS, *drawn()]
-    sampler = VLLMSampler(other, start(other, dtype="float32", batch_size=32, cache_gib=0.25, processes=1), GREEDY)
-    assert gap(HFSampler(other, GREEDY).sample(problems, 1, seed=0), sampler.sample(problems, 1, seed=0)) < 1e-3
-    with torch.no_grad():
-        for parameter in other.model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    sampler.load_weights(Sharded(other))  # type: ignore[arg-type]
-    assert gap(HFSampler(other, GREEDY).sample(problems, 1, seed=0), sampler.sample(problems, 1, seed=0)) < 1e-3
-
-
 def test_each_weight_is_handed_over(vlm: VLM, llm: Any) -> None:
     """One tensor at a time: noise on all of them could hide one that stays."""
     changed = replace(vlm, model=load_model("tiny", device="cpu").model)
@@ -152,7 +140,7 @@ def test_samples_follow_the_distribution_of_our_sampler(decoding: Decoding, vlm:
         for sampler in (HFSampler(vlm, decoding), VLLMSampler(vlm, llm, decoding))
     )
     common = [tokens for tokens in ours if ours[tokens] + theirs[tokens] >= 40]
-    assert len(common) > 4
+    assert len(common) >= 4
     pairs = [(ours[tokens], theirs[tokens]) for tokens in common]
     rare = n - sum(a for a, _ in pairs), n - sum(b for _, b in pairs)
     pairs += [rare] if sum(rare) >= 40 else []
@@ -181,9 +169,26 @@ def test_images_that_vllm_sizes_in_another_way_are_refused(vlm: VLM, llm: Any) -
         VLLMSampler(small, llm, GREEDY).sample(drawn()[:1], 1, seed=0)
 
 
+def test_qwen25vl_is_sampled_and_handed_over_too(tmp_path: Path, llm: Any) -> None:
+    """By the second vLLM of one process, as eval has it with several models; ``llm`` is ended by it."""
+    other = load_model(str(qwen25vl(tmp_path)), device="cpu")
+    problems = [*PROBLEMS, *drawn()]
+    sampler = VLLMSampler(other, start(other, dtype="float32", batch_size=32, cache_gib=0.25, processes=1), GREEDY)
+    assert gap(HFSampler(other, GREEDY).sample(problems, 1, seed=0), sampler.sample(problems, 1, seed=0)) < 1e-3
+    with torch.no_grad():
+        for parameter in other.model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    sampler.load_weights(Sharded(other))  # type: ignore[arg-type]
+    assert gap(HFSampler(other, GREEDY).sample(problems, 1, seed=0), sampler.sample(problems, 1, seed=0)) < 1e-3
+
+
 def test_a_model_that_vllm_refuses_is_told_in_one_line(vlm: VLM, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"rollout.kind: vllm: .*; change that, or set rollout=hf$"):
         start(replace(vlm, path=str(tmp_path)), dtype="float32", batch_size=4, cache_gib=0.1, processes=1)
+
+
+def copied(folder: Path) -> Path:
+    return Path(shutil.copytree(TINY, folder))
 
 
 def ekipl(*words: str) -> None:
@@ -231,5 +236,5 @@ def test_the_other_commands_sample_with_it(tmp_path: Path) -> None:
     quick = ["rollout=vllm", "rollout.cache_gib=0.25", "limit=3", "splits=[id]"]
     ekipl("rollout", *quick, "samples=2", f"hydra.run.dir={tmp_path / 'rollout'}")
     assert len((tmp_path / "rollout" / "actions.jsonl").read_text().splitlines()) == 6
-    ekipl("eval", *quick, f"hydra.run.dir={tmp_path / 'eval'}")
+    ekipl("eval", *quick, f"models=[{copied(tmp_path / 'copy')}]", f"hydra.run.dir={tmp_path / 'eval'}")
     ekipl("passk", *quick, "--k", "1,2", "passk.samples=4", f"hydra.run.dir={tmp_path / 'passk'}")

