@@ -110,3 +110,9 @@ def join() -> Processes:
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
             os.environ.setdefault("LOCAL_RANK", "0")
     return Processes(dist.get_rank(), dist.get_world_size())
+
+
+def leave() -> None:
+    """The last call: ends what talks to the others, a thread of which would abort the process at its exit."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -23,11 +23,13 @@ def main() -> int:
     try:
         from omegaconf import OmegaConf
 
+        from ekipl.processes import leave
         from ekipl.training import run_training
 
         path = Path(sys.argv[1])
         with room_in(path.parent):
             run_training(OmegaConf.load(path), path.parent)  # type: ignore[arg-type]
+        leave()
     except UsageError as error:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(PATIENCE_S)  # mostly all fail alike: the first says so, and the launcher ends the others
@@ -36,6 +38,7 @@ def main() -> int:
             os._exit(2)  # tidying up a large model may outlast the patience of the others
         return 2
     except Stopped as stopped:
+        leave()
         return SIGNAL + stopped.number
     except RuntimeError:
         if "RANK" in os.environ:

@@ -20,7 +20,7 @@ from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
 from ekipl.engine.lora import Lora
 from ekipl.grpo import Objective
 from ekipl.models import freeze, load_model
-from ekipl.processes import Processes, join
+from ekipl.processes import Processes, join, leave
 from tests.test_engine import group
 
 ONE_IMAGE = group(0, (4, 2, 5), (1.0, -0.5, 0.5))  # sums that are not 0: the loss is not either
@@ -100,6 +100,7 @@ def main() -> None:
         if processes.first:
             save_file(weights, folder / f"{name}.safetensors")
             (folder / f"{name}.json").write_text(json.dumps(losses))
+    leave()
 
 
 if __name__ == "__main__":
