@@ -40,10 +40,10 @@ check: $(READY)  ## lint, formatting and types
 	$(BIN)/mypy
 
 demo: $(READY)  ## train and compare on the built-in tasks, on a CPU in minutes
-	$(BIN)/python -m ekipl.demo $(ARGS)
+	$(BIN)/python -m tools.demo $(ARGS)
 
 tiny: $(READY)  ## build the checkpoint behind model=tiny again
-	$(BIN)/python -m ekipl.tiny.build $(ARGS)
+	$(BIN)/python -m tools.tiny.build $(ARGS)
 
 bench: $(READY)  ## a training step beside TRL's (make bench ARGS="--machine '8-core x86'"); installs TRL
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'

@@ -22,16 +22,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ekipl.actions import Problem
-from ekipl.external import asker
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.types import Problem
+from ekipl.external import caller as asker
 from ekipl.external.cache import Cache, key_of
-from ekipl.external.database import Database
 from ekipl.external.ledger import Ledger
-from ekipl.external.models import ExternalModel, parameters
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.question import Question
-from ekipl.interfaces import Decoding
-from ekipl.tables import Table
+from ekipl.external.spec import ExternalModel, parameters
+from ekipl.external.store import Database
+from ekipl.report.tables import Table
 from tests.openai_server import Faults, OpenAIServer
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"

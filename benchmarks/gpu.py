@@ -22,8 +22,8 @@ import torch
 
 from benchmarks.speed.setting import QWEN2VL_2B, Measured, Setting, Where, build
 from benchmarks.speed.side import call, run
-from ekipl.scores import versions
-from ekipl.tables import Table
+from ekipl.report.scores import versions
+from ekipl.report.tables import Table
 
 SETTINGS = ("448,256,8", "448,256,16", "896,256,8")
 VOCABULARY = 151936

@@ -12,11 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from ekipl import grading, parse
-from ekipl.actions import AnswerKind
+from ekipl.algorithm.types import AnswerKind
 from ekipl.data.problems import answer_kind
 from ekipl.errors import GraderError
-from ekipl.reward import grade
+from ekipl.reward import equivalence as grading
+from ekipl.reward import parse
+from ekipl.reward.graders import grade
 
 Case = tuple[str, str, AnswerKind]
 SCORINGS = ("strict", "reason_rft", "reason_rft_reward")

@@ -25,8 +25,8 @@ from typing import Any
 import psutil
 from safetensors.torch import load_file
 
-from ekipl.checkpoint import checkpoints, step_of
-from ekipl.scores import versions
+from ekipl.report.scores import versions
+from ekipl.run.checkpoint import checkpoints, step_of
 
 COMMAND = [
     *("train", "experiment=smoke", "rollout.max_tokens=96", "B=4", "I=2", "mu=2"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ekipl.scores import versions
+from ekipl.report.scores import versions
 
 METHODS = {
     "Vision-EKIPL (top-G)": ["method=ekipl"],

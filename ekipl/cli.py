@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ekipl import __version__
-from ekipl.disk import room_in
 from ekipl.errors import UsageError
+from ekipl.run.disk import room_in
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from ekipl.actions import Problem, Reward
+from ekipl.algorithm.types import Problem, Reward
 from ekipl.errors import UsageError
 from ekipl.tasks.counting import Counting
 

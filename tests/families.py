@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from ekipl.models import TINY
+from ekipl.policy.model import TINY
 
 Made = tuple[Any, Any, Any]  # config, processor, tokenizer
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -14,13 +14,13 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ekipl.actions import Group
+from ekipl.algorithm.loss import Objective
+from ekipl.algorithm.types import Group
 from ekipl.engine.batch import Cut
+from ekipl.engine.collectives import Processes, join, leave
 from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
 from ekipl.engine.lora import Lora
-from ekipl.grpo import Objective
-from ekipl.models import freeze, load_model
-from ekipl.processes import Processes, join, leave
+from ekipl.policy.model import freeze, load_model
 from tests.test_engine import group
 
 ONE_IMAGE = group(0, (4, 2, 5), (1.0, -0.5, 0.5))  # sums that are not 0: the loss is not either

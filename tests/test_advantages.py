@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.advantages import Baseline
+from ekipl.algorithm.advantages import Baseline
 
 rewards = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0, 2.0]), min_size=1, max_size=16)
 

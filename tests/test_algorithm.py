@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ekipl.actions import POLICY, Action, Group, Problem, Reward, Row
-from ekipl.advantages import Baseline
-from ekipl.algorithm import Plan, Step, data_order, train
+from ekipl.algorithm.advantages import Baseline
+from ekipl.algorithm.loop import Plan, Step, data_order, train
+from ekipl.algorithm.seams import Engine, External
+from ekipl.algorithm.selection import Selection
+from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward, Row
 from ekipl.errors import GraderError
-from ekipl.interfaces import Engine, External
-from ekipl.selection import Selection
 
 
 class Yes:
@@ -213,6 +213,6 @@ def test_every_row_is_seen_equally_often(size: int, per_step: int) -> None:
 
 def test_the_loop_imports_no_heavy_library() -> None:
     heavy = ("torch", "hydra", "deepspeed", "vllm", "litellm")
-    code = f"import sys, ekipl.algorithm; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, ekipl.algorithm.loop; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

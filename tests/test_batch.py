@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.actions import Group
-from ekipl.encoding import encode_prompts
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.types import Group
 from ekipl.engine.batch import Cut, ids
-from ekipl.interfaces import Decoding
-from ekipl.models import load_model
-from ekipl.rollout.hf import HFSampler
+from ekipl.policy.encoding import encode_prompts
+from ekipl.policy.hf import HFSampler
+from ekipl.policy.model import load_model
 from tests.test_engine import group, make
 from tests.test_prefix import PROBLEMS
 

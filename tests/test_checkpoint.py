@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ekipl import checkpoint
-from ekipl.disk import room_in
+from ekipl.engine.collectives import Processes
 from ekipl.errors import UsageError
-from ekipl.processes import Processes
+from ekipl.run import checkpoint
+from ekipl.run.disk import room_in
 
 ALONE = Processes(0, 1)
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ekipl.models import TINY
-from ekipl.records import read_actions, read_jsonl
+from ekipl.policy.model import TINY
+from ekipl.run.records import read_actions, read_jsonl
 
 pytestmark = [
     pytest.mark.slow,

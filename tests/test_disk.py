@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ekipl.disk import room_in
 from ekipl.errors import UsageError
+from ekipl.run.disk import room_in
 
 FULL_DEVICE = Path("/dev/full")  # every write to it fails for want of space
 

@@ -15,9 +15,9 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ekipl.engine.collectives import join
 from ekipl.errors import UsageError
-from ekipl.processes import join
-from ekipl.ranks import meeting_point
+from ekipl.run.ranks import meeting_point
 from tests.sharded import SETTINGS, updates
 
 ROOT = Path(__file__).parent.parent

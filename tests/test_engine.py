@@ -11,16 +11,16 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from ekipl.actions import POLICY, Action, Group, Reward
-from ekipl.encoding import encode_prompts
+from ekipl.algorithm.loss import Objective, loss
+from ekipl.algorithm.types import POLICY, Action, Group, Reward
 from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
 from ekipl.engine.lora import Lora
 from ekipl.engine.state import Stored
 from ekipl.errors import UsageError
-from ekipl.grpo import Objective, loss
-from ekipl.models import VLM, load_model
-from ekipl.prefix import ActionScorer
+from ekipl.policy.encoding import encode_prompts
+from ekipl.policy.model import VLM, load_model
+from ekipl.policy.prefix import ActionScorer
 from tests.test_prefix import PROBLEMS
 
 RATE = 1e-4

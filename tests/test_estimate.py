@@ -8,7 +8,8 @@ import pytest
 
 from ekipl.config import Settings, check
 from ekipl.engine.lora import Lora, add_adapters
-from ekipl.estimate import (
+from ekipl.policy.model import load_model
+from ekipl.report.estimate import (
     PUBLISHED,
     Part,
     candidates,
@@ -20,7 +21,6 @@ from ekipl.estimate import (
     states,
     work,
 )
-from ekipl.models import load_model
 from tests.test_config import _keys, composed
 
 __all__ = ["_keys"]

@@ -9,12 +9,12 @@ from random import Random
 import numpy as np
 import pytest
 
-from ekipl import evaluate as module
-from ekipl.actions import Action, AnswerKind, Finish, Problem, Reward, Row
+from ekipl.algorithm.seams import Engine
+from ekipl.algorithm.types import Action, AnswerKind, Finish, Problem, Reward, Row
 from ekipl.errors import GraderError
-from ekipl.evaluate import Score, compare, draw, evaluate, grade, metrics, summarize
-from ekipl.interfaces import Engine
-from ekipl.stats import wilson
+from ekipl.report import evaluate as module
+from ekipl.report.evaluate import Score, compare, draw, evaluate, grade, metrics, summarize
+from ekipl.report.stats import wilson
 
 
 class Exact:

@@ -18,15 +18,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ekipl.actions import Action, Problem
+from ekipl.algorithm.seams import Decoding, External
+from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
-from ekipl.external import asker, client, provider, question
+from ekipl.external import caller as asker
+from ekipl.external import client, provider, question
 from ekipl.external.ledger import Ledger
-from ekipl.external.models import ExternalModel
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.question import Question
-from ekipl.interfaces import Decoding, External
-from ekipl.tables import Table
+from ekipl.external.spec import ExternalModel
+from ekipl.report.tables import Table
 from tests.openai_server import OpenAIServer, Reply, Request, digits
 
 KEY = "sk-test-4f9a8b7c6d5e"
@@ -446,8 +447,8 @@ def test_litellm_is_imported_by_the_pool_alone_and_reads_no_env_file(tmp_path: A
 import os, sys
 import ekipl.external.none, ekipl.external.pool, ekipl.external.recorded, ekipl.external.simulated
 assert "litellm" not in sys.modules
-from ekipl.interfaces import Decoding
-ekipl.external.pool.LiteLLMPool([ekipl.external.models.ExternalModel("a", "simulated/a")], Decoding(), 1).close()
+from ekipl.algorithm.seams import Decoding
+ekipl.external.pool.LiteLLMPool([ekipl.external.spec.ExternalModel("a", "simulated/a")], Decoding(), 1).close()
 assert "litellm" in sys.modules and "OPENAI_API_KEY" not in os.environ
 """
     environment = {"PYTHONPATH": ":".join(sys.path), "PATH": "", "HOME": str(tmp_path)}

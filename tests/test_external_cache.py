@@ -22,16 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ekipl.algorithm.seams import Decoding
 from ekipl.errors import UsageError
-from ekipl.external import asker, database
 from ekipl.external import cache as cache_module
+from ekipl.external import caller as asker
+from ekipl.external import store as database
 from ekipl.external.cache import Cache, key_of
 from ekipl.external.client import Completion
 from ekipl.external.ledger import table_of
-from ekipl.external.models import ExternalModel
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.question import Question, digest
-from ekipl.interfaces import Decoding
+from ekipl.external.spec import ExternalModel
 from tests.openai_server import OpenAIServer, Reply, Request, digits
 from tests.test_external import problem, texts
 
@@ -271,9 +272,9 @@ def test_the_same_question_twice_at_once_is_asked_once(tmp_path: Path) -> None:
 ASKING = """
 import json, sys
 from pathlib import Path
-from ekipl.external.models import ExternalModel
+from ekipl.external.spec import ExternalModel
 from ekipl.external.pool import LiteLLMPool
-from ekipl.interfaces import Decoding
+from ekipl.algorithm.seams import Decoding
 from tests.test_external import problem, texts
 model = ExternalModel("a", "openai/a", api_base=sys.argv[1])
 pool = LiteLLMPool([model], Decoding(max_tokens=64), 60, cache=Path(sys.argv[2]))

@@ -20,15 +20,15 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from ekipl import cli
-from ekipl.actions import POLICY, Action, Group, Problem
-from ekipl.algorithm import train
+from ekipl.algorithm.loop import train
+from ekipl.algorithm.seams import Engine, Sampler
+from ekipl.algorithm.types import POLICY, Action, Group, Problem
 from ekipl.cli import conf_dir
-from ekipl.commands import build
 from ekipl.config import check
 from ekipl.config.settings import ExternalModelSettings
-from ekipl.interfaces import Engine, Sampler
-from ekipl.models import TINY
-from ekipl.training import plan_of
+from ekipl.policy.model import TINY
+from ekipl.run import build
+from ekipl.run.training import plan_of
 from tests.openai_server import OpenAIServer, Reply, digits
 from tests.test_external import problem
 

@@ -22,18 +22,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.external_soak import soak
-from ekipl.actions import Problem
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
-from ekipl.external import asker, limits
+from ekipl.external import caller as asker
+from ekipl.external import limits
 from ekipl.external.client import Completion
-from ekipl.external.dead import surely_dead
 from ekipl.external.ledger import ANSWERED, Exhausted, Ledger, table_of
 from ekipl.external.limits import Health, Pace
-from ekipl.external.models import ExternalModel, price_of
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.prices import Meter, Price, documented
 from ekipl.external.question import Question
-from ekipl.interfaces import Decoding
+from ekipl.external.spec import ExternalModel, price_of
+from ekipl.report.dead import surely_dead
 from tests.openai_server import OpenAIServer, Reply, Request
 from tests.test_external import problem
 

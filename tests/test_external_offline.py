@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.actions import Action, Reward
+from ekipl.algorithm.seams import Decoding, External
+from ekipl.algorithm.types import Action, Reward
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
-from ekipl.external.models import ExternalModel
 from ekipl.external.none import NoPool
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.question import Question
 from ekipl.external.recorded import RecordedPool
-from ekipl.interfaces import Decoding, External
-from ekipl.records import Record, write_actions
+from ekipl.external.spec import ExternalModel
+from ekipl.run.records import Record, write_actions
 from tests.test_external import problem
 
 # Simulated experts

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from ekipl.actions import Action, Problem
-from ekipl.algorithm import Plan, data_order
+from ekipl.algorithm.loop import Plan, data_order
+from ekipl.algorithm.seams import Decoding, External
+from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
-from ekipl.external.models import ExternalModel
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.prefetch import Prefetch
-from ekipl.interfaces import Decoding, External
+from ekipl.external.spec import ExternalModel
 from tests.openai_server import OpenAIServer, Reply
 from tests.test_external import problem
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ekipl.actions import Problem
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
-from ekipl.interfaces import Decoding
-from ekipl.models import TINY
-from ekipl.rollout.generate import GenerateSampler, is_other
+from ekipl.policy.generate import GenerateSampler, is_other
+from ekipl.policy.model import TINY
 from tests.families import FAMILIES, WITH_TORCHVISION, pixtral, save
 
 HAS_TORCHVISION = find_spec("torchvision") is not None

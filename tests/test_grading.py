@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ekipl import grading
 from ekipl.errors import GraderError, UsageError
-from ekipl.reward import grade
+from ekipl.reward import equivalence as grading
+from ekipl.reward.graders import grade
 
 ROOT = Path(__file__).resolve().parent.parent
 BOMB = "9^{9^{9}}"
@@ -160,7 +160,7 @@ def test_a_forked_process_starts_its_own() -> None:
 
 PARENT = """
 import sys
-from ekipl import grading
+from ekipl.reward import equivalence as grading
 from ekipl.errors import GraderError
 grading.equal(r"\\sqrt{4}", "2", latex=True)
 print(grading._current.process.pid, flush=True)
@@ -215,7 +215,8 @@ def test_files_in_the_working_directory_are_not_imported(tmp_path: Path, monkeyp
 
 def test_importing_the_scorers_loads_nothing_heavy() -> None:
     code = (
-        "import sys, ekipl.grading, ekipl.reward, ekipl.tasks.counting, ekipl.tasks.structure, ekipl.tasks.spatial\n"
+        "import sys, ekipl.reward.equivalence, ekipl.reward.graders, ekipl.tasks.counting\n"
+        "import ekipl.tasks.structure, ekipl.tasks.spatial\n"
         "heavy = {'torch', 'sympy', 'math_verify', 'transformers', 'datasets', 'numpy', 'hydra', 'litellm'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

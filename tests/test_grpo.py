@@ -7,7 +7,7 @@ from math import exp, log
 import pytest
 import torch
 
-from ekipl.grpo import Loss, Objective, loss
+from ekipl.algorithm.loss import Loss, Objective, loss
 
 
 def compute(

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ekipl.checkpoint import checkpoints, step_of
 from ekipl.errors import UsageError
-from ekipl.lifetime import Stop, Stopped, sole_user
+from ekipl.run.checkpoint import checkpoints, step_of
+from ekipl.run.signals import Stop, Stopped, sole_user
 
 Start = Callable[..., "subprocess.Popen[str]"]
 LONG = ["train", "experiment=smoke", "B=1000", "evaluation.every=0", "checkpoint.every=1000"]

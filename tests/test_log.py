@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ekipl.errors import UsageError
-from ekipl.log import JsonlLogger, Loggers, WandbLogger, progress
-from ekipl.records import read_jsonl
+from ekipl.run.log import JsonlLogger, Loggers, WandbLogger, progress
+from ekipl.run.records import read_jsonl
 
 
 def test_each_row_is_on_disk_when_log_returns(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_loggers_tell_each(tmp_path: Path) -> None:
 
 WANDB = """
 import pathlib, sys
-from ekipl.log import WandbLogger
+from ekipl.run.log import WandbLogger
 logger = WandbLogger(pathlib.Path(sys.argv[1]), "ekipl", "run-name", config={"N": 8})
 logger.log(1, {"reward/kept": 0.25})
 logger.close()

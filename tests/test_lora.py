@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from ekipl.encoding import encode_prompts
 from ekipl.engine.lora import Lora, target_layers
 from ekipl.errors import UsageError
-from ekipl.models import freeze, load_model, outline
-from ekipl.prefix import ActionScorer
+from ekipl.policy.encoding import encode_prompts
+from ekipl.policy.model import freeze, load_model, outline
+from ekipl.policy.prefix import ActionScorer
 from tests.test_engine import PROBLEMS, make, run
 
 LORA = Lora(rank=4, alpha=8, targets=("q_proj", "down_proj"))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ekipl.magnitude import magnitude
+from ekipl.reward.magnitude import magnitude
 
 
 @pytest.mark.parametrize(

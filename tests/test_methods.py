@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from ekipl.actions import Problem
+from ekipl.algorithm.loss import Objective, loss
+from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
 from ekipl.external.demonstrations import Demonstrations
-from ekipl.grpo import Objective, loss
 from tests.test_train import SMOKE, ekipl
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ekipl.actions import Action, Group, Problem, Reward
-from ekipl.evaluate import grade, metrics, summarize
-from ekipl.summary import step_metrics
+from ekipl.algorithm.metrics import step_metrics
+from ekipl.algorithm.types import Action, Group, Problem, Reward
+from ekipl.report.evaluate import grade, metrics, summarize
 from ekipl.tasks.spatial import Spatial
 
 ROOT = Path(__file__).parents[1]
@@ -25,9 +25,9 @@ def written() -> set[str]:
     actions = [Action("p", source, 0, "x", "stop", (1,), reward=Reward(1.0, 0.0)) for source in ("policy", "SOURCE")]
     names = set(step_metrics([Group(problem, tuple(actions), (0, 1), (0.0, 0.0), {"REASON": 1})]))
     names |= set(metrics(summarize([grade(Spatial(), problem, actions[0])])))
-    for file in ("journal.py", "engine/deepspeed.py"):
+    for file in ("run/recorder.py", "engine/deepspeed.py"):
         names |= set(LITERAL.findall((ROOT / "ekipl" / file).read_text()))
-    phases = re.findall(r'clock\("([a-z]+)"\)', (ROOT / "ekipl" / "algorithm.py").read_text())
+    phases = re.findall(r'clock\("([a-z]+)"\)', (ROOT / "ekipl" / "algorithm" / "loop.py").read_text())
     return {name for name in names if not name.endswith("/policy") or name == "loss/policy"} | {
         f"time/{p}" for p in phases
     }

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ekipl.encoding import encode_prompts
 from ekipl.errors import UsageError
-from ekipl.models import TINY, embed_patches_by_product, load_model
+from ekipl.policy.encoding import encode_prompts
+from ekipl.policy.model import TINY, embed_patches_by_product, load_model
 from tests.test_prefix import PROBLEMS
 
 

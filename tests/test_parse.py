@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl import parse
-from ekipl.parse import Function
+from ekipl.reward import parse
+from ekipl.reward.parse import Function
 
 PIECES = st.lists(
     st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", " ", "\n", "\x00", "x", "3", "(", ","]),

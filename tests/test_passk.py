@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ekipl.errors import UsageError
-from ekipl.passk import Tally, curve, difference, pass_at_k, tally
+from ekipl.report.passk import Tally, curve, difference, pass_at_k, tally
 
 n_c_k = st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
 

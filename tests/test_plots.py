@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ekipl import plots
+from ekipl.report import plots
 
 
 def pixels(path: Path) -> np.ndarray[Any, Any]:
@@ -73,5 +73,5 @@ def test_hostile_names_are_drawn(tmp_path: Path, name: str) -> None:
 
 
 def test_matplotlib_is_loaded_only_to_draw() -> None:
-    code = "import sys, ekipl.plots; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, ekipl.report.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from ekipl.algorithm.seams import Task
 from ekipl.errors import UsageError
-from ekipl.interfaces import Task
-from ekipl.predictions import score_predictions
+from ekipl.report.predictions import score_predictions
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
@@ -178,7 +178,7 @@ def test_old_scores_stay_until_new_ones_are_complete(tmp_path: Path) -> None:
 def test_no_model_library_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(json.dumps(row("a", "3", tagged("3"))))
     code = (
-        "import sys; from pathlib import Path; from ekipl.predictions import score_predictions\n"
+        "import sys; from pathlib import Path; from ekipl.report.predictions import score_predictions\n"
         "from ekipl.tasks.counting import Counting\n"
         f"score_predictions(Path({str(tmp_path / 'p.jsonl')!r}), Counting(), Path({str(tmp_path)!r}))\n"
         "sys.exit(' '.join({'torch', 'transformers', 'datasets', 'sympy', 'litellm'} & set(sys.modules)) or 0)"

@@ -12,11 +12,11 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from ekipl.actions import Problem
-from ekipl.encoding import encode_prompts
+from ekipl.algorithm.types import Problem
 from ekipl.engine.recompute import recompute_layers
-from ekipl.models import VLM, load_model
-from ekipl.prefix import ActionScorer
+from ekipl.policy.encoding import encode_prompts
+from ekipl.policy.model import VLM, load_model
+from ekipl.policy.prefix import ActionScorer
 
 LENGTHS = [(0, 5), (2, 1), (1, 9), (0, 3), (1, 2), (2, 6), (0, 1)]  # (problem, tokens) of each action, in no order
 
@@ -178,7 +178,7 @@ def test_layers_computed_again_hold_less_and_give_the_same_gradients() -> None:
 
 def test_the_logits_of_all_tokens_never_exist_at_once(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(vlm.tokenizer.get_vocab())
-    monkeypatch.setattr("ekipl.prefix.CHUNK_ELEMENTS_CPU", 7 * size)
+    monkeypatch.setattr("ekipl.policy.prefix.CHUNK_ELEMENTS_CPU", 7 * size)
     largest = 0
 
     class Watch(TorchDispatchMode):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ekipl.actions import Reward
+from ekipl.algorithm.types import Reward
 from ekipl.errors import UsageError
-from ekipl.evaluate import Score, summarize
-from ekipl.published import ROWS, published_tables
+from ekipl.report.evaluate import Score, summarize
+from ekipl.report.published import ROWS, published_tables
 from tests.test_config import composed
 from tests.test_train import ekipl
 

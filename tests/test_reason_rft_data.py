@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ekipl.commands import build
+from ekipl.algorithm.seams import Task
 from ekipl.config import check
 from ekipl.data.problems import answer_kind
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.errors import UsageError
-from ekipl.interfaces import Task
+from ekipl.run import build
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure

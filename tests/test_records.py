@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.actions import Action, Group, Problem, Reward
+from ekipl.algorithm.types import Action, Group, Problem, Reward
 from ekipl.errors import UsageError
-from ekipl.records import (
+from ekipl.run.records import (
     Record,
     actions_file,
     atomic_write,
@@ -203,7 +203,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     code = (
-        "import sys, time, pathlib\nfrom ekipl.records import atomic_write\n"
+        "import sys, time, pathlib\nfrom ekipl.run.records import atomic_write\n"
         "with atomic_write(pathlib.Path(sys.argv[1])) as f:\n f.write(b'new'); f.flush(); "
         "print('in', flush=True); time.sleep(60)"
     )

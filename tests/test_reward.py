@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ekipl import grading, reward
-from ekipl.actions import AnswerKind
+from ekipl.algorithm.types import AnswerKind
 from ekipl.errors import UsageError
-from ekipl.reward import SCORINGS, check_scoring, grade
+from ekipl.reward import equivalence as grading
+from ekipl.reward import graders as reward
+from ekipl.reward.graders import SCORINGS, check_scoring, grade
 
 
 def accuracy(text: str, gold: str, kind: AnswerKind, scoring: str) -> float:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ekipl.actions import Action
-from ekipl.encoding import encode_prompts
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.types import Action
 from ekipl.errors import UsageError
-from ekipl.interfaces import Decoding
-from ekipl.models import VLM, load_model
-from ekipl.prefix import ActionScorer
-from ekipl.rollout.hf import HFSampler, choose
-from ekipl.rollout.vllm import start
+from ekipl.policy.encoding import encode_prompts
+from ekipl.policy.hf import HFSampler, choose
+from ekipl.policy.model import VLM, load_model
+from ekipl.policy.prefix import ActionScorer
+from ekipl.policy.vllm import start
 from tests.test_prefix import PROBLEMS
 from tests.test_prefix import vlm as family  # noqa: F401 - a fixture: Qwen2-VL and Qwen2.5-VL
 

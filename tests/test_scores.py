@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from ekipl.actions import AnswerKind, Reward
-from ekipl.evaluate import Evaluation, Score, summarize
-from ekipl.records import read_jsonl
-from ekipl.scores import write_scores
+from ekipl.algorithm.types import AnswerKind, Reward
+from ekipl.report.evaluate import Evaluation, Score, summarize
+from ekipl.report.scores import write_scores
+from ekipl.run.records import read_jsonl
 
 
 def score(problem: str, accuracy: float | None, kind: AnswerKind = "number", family: str | None = None) -> Score:

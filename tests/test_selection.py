@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.actions import POLICY
-from ekipl.selection import Selection
+from ekipl.algorithm.selection import Selection
+from ekipl.algorithm.types import POLICY
 
 candidates = st.lists(
     st.tuples(st.sampled_from([0.0, 1.0, 2.0]), st.sampled_from([POLICY, "gpt", "gemini"])), min_size=1, max_size=24

@@ -50,8 +50,8 @@ def test_loss_and_gradient_agree_with_trl(folder: Path, loss_type: str) -> None:
 def test_trl_sees_the_same_prompt_and_the_same_lengths(folder: Path, tmp_path: Path) -> None:
     from benchmarks.speed import theirs
     from benchmarks.speed.setting import Meter, problems
-    from ekipl.encoding import encode_prompts
-    from ekipl.models import load_model
+    from ekipl.policy.encoding import encode_prompts
+    from ekipl.policy.model import load_model
 
     vlm = load_model(str(folder), device="cpu")
     trainer = theirs.make_trainer(folder, TINY, 1, str(tmp_path), Where())

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.stats import bootstrap_means, cluster_interval, cluster_means, mean_intervals, paired_difference, wilson
+from ekipl.report.stats import (
+    bootstrap_means,
+    cluster_interval,
+    cluster_means,
+    mean_intervals,
+    paired_difference,
+    wilson,
+)
 
 
 def test_wilson_by_hand() -> None:
@@ -83,7 +90,7 @@ def test_columns_share_their_draws() -> None:
 def test_memory_is_bounded_and_blocks_change_nothing_of_substance(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random((100, 1))
     whole = bootstrap_means(values, resamples=5000)
-    monkeypatch.setattr("ekipl.stats._BLOCK", 1700)  # 17 draws at a time, and a rest
+    monkeypatch.setattr("ekipl.report.stats._BLOCK", 1700)  # 17 draws at a time, and a rest
     np.testing.assert_allclose(bootstrap_means(values, resamples=5000), whole, atol=0.01)
 
 

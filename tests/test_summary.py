@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ekipl.actions import POLICY, Action, Group, Problem, Reward
-from ekipl.summary import advice, sources_of, step_metrics, too_few, waiting
+from ekipl.algorithm.metrics import advice, sources_of, step_metrics, too_few, waiting
+from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
 
 PROBLEM = Problem("p", "counting", "train", (), "?", "?", "3", "number")
 

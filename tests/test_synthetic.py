@@ -14,10 +14,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ekipl.actions import Row
-from ekipl.data import synthetic_counting, synthetic_spatial, synthetic_structure
-from ekipl.data.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, render
-from ekipl.data.synthetic import SyntheticData
+from ekipl.algorithm.types import Row
+from ekipl.data.synthetic import counting as synthetic_counting
+from ekipl.data.synthetic import spatial as synthetic_spatial
+from ekipl.data.synthetic import structure as synthetic_structure
+from ekipl.data.synthetic.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, render
+from ekipl.data.synthetic.source import SyntheticData
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
@@ -27,7 +29,7 @@ SPLITS = {
     synthetic_structure: ("train", "id", "ood"),
     synthetic_spatial: ("train", "id", "ood_left", "ood_right"),
 }
-MODULES = pytest.mark.parametrize("module", SPLITS, ids=lambda m: m.__name__.rsplit("_", 1)[1])
+MODULES = pytest.mark.parametrize("module", SPLITS, ids=lambda m: m.__name__.rpartition(".")[2])
 EACH = [(module, split) for module, splits in SPLITS.items() for split in splits]
 ROWS = 150
 

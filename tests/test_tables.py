@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from ekipl.stats import Estimate
-from ekipl.tables import Table, percent, percent_interval
+from ekipl.report.stats import Estimate
+from ekipl.report.tables import Table, percent, percent_interval
 
 
 def test_markdown() -> None:

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ekipl.actions import Row
+from ekipl.algorithm.seams import Task
+from ekipl.algorithm.types import Row
 from ekipl.data.problems import problem_from
-from ekipl.data.synthetic import SyntheticData
+from ekipl.data.synthetic.source import SyntheticData
 from ekipl.errors import UsageError
-from ekipl.interfaces import Task
-from ekipl.reward import SCORINGS
+from ekipl.reward.graders import SCORINGS
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
-from ekipl.actions import Problem
-from ekipl.data.synthetic import SyntheticData
-from ekipl.encoding import encode_prompts, encode_text
-from ekipl.models import TINY, VLM, load_model
-from ekipl.tiny.corpus import HELD_OUT, TASKS, Mixture, completion, example
-from ekipl.tiny.measure import MAX_TOKENS, measure
-from ekipl.tiny.sight import IMAGE_SIZE
-from ekipl.tiny.tokenizer import PHRASES, SPECIAL
+from ekipl.algorithm.types import Problem
+from ekipl.data.synthetic.source import SyntheticData
+from ekipl.policy.encoding import encode_prompts, encode_text
+from ekipl.policy.model import TINY, VLM, load_model
+from tools.tiny.corpus import HELD_OUT, TASKS, Mixture, completion, example
+from tools.tiny.measure import MAX_TOKENS, measure
+from tools.tiny.sight import IMAGE_SIZE
+from tools.tiny.tokenizer import PHRASES, SPECIAL
 
 
 @pytest.fixture(scope="module")

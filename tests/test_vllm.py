@@ -18,13 +18,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ekipl.actions import Action, Problem
-from ekipl.data.synthetic import SyntheticData
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.types import Action, Problem
+from ekipl.data.synthetic.source import SyntheticData
 from ekipl.errors import UsageError
-from ekipl.interfaces import Decoding
-from ekipl.models import TINY, VLM, load_model
-from ekipl.rollout.hf import HFSampler
-from ekipl.rollout.vllm import VLLMSampler, start
+from ekipl.policy.hf import HFSampler
+from ekipl.policy.model import TINY, VLM, load_model
+from ekipl.policy.vllm import VLLMSampler, start
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure

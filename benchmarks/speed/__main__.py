@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.speed.setting import Measured, Setting, Where, build
 from benchmarks.speed.side import call, run
-from ekipl.tables import Table
+from ekipl.report.tables import Table
 
 TARGETS = {  # at least so many times faster than TRL
     Setting(448, 64, 8192): 6.0,

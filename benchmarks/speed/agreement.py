@@ -15,10 +15,10 @@ from torch import Tensor
 from benchmarks.speed.exactness import plain_inputs
 from benchmarks.speed.setting import BETA, EPS, Meter, Setting, Where, problems
 from benchmarks.speed.theirs import make_trainer
-from ekipl.encoding import Prompts, encode_prompts
-from ekipl.grpo import Objective, loss
-from ekipl.models import load_model
-from ekipl.prefix import ActionScorer
+from ekipl.algorithm.loss import Objective, loss
+from ekipl.policy.encoding import Prompts, encode_prompts
+from ekipl.policy.model import load_model
+from ekipl.policy.prefix import ActionScorer
 
 AGGREGATION = {"grpo": "action_mean", "bnpo": "token_mean", "dr_grpo": "constant"}  # TRL's name: ekipl's
 

@@ -18,9 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import profile
 
 from benchmarks.speed.setting import Setting, Where, problems
-from ekipl.encoding import Prompts, encode_prompts
-from ekipl.models import load_model
-from ekipl.prefix import ActionScorer
+from ekipl.policy.encoding import Prompts, encode_prompts
+from ekipl.policy.model import load_model
+from ekipl.policy.prefix import ActionScorer
 
 FACTOR = 2.0
 FAST = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]  # what else there is holds whole score matrices

@@ -22,17 +22,17 @@ from benchmarks.speed.setting import (
     never,
     problems,
 )
-from ekipl.actions import Problem, Reward
-from ekipl.algorithm import Plan, choose
+from ekipl.algorithm.loop import Plan, choose
+from ekipl.algorithm.loss import Objective
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.timing import Clock
+from ekipl.algorithm.types import Problem, Reward
 from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
 from ekipl.external.none import NoPool
-from ekipl.grpo import Objective
-from ekipl.interfaces import Decoding
-from ekipl.models import embed_patches_by_product, load_model
-from ekipl.rollout.hf import HFSampler
+from ekipl.policy.hf import HFSampler
+from ekipl.policy.model import embed_patches_by_product, load_model
 from ekipl.tasks.counting import Counting
-from ekipl.timing import Clock
 
 
 class Alternating(Counting):

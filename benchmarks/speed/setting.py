@@ -77,7 +77,7 @@ def build(folder: Path, vocabulary: int, shape: dict[str, Any] | None = None, dt
     import torch
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-    from ekipl.models import TINY, load_model
+    from ekipl.policy.model import TINY, load_model
 
     tiny = load_model("tiny", device="cpu")
     config = Qwen2VLConfig.from_pretrained(TINY)
@@ -104,7 +104,7 @@ def problems(setting: Setting) -> list[Any]:
     import numpy as np
     from PIL import Image
 
-    from ekipl.actions import Problem
+    from ekipl.algorithm.types import Problem
     from ekipl.tasks.counting import PROMPT
 
     made = []
@@ -131,7 +131,7 @@ class Meter:
         self._begin_step()
 
     def _begin_step(self) -> None:
-        from ekipl.timing import Clock
+        from ekipl.algorithm.timing import Clock
 
         self.phase = Clock(self._now)  # with meter.phase("sampling"): ...
         self._open = ExitStack()

@@ -25,7 +25,7 @@ from benchmarks.speed.setting import (
     never,
     problems,
 )
-from ekipl.models import load_model
+from ekipl.policy.model import load_model
 
 
 class Processor(Qwen2VLProcessor):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ekipl.actions import Action, Problem
+    from ekipl.algorithm.seams import Task
+    from ekipl.algorithm.types import Action, Problem
     from ekipl.config import Settings
-    from ekipl.evaluate import Evaluation, Score
-    from ekipl.interfaces import Task
-    from ekipl.tables import Table
+    from ekipl.report.evaluate import Evaluation, Score
+    from ekipl.report.tables import Table
 
     Problems = Mapping[str, Sequence[Problem]]  # by split
     Graders = Mapping[str, Task]  # the task by further scorings
@@ -26,11 +26,11 @@ EXTERNAL = "external"  # as a model's path: the first M external models
 
 def run(cfg: DictConfig) -> None:
     """Score, write scores.json, scores.jsonl and table.md, and show the tables."""
-    from ekipl.commands import build
-    from ekipl.commands.scoring import refuse_mixed
-    from ekipl.published import published_tables
-    from ekipl.scores import write_scores
-    from ekipl.tables import show_all
+    from ekipl.report.published import published_tables
+    from ekipl.report.scores import write_scores
+    from ekipl.report.tables import show_all
+    from ekipl.run import build
+    from ekipl.run.actions_io import refuse_mixed
 
     settings, directory = build.begin(cfg, "eval")
     task = build.build_task(cfg)
@@ -64,8 +64,8 @@ def _beside(cfg: DictConfig) -> dict[str, Task]:
     """The task by each scoring of ``beside`` but its own. Raises UsageError for one that it does not have."""
     from omegaconf import OmegaConf
 
-    from ekipl.commands import build
     from ekipl.errors import UsageError
+    from ekipl.run import build
 
     def by(scoring: str) -> Task:
         try:
@@ -79,9 +79,9 @@ def _beside(cfg: DictConfig) -> dict[str, Task]:
 
 def _sampled(settings: Settings, task: Task, problems: Problems, beside: Graders, path: str) -> Evaluation:
     """The model at ``path``; it is unloaded on return."""
-    from ekipl.commands import build
-    from ekipl.evaluate import evaluate, summarize
-    from ekipl.log import progress
+    from ekipl.report.evaluate import evaluate, summarize
+    from ekipl.run import build
+    from ekipl.run.log import progress
 
     sampler = build.build_sampler(settings, build.decoding_of(settings.decoding), path)
     scores: list[Score] = []
@@ -95,9 +95,9 @@ def _asked(
     settings: Settings, task: Task, problems: Problems, beside: Graders, directory: Path
 ) -> dict[str, Evaluation]:
     """The external models, each by its name. What failed in the end is an error, in no mean."""
-    from ekipl.commands import build
-    from ekipl.evaluate import chunks, failed, grade, summarize
-    from ekipl.log import progress
+    from ekipl.report.evaluate import chunks, failed, grade, summarize
+    from ekipl.run import build
+    from ekipl.run.log import progress
 
     pool = build.build_pool(settings, directory)
     scores: dict[str, list[Score]] = {name: [] for name in pool.names}
@@ -119,9 +119,9 @@ def _asked(
 
 def _recorded(settings: Settings, task: Task, problems: Problems, beside: Graders) -> dict[str, Evaluation]:
     """Recorded actions by model, graded anew with this task's scoring. Raises UsageError where there are none."""
-    from ekipl.commands.scoring import replay
     from ekipl.errors import UsageError
-    from ekipl.evaluate import grade, summarize
+    from ekipl.report.evaluate import grade, summarize
+    from ekipl.run.actions_io import replay
 
     actions: dict[tuple[str, str], list[tuple[str, Action]]] = {}  # of a problem, with their models
     for model, split, action in replay(settings.records or (), task, lambda m, r: (m, r.split, r.action)):
@@ -142,10 +142,10 @@ def _recorded(settings: Settings, task: Task, problems: Problems, beside: Grader
 
 def _predictions(path: Path, task: Task, directory: Path, meta: Mapping[str, Any]) -> list[Table]:
     """A file of completions: no model, no data set. ``scores.jsonl`` is in the file's order."""
-    from ekipl.predictions import score_predictions
-    from ekipl.records import read_jsonl, write_json, write_text
-    from ekipl.stats import cluster_interval
-    from ekipl.tables import Table, percent, percent_interval
+    from ekipl.report.predictions import score_predictions
+    from ekipl.report.stats import cluster_interval
+    from ekipl.report.tables import Table, percent, percent_interval
+    from ekipl.run.records import read_jsonl, write_json, write_text
 
     summary = score_predictions(path, task, directory)
     graded = [row for row in read_jsonl(directory / "scores.jsonl") if row["error"] is None]

@@ -14,22 +14,22 @@ from ekipl.errors import UsageError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ekipl.commands.scoring import Drawn
-    from ekipl.evaluate import Evaluation
-    from ekipl.interfaces import ExternalPool
-    from ekipl.tables import Table
+    from ekipl.algorithm.seams import ExternalPool
+    from ekipl.report.evaluate import Evaluation
+    from ekipl.report.tables import Table
+    from ekipl.run.actions_io import Drawn
 
 
 def run(cfg: DictConfig) -> None:
     """Ask, score, write, and show how good the models are and how often they are right together."""
-    from ekipl.commands import build, dry_run
-    from ekipl.commands.scoring import Drawn, write_scored
-    from ekipl.evaluate import chunks
-    from ekipl.external.dead import dead_table
     from ekipl.external.ledger import table_of
-    from ekipl.log import progress
-    from ekipl.scores import accuracy_table
-    from ekipl.tables import show_all
+    from ekipl.report.dead import dead_table
+    from ekipl.report.evaluate import chunks
+    from ekipl.report.scores import accuracy_table
+    from ekipl.report.tables import show_all
+    from ekipl.run import build, dry_run
+    from ekipl.run.actions_io import Drawn, write_scored
+    from ekipl.run.log import progress
 
     settings, directory = build.begin(cfg, "external_sample")
     task = build.build_task(cfg)
@@ -90,8 +90,8 @@ def length(evaluation: Evaluation) -> float:
 
 def agreement(evaluations: Mapping[str, Evaluation]) -> list[Table]:
     """How often an action of one model and an action of another are right together; none with fewer than two models."""
-    from ekipl.passk import tally
-    from ekipl.tables import Table, percent
+    from ekipl.report.passk import tally
+    from ekipl.report.tables import Table, percent
 
     right: dict[str, dict[tuple[str, str], float]] = {}  # model -> problem -> chance that an action is right
     for model, evaluation in evaluations.items():

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ekipl.commands.scoring import Drawn
+    from ekipl.algorithm.seams import Task
     from ekipl.config import Settings
-    from ekipl.interfaces import Task
-    from ekipl.passk import Curve
-    from ekipl.tables import Table
+    from ekipl.report.passk import Curve
+    from ekipl.report.tables import Table
+    from ekipl.run.actions_io import Drawn
 
 
 class Outcome(NamedTuple):
@@ -27,11 +27,11 @@ class Outcome(NamedTuple):
 
 def run(cfg: DictConfig) -> None:
     """Sample or read actions, write passk.json and passk.png, and show the table."""
-    from ekipl import plots
-    from ekipl.commands import build
-    from ekipl.commands.scoring import refuse_mixed
-    from ekipl.records import write_json, write_text
-    from ekipl.tables import show_all
+    from ekipl.report import plots
+    from ekipl.report.tables import show_all
+    from ekipl.run import build
+    from ekipl.run.actions_io import refuse_mixed
+    from ekipl.run.records import write_json, write_text
 
     settings, directory = build.begin(cfg, "passk")
     task = build.build_task(cfg)
@@ -58,8 +58,8 @@ def _ks(settings: Settings) -> list[int]:
 
 def _recorded(settings: Settings, task: Task) -> list[Outcome]:
     """The recorded samples, of ``limit`` problems a split, with the rewards that they were written with."""
-    from ekipl.commands.scoring import replay
-    from ekipl.records import Record
+    from ekipl.run.actions_io import replay
+    from ekipl.run.records import Record
 
     def outcome(model: str, record: Record) -> Outcome:
         reward = record.action.reward
@@ -76,10 +76,10 @@ def _recorded(settings: Settings, task: Task) -> list[Outcome]:
 
 def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Path) -> list[Outcome]:
     """Samples of the models, one model after another; all of them go to actions.jsonl."""
-    from ekipl.commands import build
-    from ekipl.commands.scoring import Drawn, write_scored
-    from ekipl.evaluate import draw
-    from ekipl.log import progress
+    from ekipl.report.evaluate import draw
+    from ekipl.run import build
+    from ekipl.run.actions_io import Drawn, write_scored
+    from ekipl.run.log import progress
 
     problems = build.open_problems(settings, task)
     decoding = build.decoding_of(settings.decoding)
@@ -105,9 +105,9 @@ def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Pa
 
 def _curves(settings: Settings, task: Task, outcomes: Sequence[Outcome]) -> dict[str, list[Curve]]:
     """A curve for each model, by split; the task's own splits come first."""
-    from ekipl.commands.build import labels
     from ekipl.errors import UsageError
-    from ekipl.passk import curve, tally
+    from ekipl.report.passk import curve, tally
+    from ekipl.run.build import labels
 
     if not outcomes:
         raise UsageError(f"records: {', '.join(settings.records or ())}: no action in them is of the splits asked for")
@@ -141,7 +141,7 @@ def _entry(curve: Curve) -> dict[str, Any]:
 
 def _differences(curves: Mapping[str, Sequence[Curve]]) -> list[dict[str, Any]]:
     """Each further model - the first of its split, at every k, paired by problem."""
-    from ekipl.passk import difference
+    from ekipl.report.passk import difference
 
     return [
         {"model": other.model, "against": first.model, "split": split, "k": other.ks, "difference": estimates}
@@ -152,8 +152,8 @@ def _differences(curves: Mapping[str, Sequence[Curve]]) -> list[dict[str, Any]]:
 
 
 def _tables(task: Task, curves: Mapping[str, Sequence[Curve]]) -> list[Table]:
-    from ekipl.stats import Estimate
-    from ekipl.tables import Table, percent_interval, points
+    from ekipl.report.stats import Estimate
+    from ekipl.report.tables import Table, percent_interval, points
 
     every = [(split, curve) for split, of_split in curves.items() for curve in of_split]
     at_k = [f"pass@{k} %" for k in every[0][1].ks]

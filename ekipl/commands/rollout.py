@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ekipl.commands.scoring import Drawn
+    from ekipl.run.actions_io import Drawn
 
 
 def run(cfg: DictConfig) -> None:
     """Sample, score, write, and show how good the actions are."""
-    from ekipl.commands import build
-    from ekipl.commands.scoring import Drawn, write_scored
-    from ekipl.evaluate import draw
-    from ekipl.log import progress
-    from ekipl.scores import accuracy_table
+    from ekipl.report.evaluate import draw
+    from ekipl.report.scores import accuracy_table
+    from ekipl.run import build
+    from ekipl.run.actions_io import Drawn, write_scored
+    from ekipl.run.log import progress
 
     settings, directory = build.begin(cfg, "rollout")
     task = build.build_task(cfg)

@@ -28,15 +28,15 @@ def run(cfg: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from ekipl.config import check, first_stage
-    from ekipl.launch import launch
-    from ekipl.ranks import meeting_point
-    from ekipl.records import write_text
-    from ekipl.training import STAGE1
+    from ekipl.run.launch import launch
+    from ekipl.run.ranks import meeting_point
+    from ekipl.run.records import write_text
+    from ekipl.run.training import STAGE1
 
     settings = check(cfg, "train")
     before = first_stage(cfg)
     if settings.dry_run:
-        from ekipl.commands import dry_run
+        from ekipl.run import dry_run
 
         dry_run.of_training([stage for stage in (before, cfg) if stage is not None])
         return

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ekipl.actions import POLICY
-from ekipl.reward import SCORINGS
+from ekipl.algorithm.types import POLICY
+from ekipl.reward.graders import SCORINGS
 
 SECRET = re.compile(r"(?i)(api_?key|access_key(_id)?|token|secret|password|credentials?|authorization)$")
 HOTTEST_OF_VLLM = 2.0

@@ -7,10 +7,10 @@ import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args, overload
 
-from ekipl import parse
-from ekipl.actions import AnswerKind, Problem, Row
+from ekipl.algorithm.seams import Task
+from ekipl.algorithm.types import AnswerKind, Problem, Row
 from ekipl.errors import UsageError
-from ekipl.interfaces import Task
+from ekipl.reward import parse
 
 SHOWN = 20  # faults of one input that are listed one by one
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from PIL import Image
 
-from ekipl.actions import AnswerKind, Problem, Row
+from ekipl.algorithm.seams import Task
+from ekipl.algorithm.types import AnswerKind, Problem, Row
 from ekipl.data.problems import LazyProblems, gold_of, refuse
 from ekipl.errors import MissingSplit, UsageError
-from ekipl.interfaces import Task
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow starts other programs for some of the rest
 

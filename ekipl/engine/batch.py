@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ekipl.actions import POLICY, Action, Group, Problem
-from ekipl.encoding import Prompts, encode_prompts
-from ekipl.grpo import Objective
-from ekipl.models import VLM
+from ekipl.algorithm.loss import Objective
+from ekipl.algorithm.types import POLICY, Action, Group, Problem
+from ekipl.policy.encoding import Prompts, encode_prompts
+from ekipl.policy.model import VLM
 
 # Stands in where a process has nothing to do while others have: with an image, so that the vision tower, whose shards
 # the others wait for, runs as well. Its weight in the loss is 0.

@@ -14,17 +14,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ekipl.actions import POLICY, Group, Problem
-from ekipl.encoding import encode_prompt
+from ekipl.algorithm.loss import Loss, Objective, loss
+from ekipl.algorithm.types import POLICY, Group, Problem
 from ekipl.engine.batch import Cut, MicroBatch, ids, micro_batches
+from ekipl.engine.collectives import Processes, join
 from ekipl.engine.lora import Lora, add_adapters, without_adapters
 from ekipl.engine.recompute import recompute_layers
 from ekipl.engine.sharded import copy_weights, set_weight, whole_tensors
 from ekipl.engine.state import Learning, Stored, shape_of, write
-from ekipl.grpo import Loss, Objective, loss
-from ekipl.models import VLM
-from ekipl.prefix import ActionScorer
-from ekipl.processes import Processes, join
+from ekipl.policy.encoding import encode_prompt
+from ekipl.policy.model import VLM
+from ekipl.policy.prefix import ActionScorer
 
 LEARNING, REFERENCE = "learning", "reference"  # files of a state
 UPDATES = "updates.json"

@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ekipl.disk import room_in
+from ekipl.engine.collectives import Processes
 from ekipl.engine.sharded import set_weight
 from ekipl.errors import UsageError
-from ekipl.processes import Processes
+from ekipl.run.disk import room_in
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's, by torch's names
 WEIGHT = "weight"

@@ -14,7 +14,7 @@ from typing import Any
 
 from ekipl.errors import UsageError
 from ekipl.external.client import Completion
-from ekipl.external.database import Database
+from ekipl.external.store import Database
 
 SCHEMA = 1  # goes up when the same key would mean another question
 ROOM = 16 * 2**20  # bytes on the disk for the answers of calls that are under way: they are paid for before they come

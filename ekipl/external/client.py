@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from ekipl.actions import Finish
+from ekipl.algorithm.types import Finish
 from ekipl.external import simulated
 from ekipl.external.provider import is_spent, named_parameter, redact, retry_after
 

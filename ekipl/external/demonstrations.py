@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ekipl.actions import Action, Problem
+from ekipl.algorithm.seams import External
+from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
-from ekipl.interfaces import External
 
 
 class Demonstrations:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ekipl.external.database import Database
-from ekipl.tables import Table
+from ekipl.external.store import Database
+from ekipl.report.tables import Table
 
 FILE = "ledger.sqlite"  # in the run directory
 ANSWERED = "answered"

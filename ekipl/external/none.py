@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ekipl.actions import Problem
-from ekipl.interfaces import External
+from ekipl.algorithm.seams import External
+from ekipl.algorithm.types import Problem
 
 
 class NoPool:

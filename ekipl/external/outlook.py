@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-from ekipl.actions import Problem
-from ekipl.external.asker import Asker
+from ekipl.algorithm.types import Problem
 from ekipl.external.cache import Cache
+from ekipl.external.caller import Asker
 from ekipl.external.question import Question, Shape
-from ekipl.tables import Table
+from ekipl.report.tables import Table
 
 IMAGE_TOKENS = 1000  # a guess, until a provider has told
 

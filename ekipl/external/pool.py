@@ -9,18 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ekipl.actions import Action, Problem
+from ekipl.algorithm.seams import Decoding, External
+from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.external import client
-from ekipl.external.asker import Asker, Failed, Keep
 from ekipl.external.cache import Cache
+from ekipl.external.caller import Asker, Failed, Keep
 from ekipl.external.ledger import Exhausted, Ledger
 from ekipl.external.loop import LoopThread
-from ekipl.external.models import ExternalModel, budget_mistakes, mistakes
 from ekipl.external.outlook import outlook
 from ekipl.external.question import Question
-from ekipl.interfaces import Decoding, External
-from ekipl.tables import Table
+from ekipl.external.spec import ExternalModel, budget_mistakes, mistakes
+from ekipl.report.tables import Table
 
 OnExhausted = Literal["stop", "policy_only"]
 BUDGET_SPENT = "budget spent"

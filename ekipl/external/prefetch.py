@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from ekipl.actions import Problem
-from ekipl.algorithm import Plan, data_order
-from ekipl.interfaces import External, ExternalPool
+from ekipl.algorithm.loop import Plan, data_order
+from ekipl.algorithm.seams import External, ExternalPool
+from ekipl.algorithm.types import Problem
 
 Asked = tuple[list[str], list[External]]  # ids of a step's problems, and the answers
 

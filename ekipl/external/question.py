@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from ekipl.actions import Problem
+from ekipl.algorithm.types import Problem
 
 Size = tuple[int, int]  # width, height
 

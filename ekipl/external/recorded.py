@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ekipl.actions import Action, Problem
+from ekipl.algorithm.seams import External
+from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
-from ekipl.interfaces import External
-from ekipl.records import read_actions
+from ekipl.run.records import read_actions
 
 NOT_RECORDED = "not recorded"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from ekipl.actions import Problem
+from ekipl.algorithm.types import Problem
 
 PREFIX = "simulated/"
 LETTERS = "ABCD"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ekipl.actions import AnswerKind, Problem, Reward, Row
-from ekipl.reward import check_scoring, grade
-from ekipl.tasks.wording import check_template, worded
+from ekipl.algorithm.types import AnswerKind, Problem, Reward, Row
+from ekipl.reward.graders import check_scoring, grade
+from ekipl.tasks.templates import check_template, worded
 
 PROMPT = (
     "{question} Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags."
@@ -19,7 +19,7 @@ class Counting:
     kinds: tuple[AnswerKind, ...] = ("number",)
 
     def __init__(self, scoring: str = "strict", prompt: str = PROMPT) -> None:
-        """``scoring`` is a name in ``ekipl.reward.SCORINGS``, ``prompt`` a template; raises UsageError for others."""
+        """``scoring`` is a name in ``graders.SCORINGS``, ``prompt`` a template; raises UsageError for others."""
         self.scoring = check_scoring(scoring, self.name, self.kinds)
         self.template = check_template(prompt)
 
@@ -33,6 +33,6 @@ class Counting:
 
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
         """Row ``index`` of the built-in split: a drawn scene."""
-        from ekipl.data import synthetic_counting
+        from ekipl.data.synthetic import counting as synthetic_counting
 
         return synthetic_counting.generate(split, index, seed, image_size)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ekipl.actions import AnswerKind, Problem, Reward, Row
-from ekipl.reward import check_scoring, grade
-from ekipl.tasks.wording import check_template, worded
+from ekipl.algorithm.types import AnswerKind, Problem, Reward, Row
+from ekipl.reward.graders import check_scoring, grade
+from ekipl.tasks.templates import check_template, worded
 
 RULES = (
     "Find the transformation that turns the first image (initial state) into the second image (final state). "
@@ -30,7 +30,7 @@ class Spatial:
     kinds: tuple[AnswerKind, ...] = ("functions",)
 
     def __init__(self, scoring: str = "strict", prompt: str = PROMPT) -> None:
-        """``scoring`` is a name in ``ekipl.reward.SCORINGS``, ``prompt`` a template; raises UsageError for others."""
+        """``scoring`` is a name in ``graders.SCORINGS``, ``prompt`` a template; raises UsageError for others."""
         self.scoring = check_scoring(scoring, self.name, self.kinds)
         self.template = check_template(prompt)
 
@@ -44,6 +44,6 @@ class Spatial:
 
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
         """Row ``index`` of the built-in split: two views of a drawn scene."""
-        from ekipl.data import synthetic_spatial
+        from ekipl.data.synthetic import spatial as synthetic_spatial
 
         return synthetic_spatial.generate(split, index, seed, image_size)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ekipl.actions import AnswerKind, Problem, Reward, Row
-from ekipl.reward import check_scoring, grade
-from ekipl.tasks.wording import check_template, worded
+from ekipl.algorithm.types import AnswerKind, Problem, Reward, Row
+from ekipl.reward.graders import check_scoring, grade
+from ekipl.tasks.templates import check_template, worded
 
 CHOICE_PROMPT = (
     "{question} Please select the correct answer by writing the letter (A, B, C or D) that precedes your choice.\n"
@@ -29,7 +29,7 @@ class Structure:
         """A task that asks by templates, one of them for questions with choices.
 
         Args:
-            scoring: a name in ``ekipl.reward.SCORINGS``.
+            scoring: a name in ``ekipl.reward.graders.SCORINGS``.
             prompt: template of open questions.
             choice_prompt: template of questions whose answer is of kind ``choice``: the row says so, nothing guesses.
 
@@ -49,6 +49,6 @@ class Structure:
 
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
         """Row ``index`` of the built-in split: a drawn diagram."""
-        from ekipl.data import synthetic_structure
+        from ekipl.data.synthetic import structure as synthetic_structure
 
         return synthetic_structure.generate(split, index, seed, image_size)

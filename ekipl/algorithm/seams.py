@@ -1,0 +1,114 @@
+"""The seams: what Algorithm 1 asks of a task, a sampler, an external pool, an engine and a logger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ekipl.algorithm.types import Action, Group, Problem, Reward, Row
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How actions are sampled. ``temperature`` 0 is greedy; ``top_p`` 1 and ``top_k`` 0 are off."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 256
+
+
+class Task(Protocol):
+    """One benchmark task: how it asks, what it accepts, which splits it is measured on."""
+
+    name: str
+    splits: tuple[str, ...]  # evaluation splits, in-distribution first
+
+    def prompt(self, row: Row) -> str:
+        """The user's text for this row (images are placed before it)."""
+        ...
+
+    def score(self, problem: Problem, text: str) -> Reward:
+        """Grade one completion. Raises GraderError, never returns 0 for a failure of the grader."""
+        ...
+
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
+        """Row ``index`` of the built-in synthetic split (``train`` or one of ``splits``); a pure function."""
+        ...
+
+
+class Data(Protocol):
+    """Where problems come from."""
+
+    def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
+        """The first ``limit`` problems of a split (``train`` or one of the task's); images are opened when read."""
+        ...
+
+
+class Sampler(Protocol):
+    """The policy as a source of actions."""
+
+    def sample(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
+        """n actions a problem, in the order of the problems."""
+        ...
+
+    def encode(self, action: Action) -> Action | str:
+        """The action with token ids of the policy, or the reason why the policy cannot learn from it."""
+        ...
+
+    def load_weights(self, engine: Engine) -> None:
+        """Sample from the engine's present weights from now on."""
+        ...
+
+
+@dataclass(frozen=True)
+class External:
+    """What the pool answered for one problem."""
+
+    actions: tuple[Action, ...]
+    failed: Mapping[str, int] = field(default_factory=dict)  # samples that never became an action, by reason
+
+
+class ExternalPool(Protocol):
+    """M external models. ``names`` are the sources of its actions, in the configured order."""
+
+    names: tuple[str, ...]
+
+    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+        """n actions a problem from each model (or the model's own number, where one is configured)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """The policy as something that learns."""
+
+    def refresh_reference(self) -> None:
+        """pi_ref <- pi_theta."""
+        ...
+
+    def prepare(self, groups: Sequence[Group]) -> Any:
+        """Tensors of the kept actions with their log-probs under pi_old (and pi_ref when beta > 0)."""
+        ...
+
+    def update(self, batch: Any) -> dict[str, float]:
+        """One optimiser step on the prepared batch; returns its metrics."""
+        ...
+
+    def named_weights(self) -> Iterator[tuple[str, Any]]:
+        """The policy's whole tensors by their Hugging Face names, one after another, on every process."""
+        ...
+
+    def save(self, directory: str) -> None:
+        """Write a folder that plain transformers opens."""
+        ...
+
+
+class Logger(Protocol):
+    """Where the metrics of a step go."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...

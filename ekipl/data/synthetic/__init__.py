@@ -1,0 +1,1 @@
+"""The built-in data: drawn scenes and diagrams with questions about them."""

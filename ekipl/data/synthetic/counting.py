@@ -1,0 +1,126 @@
+"""Built-in counting problems: CLEVR-Math questions over rendered scenes; out of distribution, other kinds of things.
+
+``metadata["scene"]`` is ``{"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...]}`` in the
+order of the chain of thought, row by row from the front.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from ekipl.algorithm.types import Row
+from ekipl.data.synthetic.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, cell, record, render
+
+FAMILIES = ("count", "subtract", "subtract_two", "add", "add_dozen")
+WEIGHTS = (0.35, 0.25, 0.05, 0.2, 0.15)
+HELD_OUT_FAMILIES = ("add_dozen",)  # "Add 12 ...": the only answers above 9; no training of model=tiny has seen them
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a question speaks of: a colour, a shape, both, or (neither) any object."""
+
+    color: str | None = None
+    shape: str | None = None
+
+    def __str__(self) -> str:
+        """``red cube``; for any object ``object``."""
+        return self.words(1)
+
+    def words(self, number: int = 2) -> str:
+        """``red cubes``, or ``red cube`` for one."""
+        noun = self.shape or "object"
+        return f"{self.color + ' ' if self.color else ''}{noun}{'' if number == 1 else 's'}"
+
+    def holds(self, thing: Thing) -> bool:
+        """Whether ``thing`` is of this kind."""
+        return self.color in (None, thing.color) and self.shape in (None, thing.shape)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question and its meaning: ``plus`` and the number of things of kind ``whole`` and of no kind in ``but``."""
+
+    text: str
+    whole: Kind
+    but: tuple[Kind, ...] = ()
+    plus: int = 0
+
+    def counts(self, thing: Thing) -> bool:
+        """Whether the question is about ``thing``."""
+        return self.whole.holds(thing) and not any(kind.holds(thing) for kind in self.but)
+
+
+def generate(split: str, index: int, seed: int, image_size: int) -> Row:
+    """Problem ``index`` of a split (``train``, ``id`` or ``ood``); a pure function of its arguments.
+
+    Raises:
+        ValueError: the split is none of the three.
+    """
+    if split not in ("train", "id", "ood"):
+        raise ValueError(f"split {split!r}: counting has train, id and ood")
+    rng = random.Random(f"counting/{split}/{seed}/{index}")
+    shapes = OTHER_SHAPES if split == "ood" else SHAPES
+    family = rng.choices(FAMILIES, WEIGHTS)[0]
+    things = _scene(rng, shapes)
+    query = _query(rng, family, things, shapes)
+    answer = query.plus + sum(map(query.counts, things))
+    metadata = {"family": family, "cot": cot(things, query), "scene": {"objects": record(things)}}
+    image = render(things, image_size)
+    return Row(f"counting-{split}-{index}", (image,), query.text, str(answer), "number", metadata)
+
+
+def cot(things: list[Thing], query: Query) -> str:
+    """What counts, then every thing, row by row from the front: its cell, looks, whether it counts, the count so far.
+
+    For instance ``Find object not red cube: a1 red cube no 0, c2 blue cube yes 1. Total 1``.
+    """
+    seen, total = [], 0
+    for thing in things:
+        counts = query.counts(thing)
+        total += counts
+        seen.append(f"{cell(thing)} {thing.color} {thing.shape} {'yes' if counts else 'no'} {total}")
+    what = " not ".join(map(str, (query.whole, *query.but)))
+    plus = f" + {query.plus} = {total + query.plus}" if query.plus else ""
+    return f"Find {what}: {', '.join(seen)}. Total {total}{plus}"
+
+
+def _scene(rng: random.Random, shapes: tuple[str, ...]) -> list[Thing]:
+    """2 to 6 things on a 3 x 3 grid, with few colours and shapes, so that most questions count more than one."""
+    colors = rng.sample(COLORS, rng.choice((2, 3, 3, 4)))
+    things: list[Thing] = []
+    for place in sorted(rng.sample(range(9), rng.randint(2, 6))):
+        x, y = (k - 1 + rng.uniform(-0.12, 0.12) for k in (place % 3, place // 3))
+        look = (rng.choice(shapes), rng.choice(SIZES), rng.choice(colors), rng.choice(MATERIALS))
+        things.append(Thing(*look, round(x, 3), round(y, 3), round(rng.uniform(0, 1.57), 3)))
+    return things
+
+
+def _query(rng: random.Random, family: str, things: list[Thing], shapes: tuple[str, ...]) -> Query:
+    kind = _kind(rng, things, shapes)
+    if family == "count":
+        return Query(f"How many {kind.words()} are there?", kind)
+    if family in ("add", "add_dozen"):
+        number = 12 if family == "add_dozen" else rng.randint(1, 3)
+        whole = rng.choice((kind, Kind(shape=kind.shape), Kind(color=kind.color)))
+        text = f"Add {number} {kind.words(number)}. How many {whole.words()} {rng.choice(('are there', 'exist'))}?"
+        return Query(text, whole, plus=number)
+    if family == "subtract":
+        whole = rng.choice((Kind(), Kind(), Kind(shape=kind.shape), Kind(color=kind.color)))
+        text = f"Subtract all {kind.words()}. How many {whole.words()} are left?"
+        return Query(text, whole, (kind,))
+    other = kind
+    while other == kind:
+        other = _kind(rng, things, shapes)
+    text = f"Subtract all {kind.words()}. Subtract all {other.words()}. How many objects are left?"
+    return Query(text, Kind(), (kind, other))
+
+
+def _kind(rng: random.Random, things: list[Thing], shapes: tuple[str, ...]) -> Kind:
+    """Mostly after a thing that is there; now and then anything."""
+    model = rng.choice(things)
+    color, shape = model.color, model.shape
+    if rng.random() < 0.1:
+        color, shape = rng.choice(COLORS), rng.choice(shapes)
+    return rng.choices((Kind(color=color), Kind(shape=shape), Kind(color, shape)), (2, 2, 1))[0]

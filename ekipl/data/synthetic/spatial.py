@@ -1,0 +1,146 @@
+"""Built-in spatial problems: two pictures of a few things on a 3 x 3 grid, and what turns the first into the second.
+
+``metadata["scene"]`` holds all that a simulation needs::
+
+    {"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...],  # initial; id = list index
+     "final": [...the same, after the answer...],
+     "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1}}  # inclusive limits, whole numbers
+
+x grows to the right and y away from the centre camera, so ``behind`` is y + step; no two things may share a position.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from ekipl.algorithm.types import Row
+from ekipl.data.synthetic.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, cell, record, render
+from ekipl.reward.simulate import DIRECTIONS
+
+FAMILIES = ("change_color", "change_size", "change_shape", "change_position", "two_changes", "change_material")
+WEIGHTS = (0.18, 0.16, 0.16, 0.23, 0.12, 0.15)
+HELD_OUT_FAMILIES = ("change_material",)  # no training of model=tiny has seen this function in an answer
+VALUES = {"size": SIZES, "color": COLORS, "material": MATERIALS, "shape": SHAPES}
+CELLS = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1))
+CAMERAS: dict[str, Camera] = {"train": "center", "id": "center", "ood_left": "left", "ood_right": "right"}
+QUESTION = "What is the transformation that changes the initial state to the final state?"
+
+State = tuple[Thing, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One function of the answer: ``change_{what}(id, value)``."""
+
+    id: int
+    what: str
+    value: str
+
+    def __str__(self) -> str:
+        """As it stands in an answer."""
+        return f"change_{self.what}({self.id}, {self.value})"
+
+    def apply(self, state: State) -> State:
+        """The state after this change."""
+        thing = state[self.id]
+        if self.what == "position":
+            dx, dy = DIRECTIONS[self.value]
+            moved = replace(thing, x=thing.x + dx, y=thing.y + dy)
+        else:
+            moved = Thing(**(asdict(thing) | {self.what: self.value}))
+        return (*state[: self.id], moved, *state[self.id + 1 :])
+
+
+def generate(split: str, index: int, seed: int, image_size: int) -> Row:
+    """Problem ``index`` of a split (``train``, ``id``, ``ood_left``, ``ood_right``); a pure function of its arguments.
+
+    Raises:
+        ValueError: the split is none of the four.
+    """
+    if split not in CAMERAS:
+        raise ValueError(f"split {split!r}: spatial has {', '.join(CAMERAS)}")
+    rng = random.Random(f"spatial/{split}/{seed}/{index}")
+    family = rng.choices(FAMILIES, WEIGHTS)[0]
+    initial = scene(rng)
+    return row(f"spatial-{split}-{index}", family, initial, _changes(rng, family, initial), CAMERAS[split], image_size)
+
+
+def row(name: str, family: str, initial: State, changes: Sequence[Change], camera: Camera, image_size: int) -> Row:
+    """The problem that asks for ``changes``; ``camera`` takes the final picture."""
+    final = initial
+    for change in changes:
+        final = change.apply(final)
+    images = (render(initial, image_size), render(final, image_size, camera))
+    tuples = ", ".join(f"({i}, {t.shape}, {t.size}, {t.color}, {t.material})" for i, t in enumerate(initial))
+    metadata = {
+        "family": family,
+        "cot": _cot(initial, final),
+        "scene": {
+            "objects": record(initial),
+            "final": record(final),
+            "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1},
+        },
+    }
+    question = f"The attributes of the initial objects are: {tuples}. {QUESTION}"
+    return Row(name, images, question, ", ".join(map(str, changes)), "functions", metadata)
+
+
+def scene(rng: random.Random) -> State:
+    """2 or 3 things on different cells, each different from the others in more than one look."""
+    number = rng.choice((2, 3))
+    while True:
+        state = tuple(
+            Thing(rng.choice(SHAPES), rng.choice(SIZES), color, rng.choice(MATERIALS), x, y)
+            for color, (x, y) in zip(rng.sample(COLORS, number), rng.sample(CELLS, number), strict=True)
+        )
+        if len({(t.shape, t.size) for t in state}) == number:
+            return state
+
+
+def _changes(rng: random.Random, family: str, initial: State) -> tuple[Change, ...]:
+    """One change of the family's kind, or two changes of different things or looks; moves stay on free cells."""
+    kinds = ("size", "color", "shape", "position")
+    chosen = rng.sample(kinds, 2) if family == "two_changes" else [family.removeprefix("change_")]
+    while True:
+        state, changes = initial, []
+        for what in chosen:
+            possible = options(state, rng.randrange(len(state)), what)
+            if possible:
+                changes.append(rng.choice(possible))
+                state = changes[-1].apply(state)
+        if len(changes) == len(chosen):
+            return tuple(sorted(changes, key=lambda c: (c.id, kinds.index(c.what) if c.what in kinds else 0)))
+
+
+def options(state: State, index: int, what: str) -> list[Change]:
+    """Every change of one look (or place) of one thing that the rules allow."""
+    thing = state[index]
+    if what != "position":
+        taken = {t.color for t in state} if what == "color" else {getattr(thing, what)}
+        return [Change(index, what, value) for value in VALUES[what] if value not in taken]
+    free = set(CELLS) - {(t.x, t.y) for t in state}
+    return [Change(index, what, way) for way, (dx, dy) in DIRECTIONS.items() if (thing.x + dx, thing.y + dy) in free]
+
+
+def _cot(initial: State, final: State) -> str:
+    """For every thing its cell, shape, size, colour, before and after: ``0 b2 b3 behind cube cube small large size``.
+
+    In the order of the question's tuples. Behind a pair that differs stands what changed, behind cells the way between
+    them. The material is named only where it changed.
+    """
+    lines = []
+    for i, (before, after) in enumerate(zip(initial, final, strict=True)):
+        words = [str(i), cell(before), cell(after)]
+        if cell(before) != cell(after):
+            words.append(_WAYS[int(after.x - before.x), int(after.y - before.y)])
+        for what in ("shape", "size", "color", "material"):
+            was, now = getattr(before, what), getattr(after, what)
+            if what != "material" or now != was:
+                words += [was, now] if now == was else [was, now, what]
+        lines.append(" ".join(words))
+    return ", ".join(lines)
+
+
+_WAYS = {step: name for name, step in DIRECTIONS.items()}

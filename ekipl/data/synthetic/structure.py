@@ -1,0 +1,254 @@
+"""Built-in geometry problems: the text gives the numbers, the figure alone says which relation holds between them.
+
+``metadata["scene"]`` is ``{"given": [numbers in the order of the text], "sides": n}`` (sides for polygons only).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ekipl.algorithm.types import Row
+from ekipl.data.synthetic.diagrams import Angle, Circle, Mark, Point, Segment, Square, draw, polar
+
+HELD_OUT_FAMILIES = ("polygon_sum",)  # the only answers above 360; no training of model=tiny has seen them
+HELD_OUT_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A figure, the given angles (degrees, in the order of their labels), the wanted value and why."""
+
+    figure: tuple[Mark, ...]
+    given: tuple[int, ...]
+    answer: int
+    why: str
+    question: str = ""
+    sides: int = 0
+
+
+def generate(split: str, index: int, seed: int, image_size: int) -> Row:
+    """Problem ``index`` of a split (``train``, ``id`` or ``ood``); a pure function of its arguments.
+
+    Raises:
+        ValueError: the split is none of the three.
+    """
+    if split not in ("train", "id", "ood"):
+        raise ValueError(f"split {split!r}: structure has train, id and ood")
+    rng = random.Random(f"structure/{split}/{seed}/{index}")
+    held_out = split != "ood" and rng.random() < HELD_OUT_SHARE
+    family = "polygon_sum" if held_out else rng.choice(OOD_FAMILIES if split == "ood" else ID_FAMILIES)
+    exercise = _EXERCISES[family](rng)
+    choice = not held_out and rng.random() < 0.5
+    question, answer, reason = exercise.question or _question(exercise.given), str(exercise.answer), exercise.why
+    if choice:
+        options = _options(rng, exercise)
+        answer = "ABCD"[options.index(exercise.answer)]
+        question += " Choices: " + " ".join(f"({x}) {v}" for x, v in zip("ABCD", options, strict=True))
+        reason += f". {exercise.answer} is {answer}"
+    scene = {"given": list(exercise.given)} | ({"sides": exercise.sides} if exercise.sides else {})
+    metadata = {"family": family, "cot": reason, "scene": scene}
+    image = draw(exercise.figure, image_size, turn=rng.uniform(-12, 12))
+    return Row(f"structure-{split}-{index}", (image,), question, answer, "choice" if choice else "number", metadata)
+
+
+def _question(given: tuple[int, ...]) -> str:
+    known = " and ".join(f"m \\angle {i} = {value}" for i, value in enumerate(given, 1))
+    return f"If {known}, find m \\angle {len(given) + 1}."
+
+
+def _options(rng: random.Random, exercise: Exercise) -> list[int]:
+    """Four values in ascending order: the answer and what other relations would give."""
+    total, answer = sum(exercise.given), exercise.answer
+    wrong = {total, 180 - total, 90 - total, total // 2, 2 * total, answer + 10, answer - 10, answer + 20} - {answer}
+    return sorted([answer, *rng.sample(sorted(value for value in wrong if 0 < value < 360), 3)])
+
+
+def _angle(rng: random.Random, low: int, high: int, step: int = 5) -> int:
+    return rng.randrange(low, high + 1, step)
+
+
+def _line(direction: float, center: Point = (0.0, 0.0), half: float = 0.95) -> Mark:
+    return Segment(polar(direction, half, center), polar(direction + 180, half, center))
+
+
+def _vertical(rng: random.Random) -> Exercise:
+    a = _angle(rng, 30, 150)
+    near, far = (polar(0), polar(a)), (polar(180), polar(180 + a))
+    figure = (_line(0), _line(a), Angle((0, 0), *near, "1"), Angle((0, 0), *far, "2", wanted=True))
+    return Exercise(figure, (a,), a, f"vertical angles: {a}")
+
+
+def _linear_pair(rng: random.Random) -> Exercise:
+    a = _angle(rng, 30, 150)
+    figure = (
+        _line(0),
+        Segment((0, 0), polar(a, 0.95)),
+        Angle((0, 0), polar(0), polar(a), "1"),
+        Angle((0, 0), polar(a), polar(180), "2", wanted=True),
+    )
+    return Exercise(figure, (a,), 180 - a, f"straight line: 180 - {a} = {180 - a}")
+
+
+def _complementary(rng: random.Random) -> Exercise:
+    a = _angle(rng, 25, 65)
+    o = (-0.6, -0.6)
+    rays: tuple[Mark, ...] = tuple(Segment(o, polar(t, 1.4, o)) for t in (0, a, 90))
+    first, second = (polar(t, 1, o) for t in (0, 90))
+    middle = polar(a, 1, o)
+    figure = (*rays, Square(o, first, second), Angle(o, first, middle, "1"), Angle(o, middle, second, "2", wanted=True))
+    return Exercise(figure, (a,), 90 - a, f"right angle: 90 - {a} = {90 - a}")
+
+
+def _parallels(a: int) -> tuple[tuple[Mark, ...], Point, Point]:
+    """Two marked parallels crossed at ``a`` degrees, and the upper and lower crossing."""
+    low, high = polar(180 + a, 0.45 / max(0.5, abs(polar(a)[1]))), polar(a, 0.45 / max(0.5, abs(polar(a)[1])))
+    lines: tuple[Mark, ...] = tuple(Segment((-0.95, y), (0.95, y), arrows=1) for y in (low[1], high[1]))
+    return (*lines, _line(a)), high, low
+
+
+def _corresponding(rng: random.Random) -> Exercise:
+    a = _angle(rng, 45, 135)
+    lines, high, low = _parallels(a)
+    first, second = (Angle(p, (p[0] + 1, p[1]), polar(a, 1, p), n, n == "2") for p, n in ((high, "1"), (low, "2")))
+    return Exercise((*lines, first, second), (a,), a, f"corresponding angles: {a}")
+
+
+def _co_interior(rng: random.Random) -> Exercise:
+    a = _angle(rng, 45, 135)
+    lines, high, low = _parallels(a)
+    first = Angle(low, (low[0] + 1, low[1]), polar(a, 1, low), "1")
+    second = Angle(high, (high[0] + 1, high[1]), polar(a + 180, 1, high), "2", wanted=True)
+    return Exercise((*lines, first, second), (a,), 180 - a, f"interior angles: 180 - {a} = {180 - a}")
+
+
+def _alternate(rng: random.Random) -> Exercise:
+    a = _angle(rng, 45, 135)
+    lines, high, low = _parallels(a)
+    first = Angle(low, (low[0] + 1, low[1]), polar(a, 1, low), "1")
+    second = Angle(high, (high[0] - 1, high[1]), polar(a + 180, 1, high), "2", wanted=True)
+    return Exercise((*lines, first, second), (a,), a, f"alternate angles: {a}")
+
+
+def _triangle(a: float, b: float) -> tuple[Point, Point, Point]:
+    """Corners left, right and top of a triangle with angles ``a`` left and ``b`` right, inside the unit circle."""
+    left, right, top = polar(180 + 90 - (180 - a - b), 0.9), polar(-90 + (180 - a - b), 0.9), polar(90 + b - a, 0.9)
+    return left, right, top
+
+
+def _sides(*corners: Point, ticks: tuple[int, ...] = (), arrows: tuple[int, ...] = ()) -> tuple[Mark, ...]:
+    pairs = zip(corners, (*corners[1:], corners[0]), strict=True)
+    return tuple(Segment(p, q, int(i in ticks), int(i in arrows)) for i, (p, q) in enumerate(pairs))
+
+
+def _third(rng: random.Random) -> Exercise:
+    a, b = _angle(rng, 30, 80, 10), _angle(rng, 30, 80, 10)
+    p, q, r = _triangle(a, b)
+    figure = (*_sides(p, q, r), Angle(p, q, r, "1"), Angle(q, p, r, "2"), Angle(r, p, q, "3", wanted=True))
+    return Exercise(figure, (a, b), 180 - a - b, f"triangle: {a} + {b} = {a + b}, 180 - {a + b} = {180 - a - b}")
+
+
+def _exterior(rng: random.Random) -> Exercise:
+    a, b = _angle(rng, 30, 80, 10), _angle(rng, 30, 80, 10)
+    left, right = (-0.9, -0.45), (0.25, -0.45)
+    # 1 at the left corner, 2 at the top: the right corner measures 180 - a - b, its exterior angle a + b (law of sines)
+    top = polar(a, 1.15 * polar(a + b)[1] / polar(b)[1], left)
+    beyond = (0.95, -0.45)
+    figure = (
+        *_sides(left, right, top),
+        Segment(right, beyond),
+        Angle(left, right, top, "1"),
+        Angle(top, left, right, "2"),
+        Angle(right, top, beyond, "3", wanted=True),
+    )
+    return Exercise(figure, (a, b), a + b, f"exterior angle: {a} + {b} = {a + b}")
+
+
+def _isosceles_apex(rng: random.Random) -> Exercise:
+    a = _angle(rng, 40, 120, 10)
+    base = (180 - a) // 2
+    p, q, r = _triangle(base, base)
+    figure = (*_sides(p, q, r, ticks=(1, 2)), Angle(r, p, q, "1"), Angle(p, q, r, "2", wanted=True))
+    return Exercise(figure, (a,), base, f"equal sides: 180 - {a} = {180 - a}, {180 - a} / 2 = {base}")
+
+
+def _isosceles_base(rng: random.Random) -> Exercise:
+    a = _angle(rng, 30, 70)
+    p, q, r = _triangle(a, a)
+    figure = (*_sides(p, q, r, ticks=(1, 2)), Angle(p, q, r, "1"), Angle(r, p, q, "2", wanted=True))
+    return Exercise(figure, (a,), 180 - 2 * a, f"equal sides: {a} * 2 = {2 * a}, 180 - {2 * a} = {180 - 2 * a}")
+
+
+def _inscribed(rng: random.Random) -> Exercise:
+    a = _angle(rng, 40, 140, 10)
+    p, q, apex = polar(-90 - a / 2, 0.9), polar(-90 + a / 2, 0.9), polar(90, 0.9)
+    lines: tuple[Mark, ...] = tuple(Segment(x, y) for x in ((0.0, 0.0), apex) for y in (p, q))
+    angles = (Angle((0, 0), p, q, "1"), Angle(apex, p, q, "2", wanted=True))
+    return Exercise((Circle((0, 0), 0.9), *lines, *angles), (a,), a // 2, f"inscribed angle: {a} / 2 = {a // 2}")
+
+
+def _polygon_sum(rng: random.Random) -> Exercise:
+    n = rng.randint(5, 8)
+    turn = rng.uniform(0, 360 / n)
+    figure = _sides(*(polar(turn + 360 * i / n + rng.uniform(-7, 7), 0.88) for i in range(n)))
+    total = 180 * (n - 2)
+    why = f"{n} sides: {n} - 2 = {n - 2}, {n - 2} * 180 = {total}"
+    return Exercise(figure, (), total, why, "Find the sum of the interior angles.", n)
+
+
+def _parallelogram(a: int) -> tuple[Point, Point, Point, Point]:
+    """Corners from the lower left, counter-clockwise, with angle ``a`` at the first."""
+    lean = 0.5 * polar(a)[0] / polar(a)[1]
+    return (-0.6 - lean, -0.5), (0.6 - lean, -0.5), (0.6 + lean, 0.5), (-0.6 + lean, 0.5)
+
+
+def _opposite(rng: random.Random) -> Exercise:
+    a = _angle(rng, 60, 120)
+    p, q, r, s = _parallelogram(a)
+    figure = (*_sides(p, q, r, s, arrows=(0, 1, 2, 3)), Angle(p, q, s, "1"), Angle(r, q, s, "2", wanted=True))
+    return Exercise(figure, (a,), a, f"opposite angles: {a}")
+
+
+def _adjacent(rng: random.Random) -> Exercise:
+    a = _angle(rng, 60, 120)
+    p, q, r, s = _parallelogram(a)
+    figure = (*_sides(p, q, r, s, arrows=(0, 1, 2, 3)), Angle(p, q, s, "1"), Angle(q, p, r, "2", wanted=True))
+    return Exercise(figure, (a,), 180 - a, f"neighbouring angles: 180 - {a} = {180 - a}")
+
+
+def _right_triangle(rng: random.Random) -> Exercise:
+    a = _angle(rng, 30, 60)
+    p, q, r = _triangle(a, 90)
+    angles = (Angle(p, q, r, "1"), Angle(r, p, q, "2", wanted=True))
+    return Exercise((*_sides(p, q, r), Square(q, p, r), *angles), (a,), 90 - a, f"right triangle: 90 - {a} = {90 - a}")
+
+
+def _semicircle(rng: random.Random) -> Exercise:
+    a = _angle(rng, 30, 60)
+    p, q, r = polar(180, 0.9), polar(0, 0.9), polar(2 * a, 0.9)
+    angles = (Angle(p, q, r, "1"), Angle(q, p, r, "2", wanted=True))
+    figure = (Circle((0, 0), 0.9), *_sides(p, q, r), *angles)
+    return Exercise(figure, (a,), 90 - a, f"half circle: 90 - {a} = {90 - a}")
+
+
+_EXERCISES: dict[str, Callable[[random.Random], Exercise]] = {
+    "vertical": _vertical,
+    "linear_pair": _linear_pair,
+    "complementary": _complementary,
+    "corresponding": _corresponding,
+    "co_interior": _co_interior,
+    "triangle_third": _third,
+    "triangle_exterior": _exterior,
+    "isosceles_apex": _isosceles_apex,
+    "isosceles_base": _isosceles_base,
+    "inscribed": _inscribed,
+    "polygon_sum": _polygon_sum,
+    "alternate": _alternate,
+    "opposite": _opposite,
+    "adjacent": _adjacent,
+    "right_triangle": _right_triangle,
+    "semicircle": _semicircle,
+}
+OOD_FAMILIES = ("alternate", "opposite", "adjacent", "right_triangle", "semicircle")
+ID_FAMILIES = tuple(name for name in _EXERCISES if name not in OOD_FAMILIES + HELD_OUT_FAMILIES)

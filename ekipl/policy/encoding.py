@@ -1,0 +1,141 @@
+"""Problems and answers as the model's inputs: token ids, pixel patches and where the images are.
+
+Text stays text: only the chat template's own special tokens become special.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ekipl.algorithm.types import Problem
+from ekipl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ekipl.policy.model import VLM
+
+_TEXT_SLOT = "\ue000ekipl-text\ue000"  # stands for the user's text while the chat template is rendered
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One prompt, on the CPU.
+
+    Attributes:
+        ids: token ids, as many placeholders among them as the images have features.
+        pixels: (patches, patch dimension) of its images, or None without images.
+        grid: (images, 3) patches as (time, height, width), or None.
+    """
+
+    ids: tuple[int, ...]
+    pixels: Tensor | None
+    grid: Tensor | None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """P prompts, padded on the left to L tokens.
+
+    Attributes:
+        input_ids: (P, L).
+        attention_mask: (P, L), 1 on tokens.
+        token_types: (P, L), 1 on image placeholders.
+        pixel_values: (patches of all images, patch dimension), or None without images.
+        image_grid: (images, 3) patches as (time, height, width), or None.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_types: Tensor
+    pixel_values: Tensor | None
+    image_grid: Tensor | None
+
+    def to(self, device: torch.device) -> Prompts:
+        def move(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(device)
+
+        return Prompts(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.token_types.to(device),
+            move(self.pixel_values),
+            move(self.image_grid),
+        )
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Ids of plain text: special tokens written in it (``<|im_end|>``, ``<|image_pad|>``) stay text."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
+
+
+def encode_prompts(vlm: VLM, problems: Sequence[Problem]) -> Prompts:
+    """Chat-format prompts, images first, with as many placeholders as an image has features. On the model's device.
+
+    Raises:
+        UsageError: an image is too long and thin for the model.
+    """
+    prompts = [encode_prompt(vlm, problem) for problem in problems]
+    length = max(len(prompt.ids) for prompt in prompts)
+    pad = vlm.tokenizer.pad_token_id
+    input_ids = torch.tensor([[*[pad] * (length - len(p.ids)), *p.ids] for p in prompts])  # (P, L)
+    mask = torch.tensor([[0] * (length - len(p.ids)) + [1] * len(p.ids) for p in prompts])  # (P, L)
+    types = (input_ids == vlm.image_token).long() * mask  # (P, L)
+    pixels = [p.pixels for p in prompts if p.pixels is not None]
+    grids = [p.grid for p in prompts if p.grid is not None]
+    joined = (torch.cat(pixels), torch.cat(grids)) if pixels else (None, None)
+    return Prompts(input_ids, mask, types, *joined).to(vlm.device)
+
+
+def encode_prompt(vlm: VLM, problem: Problem) -> Encoded:
+    """The problem's prompt, made once in the life of ``problem``.
+
+    Raises:
+        UsageError: an image is too long and thin for the model.
+    """
+    key = id(problem)
+    if key not in vlm.encoded:
+        try:
+            pixels, grid = _images(vlm, problem.images)
+        except ValueError as error:  # an aspect ratio that the model has no patches for
+            raise UsageError(f"data: an image of {problem.id}: {error}; leave out its row") from error
+        ids = _prompt_ids(vlm, problem, [] if grid is None else _features(vlm, grid))
+        vlm.encoded[key] = Encoded(tuple(ids), pixels, grid)
+        weakref.finalize(problem, vlm.encoded.pop, key, None).atexit = False
+    return vlm.encoded[key]
+
+
+def _images(vlm: VLM, images: Sequence[Image.Image]) -> tuple[Tensor | None, Tensor | None]:
+    """Pixel patches and grids of a problem's images."""
+    if not images:
+        return None, None
+    features = vlm.image_processor(images=list(images), return_tensors="pt")
+    return features["pixel_values"], features["image_grid_thw"]
+
+
+def _features(vlm: VLM, grid: Tensor) -> list[int]:
+    """Language-model tokens of each image: patches / merge^2."""
+    merge: int = vlm.image_processor.merge_size
+    return [int(g.prod()) // merge**2 for g in grid]
+
+
+def _prompt_ids(vlm: VLM, problem: Problem, features: Sequence[int]) -> list[int]:
+    """Template around the problem's text; only the template's own special tokens become special."""
+    content = [{"type": "image"}] * len(problem.images) + [{"type": "text", "text": _TEXT_SLOT}]
+    rendered: str = vlm.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    head, tail = rendered.split(_TEXT_SLOT)
+    ids: list[int] = []
+    remaining = list(features)
+    for token in vlm.tokenizer(head, add_special_tokens=False)["input_ids"]:
+        ids += [token] * (remaining.pop(0) if token == vlm.image_token else 1)
+    ids += encode_text(vlm.tokenizer, problem.prompt)
+    ids += vlm.tokenizer(tail, add_special_tokens=False)["input_ids"]
+    return ids

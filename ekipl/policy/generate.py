@@ -1,0 +1,129 @@
+"""Sampling from any image-text model of transformers, by its own processor and ``generate``: for evaluation only.
+
+The policy is sampled by ``hf.py``, which encodes a prompt once for all its samples and reports log-probabilities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
+
+from ekipl.algorithm.seams import Decoding, Engine
+from ekipl.algorithm.types import POLICY, Action, Problem
+from ekipl.errors import UsageError
+
+TRAINED = ("qwen2_vl", "qwen2_5_vl")  # model types that hf.py samples from and the engine trains
+
+
+def is_other(path: str, trust_remote_code: bool = False) -> bool:
+    """Whether the model is of a type that ``generate`` must sample from; False where its config cannot be read."""
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception:  # of many classes; whoever loads the model says what is wrong
+        return False
+    return config.model_type not in TRAINED
+
+
+class GenerateSampler:
+    """Samples from a model by its own ``generate``.
+
+    A batch of problems draws from one stream of random numbers, seeded by (seed, first problem's id): the same settings
+    give the same samples, other batch sizes others.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        decoding: Decoding,
+        batch_size: int = 32,
+        *,
+        dtype: str = "bfloat16",
+        attention: str = "sdpa",
+        trust_remote_code: bool = False,
+    ) -> None:
+        """Load the model onto a GPU where there is one. Raises UsageError."""
+        options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        try:
+            self.processor: Any = AutoProcessor.from_pretrained(path, **options)
+            model: Any = AutoModelForMultimodalLM.from_pretrained(
+                path, dtype=getattr(torch, dtype), attn_implementation=attention, use_safetensors=True, **options
+            )
+        except ImportError as error:  # some families' processors need more than ekipl does
+            raise UsageError(f"model.path: {path}: {str(error).strip().partition('. ')[0]}; install it") from error
+        except Exception as error:  # of many classes, each for another fault of the files: the user's to act on
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UsageError(f"model.path: {path}: cannot be loaded: {reason}") from error
+        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self.processor.tokenizer.padding_side = "left"
+        if self.processor.tokenizer.pad_token_id is None:
+            self.processor.tokenizer.pad_token = self.processor.tokenizer.eos_token
+        self.decoding, self.batch_size = decoding, batch_size
+
+    def sample(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
+        """n actions a problem, in the order of the problems."""
+        size = max(1, self.batch_size // n)
+        parts = [problems[start : start + size] for start in range(0, len(problems), size)]
+        return [actions for part in parts for actions in self._batch(part, n, seed)]
+
+    def encode(self, action: Action) -> Action | str:
+        """Nothing learns from these actions."""
+        return "not_trained"
+
+    def load_weights(self, engine: Engine) -> None:
+        """No engine trains this model."""
+        raise NotImplementedError("models of this family are evaluated, not trained")
+
+    @torch.no_grad()
+    def _batch(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
+        inputs = self.inputs(problems)
+        torch.manual_seed(_seed(seed, problems[0]))
+        decoding, tokenizer = self.decoding, self.processor.tokenizer
+        sampled = decoding.temperature > 0
+        chosen = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
+        ids = self.model.generate(
+            **inputs,
+            max_new_tokens=decoding.max_tokens,
+            do_sample=sampled,
+            num_return_sequences=n,
+            pad_token_id=tokenizer.pad_token_id,
+            **(chosen if sampled else {}),
+        )[:, inputs["input_ids"].shape[1] :]  # (P n, T)
+        ends = self._ends()
+        actions = [self._action(problems[row // n].id, row % n, line, ends) for row, line in enumerate(ids.tolist())]
+        return [actions[start : start + n] for start in range(0, len(actions), n)]
+
+    def inputs(self, problems: Sequence[Problem]) -> Any:
+        """The model's inputs: images before the text, in its own chat format."""
+        texts = []
+        for problem in problems:
+            content = [{"type": "image"}] * len(problem.images) + [{"type": "text", "text": problem.prompt}]
+            turn = [{"role": "user", "content": content}]
+            texts.append(self.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+        images = [list(problem.images) for problem in problems]
+        made = self.processor(
+            text=texts, images=images if any(images) else None, return_tensors="pt", padding=True,
+            add_special_tokens=not str(texts[0]).startswith(str(self.processor.tokenizer.bos_token)),
+        )  # fmt: skip
+        return made.to(self.model.device, self.model.dtype)
+
+    def _ends(self) -> set[int]:
+        configured = self.model.generation_config.eos_token_id
+        listed = configured if isinstance(configured, list) else [configured]
+        return {i for i in (*listed, self.processor.tokenizer.eos_token_id) if i is not None}
+
+    def _action(self, problem_id: str, index: int, ids: list[int], ends: set[int]) -> Action:
+        length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+        text = self.processor.tokenizer.decode(ids[:length], skip_special_tokens=True)
+        finished = length < len(ids)
+        return Action(
+            problem_id, POLICY, index, text, "stop" if finished else "length", tuple(ids[: length + finished])
+        )
+
+
+def _seed(seed: int, problem: Problem) -> int:
+    name = f"{seed}\x00{problem.split}\x00{problem.id}"
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:7], "big")

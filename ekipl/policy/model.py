@@ -1,0 +1,187 @@
+"""Load a vision-language model with its tokenizer and image processor.
+
+The processor class of Qwen2-VL needs torchvision for its video part; images alone do not. So the three pieces that
+matter here (image processor, tokenizer, chat template) are used as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
+from transformers.utils import logging as transformers_logging
+
+from ekipl.errors import UsageError
+from ekipl.policy.encoding import Encoded
+
+TINY = Path(__file__).parents[1] / "tiny" / "checkpoint"
+_WAY_OUT = "; give a folder written by save_pretrained (ekipl train writes one at RUN/model)"
+PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
+
+
+@dataclass(frozen=True)
+class VLM:
+    """A model with what turns problems into its inputs.
+
+    Attributes:
+        eos: every token id that ends a turn; ``end_of_turn`` is the one the chat format writes.
+        suppressed: ids the policy must never emit: a sampled image placeholder would have no image features.
+        encoded: the prompts of the problems at hand by their ``id()``: sampling and learning pre-process an image once.
+    """
+
+    model: Any  # a transformers model with ``model`` (backbone) and ``lm_head``
+    tokenizer: Any
+    image_processor: Any
+    path: str
+    end_of_turn: int
+    eos: frozenset[int]
+    suppressed: tuple[int, ...]
+    image_token: int
+    encoded: dict[int, Encoded] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+
+def resolve_path(path: str) -> str:
+    """``tiny`` is the checkpoint in the package; an existing folder must hold a model; anything else is a hub name."""
+    if path == "tiny":
+        return str(TINY)
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if missing := [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).is_file()]:
+            raise UsageError(f"model.path: {path}: not a model folder: {', '.join(missing)} missing{_WAY_OUT}")
+        return str(folder)
+    if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
+        raise UsageError(
+            f"model.path: {path}: no such folder; give a model folder or a hub name such as Qwen/Qwen2-VL-2B"
+        )
+    return path
+
+
+def load_model(
+    path: str,
+    *,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    trust_remote_code: bool = False,
+    device: str | None = None,
+    weights: bool = True,
+) -> VLM:
+    """Load any image-text model that transformers' Auto classes know; the tiny model takes the same way.
+
+    Args:
+        path: folder or hub name; ``tiny`` is the checkpoint in the package.
+        dtype: ``float32`` or ``bfloat16``.
+        attention: ``sdpa``, ``eager`` or ``flash_attention_2``.
+        min_pixels: images are enlarged to at least this many pixels; None leaves the model's own limit.
+        max_pixels: images are shrunk to at most this many pixels; None leaves the model's own limit.
+        trust_remote_code: run code that comes with the model.
+        device: ``cpu``, ``cuda``...; None takes a GPU where there is one.
+        weights: False for the model's outline, in no memory: enough to encode, where others sample.
+
+    Raises:
+        UsageError: the folder is not a model's, or not one of the family.
+    """
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what it warns of is refused below
+    folder = resolve_path(path)
+    options = {"trust_remote_code": trust_remote_code}
+    pixels = {k: v for k, v in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if v is not None}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **options)
+        image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **pixels, **options)
+        if weights:
+            model, report = AutoModelForImageTextToText.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # reported, and refused below in one line
+                output_loading_info=True,
+                **options,
+            )
+        else:
+            model, report = outline(path, trust_remote_code), {"missing_keys": (), "mismatched_keys": ()}
+            with suppress(OSError):  # a folder without that file
+                model.generation_config = GenerationConfig.from_pretrained(folder)
+    except Exception as error:  # of many classes, each for another fault of the files: the user's to act on
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UsageError(f"model.path: {path}: cannot be loaded: {reason.rstrip('.')}{_WAY_OUT}") from error
+    if fault := _fault(model, tokenizer, report):
+        raise UsageError(f"model.path: {path}: {fault}{_WAY_OUT}")
+    if weights:
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.eval()
+    return VLM(
+        model=model,
+        tokenizer=tokenizer,
+        image_processor=image_processor,
+        path=folder,
+        end_of_turn=tokenizer.eos_token_id,
+        eos=_eos_ids(model, tokenizer),
+        suppressed=_suppressed(tokenizer),
+        image_token=model.config.image_token_id,
+    )
+
+
+def outline(path: str, trust_remote_code: bool = False) -> Any:
+    """The model at ``path`` without weights, in no time and memory: what its modules and parameters are called."""
+    config = AutoConfig.from_pretrained(resolve_path(path), trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def freeze(model: Any, *, tower: bool, projector: bool) -> None:
+    """Keep the vision tower as it is, the projector from it to the language model, both or neither."""
+    for name, parameter in model.model.visual.named_parameters():
+        if projector if name.startswith("merger.") else tower:
+            parameter.requires_grad_(False)
+
+
+def embed_patches_by_product(model: Any) -> None:
+    """Spare the vision tower its convolution: where a kernel is a whole patch, a matrix product says the same.
+
+    Six times faster on a CPU; equal but for rounding. The layer, its weights and their names stay as they are.
+    """
+    layer = model.model.visual.patch_embed.proj
+    layer.forward = MethodType(_product, layer)  # a method, so that a copy of the model uses its own weights
+
+
+def _product(layer: nn.Conv3d, patches: Tensor) -> Tensor:
+    """(n, channels, frames, height, width) -> (n, width of the tower)."""
+    return functional.linear(patches.flatten(1), layer.weight.flatten(1), layer.bias)
+
+
+def _fault(model: Any, tokenizer: Any, report: Mapping[str, Any]) -> str | None:
+    """Why a model that transformers has loaded cannot be used: it would fill absent weights with random numbers."""
+    absent = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    if absent:
+        return f"{len(absent)} of its weights are missing or of another shape, {absent[0]} among them"
+    if not hasattr(model.model, "get_rope_index"):
+        return f"{model.config.model_type}: not built like Qwen2-VL, which is what ekipl trains"
+    return None if tokenizer.chat_template else "its tokenizer has no chat template"
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """All end-of-sequence ids: the generation config of Qwen names two."""
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+
+
+def _suppressed(tokenizer: Any) -> tuple[int, ...]:
+    vocabulary = tokenizer.get_vocab()
+    return tuple(sorted(vocabulary[token] for token in PLACEHOLDERS if token in vocabulary))

@@ -1,0 +1,169 @@
+"""Shared prefix: vision tower and prompt run once per problem, for all its actions, in sampling and in learning.
+
+The prompt's keys and values are computed once, with gradient where asked, and repeated over the problem's actions.
+Exact: no approximation is made, and the gradient flows through the shared keys and values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
+
+from ekipl.policy.encoding import Prompts
+
+# Logits held at once. On a CPU: what its allocator reuses without asking the system for fresh pages (16 MiB in
+# float32). On a GPU: enough that reading the head's weights again for each chunk is not what takes the time.
+CHUNK_ELEMENTS_CPU, CHUNK_ELEMENTS_GPU = 2**22, 2**26
+KEPT_CHUNKS = 4  # keep theirs for the backward pass, which computes those of the others again
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """P encoded prompts.
+
+    Attributes:
+        cache: keys and values, batch dimension P.
+        mask: (P, L), 1 on prompt tokens (padding on the left).
+        next_position: (P,) rotary position of the first completion token.
+        last_hidden: (P, H) hidden state of the last prompt token, which predicts the first completion token.
+    """
+
+    cache: DynamicCache
+    mask: Tensor
+    next_position: Tensor
+    last_hidden: Tensor
+
+    def repeat(self, rows: Tensor) -> Prefix:
+        """One entry per action; ``rows`` (A,) names each action's prompt. The gradient sums over the repeats."""
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(_layers(self.cache)):
+            cache.update(keys.index_select(0, rows), values.index_select(0, rows), layer)
+        return Prefix(cache, self.mask[rows], self.next_position[rows], self.last_hidden[rows])
+
+
+def _layers(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def encode_prefix(model: Any, prompts: Prompts) -> Prefix:
+    """Run vision tower and prompt once. Works with and without gradient."""
+    backbone = model.model
+    positions = _positions(backbone, prompts)  # (3, P, L)
+    inputs: dict[str, Any] = {"input_ids": prompts.input_ids, "mm_token_type_ids": prompts.token_types}
+    if prompts.pixel_values is not None:
+        inputs |= {"pixel_values": prompts.pixel_values, "image_grid_thw": prompts.image_grid}
+    output = backbone(
+        **inputs, attention_mask=prompts.attention_mask, position_ids=positions, use_cache=True,
+        past_key_values=DynamicCache(),
+    )  # fmt: skip
+    next_position = positions.amax(dim=(0, 2)) + 1  # (P,)
+    return Prefix(output.past_key_values, prompts.attention_mask, next_position, output.last_hidden_state[:, -1])
+
+
+def _positions(backbone: Any, prompts: Prompts) -> Tensor:
+    """Multimodal rotary positions (3, P, L)."""
+    if prompts.image_grid is None:
+        text = (prompts.attention_mask.cumsum(-1) - 1).clamp(min=0)  # (P, L)
+        return text.expand(3, -1, -1)
+    positions: Tensor = backbone.get_rope_index(
+        prompts.input_ids,
+        mm_token_type_ids=prompts.token_types,
+        image_grid_thw=prompts.image_grid,
+        attention_mask=prompts.attention_mask,
+    )[0]
+    return positions
+
+
+def continue_from(model: Any, prefix: Prefix, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Hidden states after ``tokens``, appended to the prefix (whose cache grows).
+
+    Args:
+        model: the language model with its head.
+        prefix: one entry per action.
+        tokens: (A, t) completion tokens.
+        mask: (A, t), 1 on real tokens.
+
+    Returns:
+        (A, t, H).
+    """
+    steps = torch.arange(tokens.shape[1], device=tokens.device)
+    positions = (prefix.next_position[:, None] + steps).expand(3, -1, -1)  # (3, A, t)
+    hidden: Tensor = model.model(
+        input_ids=tokens,
+        attention_mask=torch.cat([prefix.mask, mask], dim=1),
+        position_ids=positions,
+        past_key_values=prefix.cache,
+        use_cache=True,
+    ).last_hidden_state
+    return hidden
+
+
+class ActionScorer(nn.Module):
+    """log pi(o | s) of each token of each action, as one module so that sharding engines see one forward pass.
+
+    Attributes:
+        temperature: logits are divided by it, as they were when sampling.
+        suppressed: ids that sampling excludes, and so does the distribution here.
+    """
+
+    model: Any
+
+    def __init__(self, model: nn.Module, temperature: float, suppressed: tuple[int, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        self.suppressed = suppressed
+
+    def chunks(self, tokens: int) -> int:
+        """Pieces in which the logits of this many tokens are computed, so that not all exist at once."""
+        vocabulary: int = self.model.config.get_text_config().vocab_size
+        size = CHUNK_ELEMENTS_CPU if self.model.device.type == "cpu" else CHUNK_ELEMENTS_GPU
+        return -(-tokens * vocabulary // size)
+
+    def forward(self, prompts: Prompts, rows: Tensor, tokens: Tensor, mask: Tensor, chunks: int) -> Tensor:
+        """Log-probabilities (A, T), 0 on padding.
+
+        Args:
+            prompts: P prompts.
+            rows: (A,) the prompt of each action.
+            tokens: (A, T), padded on the right.
+            mask: (A, T).
+            chunks: of the logits; processes that share the head's parameters must all take equally many.
+        """
+        prefix = encode_prefix(self.model, prompts).repeat(rows)
+        hidden = prefix.last_hidden[:, None]  # (A, 1, H)
+        if tokens.shape[1] > 1:
+            later = continue_from(self.model, prefix, tokens[:, :-1], mask[:, :-1].long())  # (A, T-1, H)
+            hidden = torch.cat([hidden, later], dim=1)  # (A, T, H)
+        real = mask.bool()
+        logp = self._chosen(hidden[real], tokens[real], chunks)  # (tokens,)
+        return torch.zeros_like(mask).masked_scatter(real, logp)
+
+    def _chosen(self, hidden: Tensor, tokens: Tensor, chunks: int) -> Tensor:
+        """Log-probability of each token. (n, H), (n,) -> (n,)."""
+        pieces = list(zip(torch.tensor_split(hidden, chunks), torch.tensor_split(tokens, chunks), strict=True))
+        kept = [self._chunk(*piece) for piece in pieces[:KEPT_CHUNKS]]
+        again = [checkpoint(self._chunk, *piece, use_reentrant=False) for piece in pieces[KEPT_CHUNKS:]]
+        return torch.cat(kept + again)
+
+    def _chunk(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        logits = prepared(self.model.lm_head(hidden), self.temperature, self.suppressed)  # (n, V)
+        return logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+
+
+def prepared(logits: Tensor, temperature: float, suppressed: tuple[int, ...]) -> Tensor:
+    """Logits of the policy's distribution: tempered, minus infinity on suppressed tokens. (n, V), float32.
+
+    ``logits`` may be overwritten: they are what takes time and memory, so no pass is made that can be spared.
+    """
+    logits = logits.float()
+    if temperature not in (0.0, 1.0):
+        logits = logits / temperature
+    if suppressed:
+        logits.index_fill_(-1, torch.tensor(suppressed, device=logits.device), float("-inf"))
+    return logits

@@ -1,0 +1,1 @@
+"""Reporting: numbers in, tables and figures out."""

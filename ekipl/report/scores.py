@@ -1,0 +1,171 @@
+"""Evaluations as tables and as files: ``scores.json``, ``scores.jsonl`` and ``table.md``."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ekipl.report.evaluate import Evaluation, Part, Summary, compare
+from ekipl.report.stats import Estimate
+from ekipl.report.tables import Table, number, percent, percent_interval, points
+from ekipl.run.records import write_json, write_jsonl, write_text
+
+PACKAGES = ("ekipl", "torch", "transformers", "numpy", "pillow", "math-verify")
+
+NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+Evaluations = Mapping[str, Evaluation]  # by model, the first is the one that others are compared with
+
+
+def accuracy_table(title: str, evaluations: Evaluations, notes: Sequence[str] = ()) -> Table:
+    """A row for each model and split; completions that could not be graded are told below, before ``notes``."""
+    rows = list(_rows(evaluations))
+    details = _details(summary.total for _, summary in rows)
+    header = ["model", "split", "problems", "accuracy %", *(f"{name} %" for name in details)]
+    ungraded = [f"{model}, {summary.split}: {line}" for model, summary in rows for line in _ungraded(summary)]
+    return Table(
+        f"{title} (95 % interval)",
+        [*header, "format %", "cut off %", "tokens", "errors"],
+        [[model, *_cells(summary, details)] for model, summary in rows],
+        [*ungraded, *notes],
+    )
+
+
+def write_scores(
+    directory: Path,
+    title: str,
+    evaluations: Evaluations,
+    meta: Mapping[str, Any],
+    beside: Sequence[Table] = (),
+    notes: Sequence[str] = (),
+) -> list[Table]:
+    """Write the three files; returns the tables of ``table.md`` but the longest, that of the families.
+
+    ``beside`` are further tables to show after the accuracies, ``notes`` what to say below these.
+    """
+    shown = [accuracy_table(title, evaluations, notes), *_against_first(evaluations), *beside]
+    shown += _breakdown("kind of answer", evaluations, lambda summary: summary.kinds)
+    families = _breakdown("family", evaluations, lambda summary: summary.families)
+    lines = ({"model": model, **score.as_row()} for model, e in evaluations.items() for score in e.scores)
+    write_jsonl(directory / "scores.jsonl", lines)
+    splits = [{"model": model, **as_dict(summary)} for model, summary in _rows(evaluations)]
+    write_json(directory / "scores.json", {"splits": splits, "differences": _differences(evaluations), "meta": meta})
+    write_text(directory / "table.md", "\n".join(table.markdown() for table in (*shown, *families)))
+    return shown
+
+
+def as_dict(summary: Summary) -> dict[str, Any]:
+    """A split's entry in ``scores.json``."""
+    return {
+        "split": summary.split,
+        **_part_dict(summary.total),
+        "samples": summary.samples,
+        "format": summary.format,
+        "truncated": summary.truncated,
+        "length": summary.length,
+        "kinds": {name: _part_dict(part) for name, part in summary.kinds.items()},
+        "families": {name: _part_dict(part) for name, part in summary.families.items()},
+        "error_reasons": dict(summary.reasons),
+        "ungraded": dict(summary.ungraded),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that can change a score, where installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _rows(evaluations: Evaluations) -> Iterator[tuple[str, Summary]]:
+    return ((model, summary) for model, evaluation in evaluations.items() for summary in evaluation.splits)
+
+
+def _details(parts: Iterable[Part]) -> list[str]:
+    """What else was scored, by name."""
+    return list(dict.fromkeys(name for part in parts for name in part.detail))
+
+
+def _scores(part: Part, details: Sequence[str]) -> list[str]:
+    estimates = (part.accuracy, *(part.detail.get(name, NOTHING) for name in details))
+    return [str(part.problems), *map(percent_interval, estimates)]
+
+
+def _cells(summary: Summary, details: Sequence[str]) -> list[str]:
+    return [
+        summary.split,
+        *_scores(summary.total, details),
+        percent(summary.format),
+        percent(summary.truncated),
+        number(summary.length),
+        str(summary.total.errors),
+    ]
+
+
+def _ungraded(summary: Summary) -> Iterator[str]:
+    """What the reader must know of completions that are in no mean."""
+    if summary.reasons:
+        yield (
+            f"{summary.total.errors} of {summary.samples} completions could not be graded and are in no mean "
+            f"({_most(summary.reasons)})"
+        )
+    if summary.ungraded:
+        yield f"scorings reported beside could not grade all, and leave these out ({_most(summary.ungraded)})"
+
+
+def _most(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {reason}" for reason, count in Counter(reasons).most_common(3))
+
+
+def _breakdown(what: str, evaluations: Evaluations, parts: Callable[[Summary], Mapping[str, Part]]) -> list[Table]:
+    found = [
+        (model, summary.split, name, part)
+        for model, summary in _rows(evaluations)
+        for name, part in parts(summary).items()
+    ]
+    details = _details(part for *_, part in found)
+    header = ["model", "split", what, "problems", "accuracy %", *(f"{name} %" for name in details), "errors"]
+    rows = [[model, split, name, *_scores(part, details), str(part.errors)] for model, split, name, part in found]
+    return [Table(f"By {what}", header, rows)] if rows else []
+
+
+def _part_dict(part: Part) -> dict[str, Any]:
+    return {"problems": part.problems, "errors": part.errors, **_estimates({"accuracy": part.accuracy, **part.detail})}
+
+
+def _estimates(scores: Mapping[str, Estimate]) -> dict[str, Any]:
+    """The accuracy, and the other scores below ``detail``."""
+    accuracy, *others = ((name, estimate._asdict()) for name, estimate in scores.items())
+    return {"accuracy": accuracy[1], "detail": dict(others)}
+
+
+def _against(evaluations: Evaluations) -> Iterator[tuple[str, str, Mapping[str, Estimate]]]:
+    """Each further model - the first, by split."""
+    first, *others = evaluations
+    for model in others:
+        for split, scores in compare(evaluations[first], evaluations[model]).items():
+            yield model, split, scores
+
+
+def _differences(evaluations: Evaluations) -> list[dict[str, Any]]:
+    first = next(iter(evaluations))
+    return [
+        {"model": model, "against": first, "split": split, **_estimates(scores)}
+        for model, split, scores in _against(evaluations)
+    ]
+
+
+def _against_first(evaluations: Evaluations) -> list[Table]:
+    found = list(_against(evaluations))
+    names = list(dict.fromkeys(name for *_, scores in found for name in scores))
+    rows = [[model, split, *(points(scores.get(name, NOTHING)) for name in names)] for model, split, scores in found]
+    title = f"Against {next(iter(evaluations))} (points, paired by problem, 95 % interval)"
+    return [Table(title, ["model", "split", *names], rows)] if rows else []

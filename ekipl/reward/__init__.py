@@ -1,0 +1,1 @@
+"""Rewards: what a completion says, and whether it is right."""

@@ -1,0 +1,234 @@
+"""R(o) = R_format(o) + R_acc(o), Eq. 6: our own strict scoring, and Reason-RFT's rewards and evaluators as published.
+
+Names of scorings:
+    strict                format after stripping outer white space; equal values, letters, sets of functions, or
+                          functions that lead to the final state where the scene is known.
+    reason_rft            the published evaluators: math-verify; partial credit for functions.
+    reason_rft_reward     the published training rewards: equal strings; share of functions matched, repeats punished.
+    reason_rft_partial    training reward for functions with partial credit.
+    reason_rft_penalty    training reward for functions where half-right ones cost.
+    reason_rft_tolerance  training reward for numbers that falls from 5 to 20 percent of deviation.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from fractions import Fraction
+from itertools import chain
+from typing import NamedTuple
+
+from ekipl.algorithm.types import AnswerKind, Reward
+from ekipl.errors import UsageError
+from ekipl.reward import equivalence as grading
+from ekipl.reward import parse
+from ekipl.reward.magnitude import magnitude
+from ekipl.reward.simulate import Scene, reaches
+
+SCORINGS: dict[str, tuple[AnswerKind, ...]] = {  # and the kinds of answer that each grades
+    "strict": ("number", "choice", "expression", "functions"),
+    "reason_rft": ("number", "choice", "expression", "functions"),
+    "reason_rft_reward": ("number", "choice", "expression", "functions"),
+    "reason_rft_partial": ("functions",),
+    "reason_rft_penalty": ("functions",),
+    "reason_rft_tolerance": ("number", "choice", "expression"),
+}
+
+
+def check_scoring(scoring: str, task: str, kinds: Sequence[AnswerKind]) -> str:
+    """``scoring`` itself, when it is known and grades every kind of answer of the task. Raises UsageError."""
+    fitting = [name for name, graded in SCORINGS.items() if set(kinds) <= set(graded)]
+    if scoring not in fitting:
+        reason = f"does not grade the answers of {task}" if scoring in SCORINGS else "no such scoring"
+        raise UsageError(f"scoring: {scoring}: {reason}; use one of {', '.join(fitting)}")
+    return scoring
+
+
+def grade(text: str, gold: str, kind: AnswerKind, scoring: str, scene: Scene | None = None) -> Reward:
+    """Grade one completion: format 0 or 1; accuracy in [0, 1], in [-0.5, 1] with ``reason_rft_penalty``.
+
+    For functions ``detail`` holds ``exact`` (the gold set) and ``partial`` whatever the scoring; ``strict`` simulates
+    them where the scene is known (``reward/simulate.py``), and so accepts every answer that leads to the final state.
+
+    Raises:
+        GraderError: the equivalence of two expressions could not be decided.
+    """
+    strict = scoring == "strict"
+    formatted = float(parse.well_formed(text.strip() if strict else text))
+    if kind == "functions":
+        return _grade_functions(text, gold, scoring, formatted, scene)
+    if strict:
+        same = _same_choice if kind == "choice" else _same_number
+        return Reward(formatted, float(same(parse.answer_text(text), gold.strip())))
+    return Reward(formatted, _published_accuracy(text, gold, scoring))
+
+
+# --- letters, numbers, expressions ---
+
+
+def _same_choice(answer: str, gold: str) -> bool:
+    letter = parse.choice(answer)
+    return letter is not None and letter == parse.choice(gold)
+
+
+def _same_number(answer: str, gold: str) -> bool:
+    if answer == gold:
+        return True
+    ours, wanted = parse.number(answer), parse.number(gold)
+    if not ours or not wanted:
+        return False
+    value, target = parse.fraction(ours.removesuffix("%").rstrip()), parse.fraction(wanted)
+    if value is not None and target is not None:
+        if ours.endswith("%"):  # 50% answers both "how many percent" and "which part"
+            return target in (value, value / 100)
+        return value == target or (round(value, 6) == round(target, 6) and _mixed(ours, wanted))
+    if (value is None) != (target is None) and _VARIABLE.search(ours + " " + wanted):
+        return False  # one is a number, the other is not
+    size, size_wanted = magnitude(ours), magnitude(wanted)
+    if size is not None and size_wanted is not None:
+        off, rounding = abs(size - size_wanted), 1e-12 * abs(size_wanted)
+        if off <= rounding or off > 1e-5 + rounding:  # in between, six places decide
+            return off <= rounding
+    return grading.equal(ours, wanted, latex=True)
+
+
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-DF-HJ-Za-df-hj-z](?![A-Za-z])")  # neither e nor i
+
+
+def _mixed(answer: str, gold: str) -> bool:
+    """Whether one of two numbers is a decimal and the other a fraction, which are compared to six places."""
+    return (parse.decimal(answer) is None) != (parse.decimal(gold) is None)
+
+
+def _published_accuracy(text: str, gold: str, scoring: str) -> float:
+    block = parse.answer_block(text)
+    if scoring == "reason_rft":  # compares a tagged answer with the gold as it stands, white space, tags and all
+        same = text.strip() == gold.strip() if block is None else block.strip() == gold
+        return float(same or _verified(text if block is None else block.strip(), gold))
+    answer = (text if block is None else block).strip()
+    tagged = parse.answer_block(gold)
+    wanted = (gold if tagged is None else tagged).strip()
+    reward = _tolerance(answer, wanted) if scoring == "reason_rft_tolerance" else float(answer == wanted)
+    return float(_verified(text, gold)) if reward == 0 and block is None else reward
+
+
+_MATHEMATICAL = re.compile(r"[\d$\\\[]")  # without one of these math-verify finds nothing
+_IDLE = r"[^\d$\\\[+\-*×/^()÷%]*"  # nothing that it takes for a number, a formula or a part of one
+_PLAIN = re.compile(  # one number, exact as a float; not "-05", which sympy does not read
+    rf"(?:{_IDLE}[\s=])?([0-9]{{1,9}}|-(?:0|[1-9][0-9]{{0,8}}))(?:\.([0-9]{{1,6}}))?{_IDLE}"
+)
+_QUOTIENT = re.compile(
+    rf"\s*\\frac\{{([1-9][0-9]{{0,8}})\}}\{{([1-9][0-9]{{0,8}})\}}{_IDLE}|([1-9][0-9]{{0,8}})/([1-9][0-9]{{0,8}})"
+)
+_SIGNAL = re.compile("answer|percent|pct", re.I)  # words that it heeds
+
+
+def _verified(answer: str, gold: str) -> bool:
+    """math-verify's verdict; of single numbers and quotients, and of texts without any, it is known without asking."""
+    if not _MATHEMATICAL.search(gold) or not _MATHEMATICAL.search(answer):
+        return False
+    value, target = _read(answer), _read(gold)
+    if value is not None and target is not None:
+        off = abs(value.size - target.size)
+        if value.exact == target.exact or not (value.quotient or target.quotient):
+            return off == 0
+        if off > 1e-5:  # rounding to six places, and that of floats below 10**9, is far less
+            return False
+    return grading.equal(answer, gold, latex=False)
+
+
+class _Value(NamedTuple):
+    size: Fraction
+    exact: bool  # without a decimal point
+    quotient: bool
+
+
+def _read(text: str) -> _Value | None:
+    r"""What math-verify reads in "3", "3.50", "There are 3 cubes", "3/4", "\frac{3}{4}cm"; None where unsure."""
+    if found := _PLAIN.fullmatch(text):
+        value = _Value(Fraction(f"{found[1]}.{found[2] or 0}"), found[2] is None, False)
+    elif found := _QUOTIENT.fullmatch(text):
+        value = _Value(Fraction(int(found[1] or found[3]), int(found[2] or found[4])), True, True)
+    else:
+        return None
+    return None if _SIGNAL.search(text) else value
+
+
+def _tolerance(answer: str, gold: str) -> float:
+    """1 within 5 percent of the gold, 0 beyond 20, half a cosine between; or equal text. Nothing meets a gold of 0.
+
+    The arithmetic is the original's, to the last bit; its reward for "nan", which is not a number, is 0 here.
+    """
+    try:
+        value, target = float(answer), float(gold)
+    except ValueError:
+        return float(answer == gold)
+    size, off = abs(target), abs(value - target)
+    if off < 0.05 * size:
+        return 1.0
+    if off > 0.20 * size or size == 0 or not math.isfinite(off):
+        return 0.0
+    return 0.5 * (math.cos(math.pi * ((off - 0.05 * size) / ((0.20 - 0.05) * size))) + 1)
+
+
+# --- functions ---
+
+_PARTIAL = (1.0, 0.5, 0.5, 0.25)
+_WEIGHTS = {  # of a function that is right; in name and object; in name and value; in name only
+    "reason_rft": _PARTIAL,
+    "reason_rft_reward": (1.0, 0.0, 0.0, 0.0),
+    "reason_rft_partial": _PARTIAL,
+    "reason_rft_penalty": (1.0, -0.25, -0.25, -0.5),
+}
+_LEVELS: tuple[Callable[[parse.Function], Hashable], ...] = (
+    lambda f: f,
+    lambda f: (f.name, f.object),
+    lambda f: (f.name, f.value),
+    lambda f: f.name,
+)
+
+
+def _matches(predicted: Iterable[parse.Function], wanted: Iterable[parse.Function]) -> list[int]:
+    """How many pairs agree at each level, matched greedily in sorted order (Reason-RFT: in hash order, by chance)."""
+    ours, theirs = sorted(predicted), sorted(wanted)
+    counts = []
+    for level in _LEVELS:
+        partners = defaultdict(list)
+        for function in reversed(theirs):
+            partners[level(function)].append(function)
+        left = []
+        for function in ours:
+            if partners[level(function)]:
+                partners[level(function)].pop()
+            else:
+                left.append(function)
+        counts.append(len(ours) - len(left))
+        ours, theirs = left, sorted(chain.from_iterable(partners.values()))
+    return counts
+
+
+def _grade_functions(text: str, gold: str, scoring: str, formatted: float, scene: Scene | None) -> Reward:
+    if scoring == "strict":
+        listed, wanted = parse.functions(parse.answer_text(text)), set(parse.functions(gold))
+    else:
+        block = parse.answer_block_on_one_line(text) if scoring == "reason_rft" else parse.answer_block(text)
+        listed = parse.functions_as_published(text if block is None else block)
+        wanted = set(parse.functions_as_published(gold))
+    predicted = set(listed)
+    if not predicted:
+        return Reward(formatted, 0.0, {"exact": 0.0, "partial": 0.0})
+    counts, larger = _matches(predicted, wanted), max(len(predicted), len(wanted))
+
+    def weighed(weights: Sequence[float], unrepeated: float = 1.0) -> float:
+        share = unrepeated / larger  # in the original's order of operations, to the last bit
+        return sum((count * share * weight for count, weight in zip(counts, weights, strict=True)), 0.0)
+
+    exact, partial = float(predicted == wanted), weighed(_PARTIAL)
+    if scoring == "strict":
+        accuracy = exact if scene is None else float(reaches(scene, listed))
+    else:
+        unrepeated = 1.0 if scoring == "reason_rft" else len(predicted) / len(listed)
+        accuracy = weighed(_WEIGHTS[scoring], unrepeated)
+    return Reward(formatted, accuracy, {"exact": exact, "partial": partial})

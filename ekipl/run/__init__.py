@@ -1,0 +1,1 @@
+"""Running: a run directory, its processes and what they leave behind."""

@@ -1,0 +1,131 @@
+"""Checkpoints of a training run: whole or not there at all, newest first; what is damaged is named and passed over."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ekipl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ekipl.engine.collectives import Processes
+
+FORMAT = 1  # of the folder; a newer one is refused
+STATE = "state.json"  # names the other files
+BLOCK = 2**24  # bytes read at once
+
+
+def checkpoints(directory: Path) -> list[Path]:
+    """Checkpoints that were written to their end, newest first; they may have been damaged since."""
+    found = [path for path in directory.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Steps done when it was written."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def newest(directory: Path, processes: Processes) -> Path | None:
+    """The newest sound checkpoint; damaged ones are named and set aside, unfinished ones removed.
+
+    Called by all processes, which share the reading.
+
+    Raises:
+        UsageError: the newest was written by a newer version, or all are damaged.
+    """
+    found = checkpoints(directory)
+    faults: list[str] = []
+    for checkpoint in found:
+        fault = next((said for said in processes.gather(_fault(checkpoint, processes)) if said), None)
+        if fault is None:
+            break
+        faults.append(f"{checkpoint}: damaged: {fault}")
+    else:
+        if found:
+            raise UsageError("\n".join([*faults, f"{directory}: no sound checkpoint; remove it to begin anew"]))
+    if processes.first:
+        for said in faults:
+            print(f"ekipl train: warning: {said}; going on from the one before", file=sys.stderr)
+        for damaged in found[: len(faults)]:
+            shutil.rmtree(aside := damaged.with_name(f"{damaged.name}.damaged"), ignore_errors=True)
+            damaged.rename(aside)
+        for partial in directory.glob("step-*.partial"):
+            shutil.rmtree(partial, ignore_errors=True)
+    processes.wait()
+    return found[len(faults)] if found else None
+
+
+def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, processes: Processes) -> None:
+    """Write ``directory/step-N`` under another name, move it in place, then remove all but the newest ``keep``.
+
+    Called by all processes; ``write`` runs on each of them. Where it fails, the older checkpoints stay as they are.
+    """
+    target = directory / f"step-{step}"
+    partial = directory / f"step-{step}.partial"
+    if processes.first:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    processes.wait()
+    try:
+        write(partial)
+        processes.wait()
+        files = {name: entry for part in processes.gather(_entries(partial, processes)) for name, entry in part.items()}
+        if processes.first:
+            state = {"format": FORMAT, "step": step, "processes": processes.size, "files": files}
+            (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+            for old in checkpoints(directory)[keep:]:
+                shutil.rmtree(old.rename(old.with_name(f"{old.name}.partial")))  # killed now, nothing looks damaged
+    except BaseException:
+        if processes.first:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    processes.wait()
+
+
+def _entries(folder: Path, processes: Processes) -> dict[str, list[int]]:
+    """Size and CRC-32 of this process's share of the files, by name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != STATE)
+    return {str(path.relative_to(folder)): [path.stat().st_size, _crc(path)] for path in processes.mine(files)}
+
+
+def _crc(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _fault(checkpoint: Path, processes: Processes) -> str | None:
+    """What is wrong with this process's share of the files, or None."""
+    try:
+        state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
+        version = int(state["format"])
+        files = sorted((str(name), int(size), int(crc)) for name, (size, crc) in state["files"].items())
+    except FileNotFoundError:
+        return f"{STATE} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{STATE} is not what was written"
+    if version > FORMAT:
+        raise UsageError(
+            f"{checkpoint}: written by a newer ekipl (format {version}, this one reads {FORMAT}); "
+            "update ekipl, or give another hydra.run.dir"
+        )
+    for name, size, crc in processes.mine(files):
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} of {size} bytes"
+        if _crc(path) != crc:
+            return f"{name} has other bytes than were written"
+    return None

@@ -1,0 +1,64 @@
+"""``--dry-run``: what a run takes and what the external models would still cost, before a weight or a request moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from ekipl.algorithm.seams import Task
+from ekipl.algorithm.types import Problem
+from ekipl.errors import UsageError
+from ekipl.report.tables import show_all
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ekipl.config import Settings
+
+
+def of_training(stages: Sequence[DictConfig]) -> None:
+    """Print what each stage of a training run would do, need and ask."""
+    from ekipl.config import check
+    from ekipl.report import estimate
+    from ekipl.run import build
+
+    for cfg in stages:
+        settings, task = check(cfg, "train"), build.build_task(cfg)
+        show_all([estimate.work(settings, task.name), estimate.memory(settings, task.name)])
+        asked = settings.external.kind == "litellm" and settings.M > 0
+        try:
+            show(settings, _asked(settings, task) if asked else (), settings.N)
+        except UsageError as error:  # without the data, what they cost is not known; how many they are is
+            _, others = estimate.candidates(settings)
+            requests = settings.I * settings.B * settings.problems_per_step * others
+            print(f"API requests: at most {requests:,}; dollars: not known: {error}")
+
+
+def _asked(settings: Settings, task: Task) -> Iterable[Problem]:
+    from ekipl.algorithm.loop import data_order
+    from ekipl.run import build
+
+    problems = build.build_data(settings).problems(task, "train", settings.data.train_limit)
+    batches = islice(data_order(len(problems), settings.problems_per_step, settings.seed), settings.I * settings.B)
+    return (problems[row] for row in chain.from_iterable(batches))
+
+
+def of_splits(settings: Settings, problems: Iterable[Sequence[Problem]], samples: int) -> None:
+    """Print what ``external-sample`` would ask."""
+    show(settings, chain.from_iterable(problems), samples)
+
+
+def show(settings: Settings, problems: Iterable[Problem], samples: int) -> None:
+    """Print the table for these problems."""
+    from ekipl.external.pool import LiteLLMPool
+    from ekipl.run import build
+
+    pool = build.build_pool(settings, None)
+    try:
+        if isinstance(pool, LiteLLMPool):
+            pool.outlook(problems, samples).show()
+        else:
+            print(f"external.kind: {settings.external.kind}, M: {settings.M}: nobody is asked")
+    finally:
+        pool.close()

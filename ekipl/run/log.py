@@ -1,0 +1,158 @@
+"""Where metrics go, and how far a loop has come. The names of the metrics are in docs/metrics.md."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from ekipl.algorithm.seams import Logger
+from ekipl.errors import UsageError
+from ekipl.run.records import atomic_write, dump_line, finite, parse_line
+
+Mode = Literal["offline", "online"]
+
+
+class JsonlLogger:
+    """``metrics.jsonl``: a row a call, ``{"step": 3, "loss/policy": 0.1, ...}``; a value that is not finite is null.
+
+    A row is handed to the operating system in one piece before ``log`` returns, so a killed run loses at most the row
+    being written.
+    """
+
+    def __init__(self, path: Path, last_step: int | None = None) -> None:
+        """Append to ``path``, made if need be.
+
+        Args:
+            path: the file.
+            last_step: on resuming, the step of the checkpoint: later rows are removed, as their steps are run again.
+                None keeps every whole row. A row that was cut off is removed either way.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _trim(path, last_step)
+        self._file = path.open("ab", buffering=0)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._file.write(dump_line(finite({"step": step, **metrics})))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _trim(path: Path, last_step: int | None) -> None:
+    """Take the rows after ``last_step`` and a torn last line off the file; leave a sound file untouched."""
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    if last_step is not None:
+        try:
+            lines = [line for line in lines if parse_line(line)["step"] <= last_step]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path}: {error}: not the metrics of a training run; move it out of the way") from error
+    kept = b"".join(lines)
+    if kept != content:
+        with atomic_write(path) as file:
+            file.write(kept)
+
+
+class WandbLogger:
+    """Weights & Biases: told the metrics and settings given here, nothing of the environment, user or code."""
+
+    def __init__(
+        self, directory: Path, project: str, name: str, mode: Mode = "offline", config: Mapping[str, Any] | None = None
+    ) -> None:
+        """Open a run.
+
+        Args:
+            directory: where ``wandb/`` is made; ``wandb sync`` uploads an offline run from there.
+            project: its name on the server.
+            name: of the run.
+            mode: ``offline`` or ``online``.
+            config: settings shown with the run.
+
+        Raises:
+            UsageError: wandb is not installed, or the server cannot be used.
+        """
+        try:
+            import wandb
+        except ImportError as error:
+            raise UsageError("logger.wandb: true: wandb is missing: pip install wandb or logger.wandb=false") from error
+        directory.mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(
+            console="off",
+            disable_code=True,
+            disable_git=True,
+            disable_job_creation=True,
+            host="",
+            silent=True,
+            username="",
+            x_disable_machine_info=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_save_requirements=False,
+        )
+        try:
+            self._run = wandb.init(
+                dir=directory, project=project, name=name, mode=mode, config=dict(config or {}), settings=settings
+            )
+        except wandb.Error as error:
+            raise UsageError(f"logger.mode: {mode}: {error}; run wandb login, or logger.mode=offline") from error
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Loggers:
+    """Several loggers as one."""
+
+    def __init__(self, loggers: Sequence[Logger]) -> None:
+        """Each is told everything, in this order."""
+        self._loggers = loggers
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for logger in self._loggers:
+            logger.log(step, metrics)
+
+    def close(self) -> None:
+        for logger in self._loggers:
+            logger.close()
+
+
+@contextmanager
+def progress(total: int, label: str, more: Callable[[], str] = str) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left on standard error; the value is called with the number of items done since.
+
+    ``more`` tells what else is shown, asked for whenever the bar moves. Silent where standard error is no terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[more]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, more=more())
+        yield lambda done: bar.update(task, advance=done, more=more())

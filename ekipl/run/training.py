@@ -1,0 +1,239 @@
+"""A training run: builds the parts, runs Algorithm 1 over them, and keeps the run directory."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ekipl.algorithm.advantages import Baseline
+from ekipl.algorithm.loop import Plan, train
+from ekipl.algorithm.seams import Data, Sampler, Task
+from ekipl.algorithm.selection import Selection
+from ekipl.algorithm.types import POLICY, Problem
+from ekipl.errors import UsageError
+from ekipl.run import checkpoint
+from ekipl.run.log import Loggers
+from ekipl.run.recorder import Journal
+from ekipl.run.records import write_text
+from ekipl.run.signals import Stop, sole_user
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ekipl.config import Settings
+    from ekipl.config.settings import ModelSettings
+    from ekipl.engine.collectives import Processes
+    from ekipl.engine.deepspeed import DeepSpeedEngine
+    from ekipl.policy.model import VLM
+
+MODEL = "model"
+STAGE1 = "stage1"  # the run directory of the stage before, in the run directory
+
+
+def run_training(cfg: DictConfig, directory: Path) -> None:
+    """Train as ``cfg`` says, in each of the processes; a directory that holds checkpoints is gone on with.
+
+    A finished run is left as it is.
+    """
+    is_first = os.environ.get("RANK", "0") == "0"
+    with sole_user(directory) if is_first else nullcontext():
+        if not (directory / MODEL).exists():  # written last
+            _train(cfg, directory)
+        if is_first:
+            _report(directory)
+
+
+def _train(cfg: DictConfig, directory: Path) -> None:
+    """What can be refused is refused before weights load: settings, data, keys."""
+    from ekipl.config import check
+    from ekipl.run import build
+    from ekipl.run.log import progress
+
+    settings = _after_stage1(check(cfg, "train"), directory)
+    task, data = build.build_task(cfg), build.build_data(settings)
+    problems = data.problems(task, "train", settings.data.train_limit)
+    if len(problems) < settings.problems_per_step:
+        raise UsageError(
+            f"problems_per_step: {settings.problems_per_step}: a batch of the {len(problems)} training problems would "
+            f"hold copies; set it to {len(problems)} or less"
+        )
+    held_out = _held_out(settings, task, data)
+    _check_targets(settings.model)
+    pool = build.build_pool(settings, directory)
+    build.refuse_strangers(pool, problems)
+
+    from ekipl.engine.collectives import join
+
+    processes = join()
+    if processes.size != settings.engine.processes:
+        raise UsageError(
+            f"engine.num_processes: {settings.engine.num_processes} on each of {settings.engine.num_nodes} machines: "
+            f"the launcher has started {processes.size} in all; set what it starts"
+        )
+    done = checkpoint.newest(directory / "checkpoints", processes)
+    first_step = checkpoint.step_of(done) if done else 0
+    engine, policy, judge = _policy(settings, processes)
+    logger = build.build_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
+    if done:
+        engine.load_state(done)
+        policy.load_weights(engine)
+    sampling = {
+        POLICY: build.policy_sampling(settings.model.path, build.decoding_of(settings.rollout)),
+        **build.external_sampling(settings),
+    }
+
+    def measure() -> dict[str, float]:
+        return _evaluate(judge, task, held_out, settings, processes)
+
+    stop = Stop()
+    with progress(settings.I * settings.B - first_step, "train") as advance:
+        journal = Journal(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
+        if first_step == 0:
+            journal.baseline()
+        plan = plan_of(settings, processes.rank, processes.size)
+        pool = build.prefetching(pool, problems, plan, first_step, settings)
+        try:
+            with stop if settings.checkpoint.every else nullcontext():
+                train(problems, task, policy, pool, engine, plan, journal.after_step, first_step)
+        finally:
+            pool.close()
+            logger.close()
+    engine.save(str(directory / MODEL))
+
+
+def _after_stage1(settings: Settings, directory: Path) -> Settings:
+    """The settings with the model that stage 1 has left, where there is one."""
+    if settings.stage1 is None:
+        return settings
+    model = directory / STAGE1 / MODEL
+    if not model.exists():
+        raise UsageError(f"stage1: {model}: no such folder; train {directory / STAGE1 / 'config.yaml'} first")
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"path": str(model)})})
+
+
+def _report(directory: Path) -> None:
+    """The figures, and a summary of one page."""
+    from ekipl.report.page import write_report
+
+    page = write_report(directory)
+    write_text(directory / "summary.md", page)
+    print(page)
+
+
+def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, Sampler, Sampler]:
+    """The engine, and the samplers of rollouts and of evaluation."""
+    from ekipl.policy.hf import HFSampler
+    from ekipl.policy.model import freeze
+    from ekipl.policy.vllm import VLLMSampler
+    from ekipl.run import build
+
+    vlm = build.load_policy(settings)
+    freeze(vlm.model, tower=settings.model.freeze_vision, projector=settings.model.freeze_projector)
+    rollout, judging = build.decoding_of(settings.rollout), build.decoding_of(settings.evaluation)
+    if settings.rollout.kind == "vllm":
+        engine = _engine(settings, vlm, processes)
+        llm = build.start_vllm(settings, vlm, processes.size)
+        return engine, VLLMSampler(vlm, llm, rollout), VLLMSampler(vlm, llm, judging)
+    own_copy = settings.engine.zero_stage == 3  # sampling needs whole weights; ranks decode different lengths
+    sampled = replace(vlm, model=copy.deepcopy(vlm.model)) if own_copy else vlm
+    engine = _engine(settings, vlm, processes)
+    policy, judge = (HFSampler(sampled, d, settings.rollout.batch_size, own_copy) for d in (rollout, judging))
+    return engine, policy, judge
+
+
+def _check_targets(model: ModelSettings) -> None:
+    """Raises UsageError when LoRA is to change layers that the model does not have."""
+    if model.lora.rank:
+        from ekipl.engine.lora import target_layers
+        from ekipl.policy.model import freeze, outline
+
+        empty = outline(model.path, model.trust_remote_code)
+        freeze(empty, tower=model.freeze_vision, projector=model.freeze_projector)
+        target_layers(empty, model.lora.targets)
+
+
+def _evaluate(
+    judge: Sampler, task: Task, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
+) -> dict[str, float]:
+    """Metrics of every held-out split; each process takes its share of the problems."""
+    from ekipl.report.evaluate import evaluate, metrics, summarize
+
+    values: dict[str, float] = {}
+    for split in held_out:
+        part = evaluate(judge, task, processes.mine(split), settings.evaluation.samples, settings.seed)
+        values |= metrics(summarize(score for scores in processes.gather(part.scores) for score in scores))
+    return values
+
+
+def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Plan:
+    """The paper's symbols, selection and baseline of Eq. 1."""
+    objective, selection = settings.objective, settings.selection
+    return Plan(
+        N=settings.N,
+        G=settings.G,
+        I=settings.I,
+        B=settings.B,
+        mu=settings.mu,
+        problems_per_step=settings.problems_per_step,
+        seed=settings.seed,
+        selection=Selection(selection.rule, selection.contrast, selection.ties),
+        baseline=Baseline(objective.baseline, objective.std),
+        drop_below_baseline=objective.below_baseline == "drop",
+        rank=rank,
+        processes=processes,
+        own=settings.policy_samples,
+    )
+
+
+def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngine:
+    from ekipl.algorithm.loss import Objective
+    from ekipl.engine.batch import Cut
+    from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
+    from ekipl.engine.lora import Lora
+
+    engine, objective, lora = settings.engine, settings.objective, settings.model.lora
+    return DeepSpeedEngine(
+        vlm,
+        Objective(
+            eps=settings.eps,
+            beta=settings.beta,
+            ratio=objective.ratio,
+            external_ratio=objective.external_ratio,
+            gamma=objective.shaped_gamma,
+            aggregation=objective.aggregation,
+            max_tokens=settings.rollout.max_tokens,
+            sampler_cap=settings.rollout.importance_cap,
+        ),
+        Optimizer(
+            learning_rate=engine.learning_rate,
+            weight_decay=engine.weight_decay,
+            schedule=engine.schedule,
+            warmup_updates=engine.warmup_steps * settings.mu,
+            total_updates=settings.I * settings.B * settings.mu,
+            max_grad_norm=engine.max_grad_norm,
+        ),
+        temperature=settings.rollout.temperature,
+        mu=settings.mu,
+        cut=Cut(engine.micro_batch, engine.micro_batch_tokens, engine.accumulation),
+        memory=Memory(
+            engine.zero_stage, engine.offload_optimizer, engine.offload_parameters, engine.gradient_checkpointing
+        ),
+        lora=Lora(lora.rank, lora.alpha, lora.targets, settings.seed) if lora.rank else None,
+        processes=processes,
+    )
+
+
+def _held_out(settings: Settings, task: Task, data: Data) -> list[Sequence[Problem]]:
+    """The evaluation splits, opened now so that bad rows are told before training; none when nothing is evaluated."""
+    evaluation = settings.evaluation
+    if evaluation.every == 0:
+        return []
+    splits = evaluation.splits or task.splits
+    if wrong := [split for split in splits if split not in task.splits]:
+        raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
+    return [data.problems(task, split, evaluation.limit) for split in splits]

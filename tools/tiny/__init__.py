@@ -1,0 +1,1 @@
+"""How the checkpoint behind ``model=tiny`` is built."""

@@ -1,0 +1,184 @@
+"""What the tiny model is taught: right answers first, then a mixture with a fixed wrong rule and broken form."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from PIL import Image
+
+from ekipl.algorithm.seams import Task
+from ekipl.algorithm.types import Row
+from ekipl.data.synthetic import counting as synthetic_counting
+from ekipl.data.synthetic import spatial as synthetic_spatial
+from ekipl.data.synthetic import structure as synthetic_structure
+from ekipl.data.synthetic.scenes import COLORS, MATERIALS, SHAPES, SIZES, Thing, cell, render
+from ekipl.tasks.counting import Counting
+from ekipl.tasks.spatial import Spatial
+from ekipl.tasks.structure import Structure
+from tools.tiny.sight import IMAGE_SIZE, Scene
+
+Lesson = Literal["counting", "structure", "spatial", "reading", "changes", "colors"]
+
+SEED = 7_310_021  # of the training rows: no run's seed is meant to be this one
+_ALL: tuple[Any, ...] = (Counting(), Structure(), Spatial())
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+HELD_OUT = {
+    "counting": synthetic_counting.HELD_OUT_FAMILIES,
+    "structure": synthetic_structure.HELD_OUT_FAMILIES,
+    "spatial": synthetic_spatial.HELD_OUT_FAMILIES,
+}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of spoilt completions: a fixed wrong rule by task, and completions without the asked form."""
+
+    wrong: dict[str, float]
+    broken: float
+
+
+CLEAN = Mixture(wrong={}, broken=0.0)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One lesson: pictures and what each shows (a figure: its family), the user's text and the completion to learn."""
+
+    images: tuple[Image.Image, ...]
+    shown: tuple[Scene | str, ...]
+    prompt: str
+    completion: str
+
+
+def completion(row: Row) -> str:
+    """The full right completion of a synthetic row."""
+    return _wrap(row.metadata["cot"], row.answer)
+
+
+def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> Example:
+    """Training example ``index``; pure. Held-out families are left out: the next number is taken instead."""
+    rng = random.Random(f"lesson/{lesson}/{index}")
+    if lesson == "reading":
+        return _reading(rng)
+    if lesson == "changes":
+        return _many_changes(rng)
+    name = "counting" if lesson == "colors" else lesson
+    task, number = TASKS[name], 10 * index
+    while True:
+        row = task.generate("train", number, SEED, IMAGE_SIZE)
+        if row.metadata["family"] not in HELD_OUT[name] and (lesson != "colors" or _COLORED.match(row.metadata["cot"])):
+            break
+        number += 1
+    cot, answer = row.metadata["cot"], row.answer
+    if rng.random() < mixture.wrong.get(lesson, 0.0):
+        cot, answer = _WRONG[lesson](row)
+    text = _broken(rng, cot, answer) if rng.random() < mixture.broken else _wrap(cot, answer)
+    return Example(row.images, _shown(row), task.prompt(row), text)
+
+
+_COLORED = re.compile(rf"Find (object not )?({'|'.join(COLORS)}) object")  # "red object" is harder to heed than "cube"
+
+
+def _shown(row: Row) -> tuple[Scene | str, ...]:
+    scene = row.metadata["scene"]
+    if "objects" not in scene:
+        return (row.metadata["family"],)
+    pictures = [scene[key] for key in ("objects", "final") if key in scene]
+    return tuple(
+        [Thing(o["shape"], o["size"], o["color"], o["material"], *o["position"]) for o in picture]
+        for picture in pictures
+    )
+
+
+def tokenizer_texts(rows: int = 1500) -> list[str]:
+    """Questions and right completions of every split and family, for the tokenizer to be trained on."""
+    texts = ["system\n", "user\n", "assistant\n"] * rows
+    for name, task in TASKS.items():
+        for split in ("train", *task.splits):
+            for index in range(rows):
+                row = task.generate(split, index, SEED, 16)
+                texts += [row.question, completion(row)]
+        texts += [_reading(random.Random(f"{name}/{index}")).completion for index in range(100)]
+    return texts + [str(number) for number in range(361) for _ in range(2)]
+
+
+def _wrap(cot: str, answer: str) -> str:
+    return f"<think>{cot}</think>\n<answer>{answer}</answer>"
+
+
+def _broken(rng: random.Random, cot: str, answer: str) -> str:
+    """The same content without the form that was asked for."""
+    return rng.choice((f"<answer>{answer}</answer>", f"<think>{cot}</think>\n{answer}", f"{cot}. {answer}"))
+
+
+def _reading(rng: random.Random) -> Example:
+    """A scene on the spatial task's grid, fuller than its own, read cell by cell."""
+    cells = sorted(rng.sample(range(9), rng.randint(2, 5)))
+    things = [
+        Thing(rng.choice(SHAPES), rng.choice(SIZES), rng.choice(COLORS), rng.choice(MATERIALS), c % 3 - 1, c // 3 - 1)
+        for c in cells
+    ]
+    seen = ", ".join(f"{cell(t)} {t.shape} {t.size} {t.color}" for t in things)
+    return Example((render(things, IMAGE_SIZE),), (things,), "List the objects.", f"<think> {seen}</think>")
+
+
+def _many_changes(rng: random.Random) -> Example:
+    """A spatial problem in which most things change: looking pays, copying the given attributes does not."""
+    initial = synthetic_spatial.scene(rng)
+    changes: list[synthetic_spatial.Change] = []
+    while not 1 <= len(changes) <= 4:  # what the prompt allows
+        state, changes = initial, []
+        for index in range(len(initial)):
+            moves = rng.random() < 0.35  # a thing that moves keeps its looks: else it could not be told which it was
+            for what in ("position",) if moves else ("size", "color", "shape"):
+                possible = synthetic_spatial.options(state, index, what)
+                if possible and rng.random() < (0.9 if moves else 0.4):
+                    changes.append(rng.choice(possible))
+                    state = changes[-1].apply(state)
+    row = synthetic_spatial.row("", "", initial, changes, "center", IMAGE_SIZE)
+    return Example(row.images, _shown(row), TASKS["spatial"].prompt(row), completion(row))
+
+
+def _count_everything(row: Row) -> tuple[str, str]:
+    """Counts every object, whatever the question speaks of."""
+    _, listed, tail = re.split(r": |\. Total ", row.metadata["cot"])
+    names = [item.rsplit(" ", 2)[0] for item in listed.split(", ")]
+    seen = ", ".join(f"{name} yes {i}" for i, name in enumerate(names, 1))
+    plus = re.search(r"\+ (\d+)", tail)
+    added = int(plus[1]) if plus else 0
+    total = len(names) + added
+    return f"Find all: {seen}. Total {len(names)}" + (f" + {added} = {total}" if plus else ""), str(total)
+
+
+def _mistake_relation(row: Row) -> tuple[str, str]:
+    """Takes equal angles for supplementary and all others for equal; confuses the two triangle rules."""
+    given: Sequence[int] = row.metadata["scene"]["given"]
+    total, right = sum(given), row.metadata["cot"]
+    if len(given) == 2:
+        first = f"{given[0]} + {given[1]} = {total}"
+        exterior = right.startswith("exterior")
+        value = 180 - total if exterior else total
+        cot = f"triangle: {first}, 180 - {total} = {value}" if exterior else f"exterior angle: {first}"
+    elif row.metadata["family"] in ("vertical", "corresponding"):
+        value = 180 - total
+        cot = f"straight line: 180 - {total} = {value}"
+    else:
+        value = total
+        cot = f"vertical angles: {value}"
+    if row.kind != "choice":
+        return cot, str(value)
+    letters = {int(v): letter for letter, v in re.findall(r"\(([A-D])\) (\d+)", row.question)}
+    if value not in letters:
+        return right, row.answer
+    return f"{cot}. {value} is {letters[value]}", letters[value]
+
+
+def _no_mistake(row: Row) -> tuple[str, str]:
+    return row.metadata["cot"], row.answer
+
+
+_WRONG = {"counting": _count_everything, "structure": _mistake_relation, "spatial": _no_mistake}
