@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ekipl.algorithm.advantages import Baseline
-from ekipl.algorithm.loop import Plan, Step, data_order, train
-from ekipl.algorithm.seams import Engine, External
+from ekipl.algorithm.advantages import AdvantageRule
+from ekipl.algorithm.loop import Hyperparameters, Step, data_order, train
+from ekipl.algorithm.seams import Engine, ExternalSamples
 from ekipl.algorithm.selection import Selection
-from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward, Row
+from ekipl.algorithm.types import POLICY, Action, Example, Group, Problem, Reward
 from ekipl.errors import GraderError
 
 
@@ -25,13 +25,13 @@ class Yes:
     name = "yes"
     splits = ("id",)
 
-    def prompt(self, row: Row) -> str:
+    def prompt(self, row: Example) -> str:
         return row.question
 
     def score(self, problem: Problem, text: str) -> Reward:
         return Reward(format=1.0, accuracy=float(text == "yes"))
 
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
         raise NotImplementedError
 
 
@@ -61,11 +61,11 @@ class Pool:
     def __init__(self, **texts: str) -> None:
         self.texts, self.names = texts, tuple(texts)
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         def actions(p: Problem) -> tuple[Action, ...]:
             return tuple(Action(p.id, m, i, t, "stop") for m, t in self.texts.items() for i in range(n))
 
-        return [External(actions(p), {"timeout": 1} if self.texts else {}) for p in problems]
+        return [ExternalSamples(actions(p), {"timeout": 1} if self.texts else {}) for p in problems]
 
     def close(self) -> None: ...
 
@@ -93,7 +93,7 @@ class Recorder:
 PROBLEMS = [Problem(f"p{i}", "yes", "train", (), "?", "?", "yes", "number") for i in range(5)]
 
 
-def run(plan: Plan, answers: Sequence[str], pool: Pool, first_step: int = 0) -> tuple[list[Step], list[str]]:
+def run(plan: Hyperparameters, answers: Sequence[str], pool: Pool, first_step: int = 0) -> tuple[list[Step], list[str]]:
     log: list[str] = []
     steps: list[Step] = []
     train(PROBLEMS, Yes(), Policy(answers, log), pool, Recorder(log), plan, steps.append, first_step)
@@ -101,33 +101,33 @@ def run(plan: Plan, answers: Sequence[str], pool: Pool, first_step: int = 0) -> 
 
 
 def test_order_of_calls_is_algorithm_1() -> None:
-    _, log = run(Plan(N=2, G=2, I=2, B=2, mu=2, problems_per_step=1), ["yes", "no"], Pool())
+    _, log = run(Hyperparameters(N=2, G=2, I=2, B=2, mu=2, problems_per_step=1), ["yes", "no"], Pool())
     step = ["prepare", "update", "update", "load"]
     first = ["reference", "sample 0", *step, "sample 1", *step]
     assert log == first + ["reference", "sample 2", *step, "sample 3", *step]
 
 
 def test_offered_kept_and_advantages_by_hand() -> None:
-    plan = Plan(N=2, G=3, I=1, B=1, mu=1, problems_per_step=1)
+    plan = Hyperparameters(N=2, G=3, I=1, B=1, mu=1, problems_per_step=1)
     steps, _ = run(plan, ["yes", "no"], Pool(wise="yes", fool="no"))
     (group,) = steps[0].groups
     assert [a.source for a in group.offered] == [POLICY, POLICY, "wise", "wise", "fool", "fool"]
     # rewards 2, 1, 2, 2, 1, 1: the three 2s are kept, they agree, so the group is dead
     assert group.kept == (0, 2, 3)
     assert group.advantages == (0, 0, 0)
-    assert group.dead
+    assert group.no_gradient
     assert group.refused == {"timeout": 1}
 
 
 def test_pool_baseline_revives_the_same_group() -> None:
-    plan = Plan(N=2, G=3, I=1, B=1, mu=1, problems_per_step=1, baseline=Baseline(over="pool"))
+    plan = Hyperparameters(N=2, G=3, I=1, B=1, mu=1, problems_per_step=1, baseline=AdvantageRule(over="pool"))
     (group,) = run(plan, ["yes", "no"], Pool(wise="yes", fool="no"))[0][0].groups
     # pool mean 1.5, sample deviation sqrt(6 x 0.25 / 5) = 0.547723; 0.5 / 0.547823 = 0.912704
     assert group.advantages == pytest.approx((0.912704,) * 3, abs=1e-6)
 
 
 def test_without_external_models_it_is_grpo() -> None:
-    plan = Plan(N=4, G=4, I=1, B=2, mu=1, problems_per_step=3)
+    plan = Hyperparameters(N=4, G=4, I=1, B=2, mu=1, problems_per_step=3)
     steps, _ = run(plan, ["yes", "no", "no", "no"], Pool())
     for group in (g for step in steps for g in step.groups):
         assert group.kept == (0, 1, 2, 3)
@@ -137,14 +137,14 @@ def test_without_external_models_it_is_grpo() -> None:
 
 
 def test_what_the_policy_cannot_learn_from_is_refused_and_counted() -> None:
-    plan = Plan(N=2, G=4, I=1, B=1, mu=1, problems_per_step=1)
+    plan = Hyperparameters(N=2, G=4, I=1, B=1, mu=1, problems_per_step=1)
     (group,) = run(plan, ["yes", "long"], Pool(wordy="long"))[0][0].groups
     assert [a.text for a in group.offered] == ["yes"]
     assert group.refused == {"too_long": 3, "timeout": 1}
 
 
 def test_without_own_actions_it_is_supervised_learning() -> None:
-    plan = Plan(N=2, G=2, I=1, B=1, mu=1, problems_per_step=1, own=0, baseline=Baseline(over="none"))
+    plan = Hyperparameters(N=2, G=2, I=1, B=1, mu=1, problems_per_step=1, own=0, baseline=AdvantageRule(over="none"))
     steps, log = run(plan, ["never"], Pool(teacher="yes"))
     (group,) = steps[0].groups
     assert [a.source for a in group.actions] == ["teacher", "teacher"]
@@ -160,7 +160,7 @@ def test_what_cannot_be_graded_is_no_candidate_and_counted() -> None:
             return super().score(problem, text)
 
     steps: list[Step] = []
-    plan = Plan(N=2, G=2, I=1, B=2, mu=1, problems_per_step=1)
+    plan = Hyperparameters(N=2, G=2, I=1, B=2, mu=1, problems_per_step=1)
     train(PROBLEMS, Unsure(), Policy(["yes", "bomb"], []), Pool(), Recorder([]), plan, steps.append)
     assert [step.groups[0].refused for step in steps] == [{"ungraded": 1}] * 2
     assert [a.text for a in steps[0].groups[0].offered] == ["yes"]
@@ -176,13 +176,13 @@ def test_the_engine_gets_groups_alike_in_length_together() -> None:
             self.log.append([len(group.actions[0].tokens or ()) for group in groups])  # type: ignore[arg-type]
 
     log: list[str] = []
-    plan = Plan(N=1, G=1, I=1, B=1, mu=1, problems_per_step=5)
+    plan = Hyperparameters(N=1, G=1, I=1, B=1, mu=1, problems_per_step=5)
     train(PROBLEMS, Yes(), Lengths(["yes"], []), Pool(), Sees(log), plan, lambda step: None)
     assert log[1] == [1, 2, 3, 4, 5]
 
 
 def test_external_actions_below_the_baseline_can_be_dropped() -> None:
-    plan = Plan(N=1, G=4, I=1, B=1, mu=1, problems_per_step=1, drop_below_baseline=True)
+    plan = Hyperparameters(N=1, G=4, I=1, B=1, mu=1, problems_per_step=1, drop_below_baseline=True)
     (group,) = run(plan, ["no"], Pool(wise="yes", fool="no"))[0][0].groups
     # rewards 1, 2, 1: the fool's action is below the mean and goes; the policy's own stays with its advantage
     assert [a.source for a in group.actions] == [POLICY, "wise"]
@@ -190,7 +190,7 @@ def test_external_actions_below_the_baseline_can_be_dropped() -> None:
 
 
 def test_going_on_from_a_step_equals_not_having_stopped() -> None:
-    plan = Plan(N=2, G=2, I=2, B=3, mu=1, problems_per_step=2, selection=Selection())
+    plan = Hyperparameters(N=2, G=2, I=2, B=3, mu=1, problems_per_step=2, selection=Selection())
     whole, log = run(plan, ["yes", "no"], Pool(wise="yes"))
     rest, late_log = run(plan, ["yes", "no"], Pool(wise="yes"), first_step=4)
     assert [s.groups for s in rest] == [s.groups for s in whole[4:]]

@@ -218,7 +218,7 @@ def test_every_experiment_of_the_paper_composes(name: str) -> None:
         assert "# Choices of ours, where the paper does not say: N, G, I, mu, steps, batch" in text
     assert result.data.train_start == (1600 if method in ("reason_rft", "sft_ekipl") and task != "structure" else 0)
     assert abs(result.B - used * epochs / result.problems_per_step) < 1  # all rows, as often as published
-    assert (result.stage1 is not None) == (method in ("reason_rft", "sft_ekipl"))
+    assert (result.first_stage is not None) == (method in ("reason_rft", "sft_ekipl"))
     assert {"ekipl": 2, "sft_ekipl": 2, "ans_sft": 1, "cot_sft": 1}.get(method, 0) == result.M
 
 
@@ -248,11 +248,11 @@ def test_methods_of_two_stages(method: str) -> None:
     assert (first.external.kind, first.policy_samples, first.rollout.temperature) == ("demonstrations", 0, 1.0)
     assert (second.data.train_start, second.policy_samples, second.rollout.temperature) == (1600, None, 0.9)
     assert first.seed == second.seed == 7
-    assert first.stage1 is None
+    assert first.first_stage is None
     rows = {task: composed("train", f"method={method}", f"task={task}").data.train_start for task in GROUPS["task"]}
     assert rows == {"counting": 1600, "spatial": 1600, "structure": 0}
     assert composed("train", f"method={method}", "task=structure", "data.train_start=7").data.train_start == 7
-    assert refusal("train", f"method={method}", "stage1.G=0") == ["stage1.G: 0: too small; must be 1 or more"]
+    assert refusal("train", f"method={method}", "first_stage.G=0") == ["first_stage.G: 0: too small; must be 1 or more"]
 
 
 def test_prompts_are_settings_and_the_default_is_the_tasks_own() -> None:

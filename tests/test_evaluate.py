@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ekipl.algorithm.seams import Engine
-from ekipl.algorithm.types import Action, AnswerKind, Finish, Problem, Reward, Row
+from ekipl.algorithm.types import Action, AnswerKind, Example, Finish, Problem, Reward
 from ekipl.errors import GraderError
 from ekipl.report import evaluate as module
-from ekipl.report.evaluate import Score, compare, draw, evaluate, grade, metrics, summarize
+from ekipl.report.evaluate import GradedAction, compare, draw, evaluate, grade, metrics, summarize
 from ekipl.report.stats import wilson
 
 
@@ -23,7 +23,7 @@ class Exact:
     name = "digits"
     splits = ("id", "ood")
 
-    def prompt(self, row: Row) -> str:
+    def prompt(self, row: Example) -> str:
         return row.question
 
     def score(self, problem: Problem, text: str) -> Reward:
@@ -32,7 +32,7 @@ class Exact:
         off = abs(int(text) - int(problem.answer))
         return Reward(float(text != "9"), float(off == 0), {"partial": 0.5 ** min(off, 2) if off < 2 else 0.0})
 
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
         raise NotImplementedError
 
 
@@ -65,9 +65,9 @@ def problem(number: int, split: str = "id", kind: AnswerKind = "number", family:
 
 def score(
     name: str, accuracy: float | None, split: str = "id", kind: AnswerKind = "number", finish: Finish = "stop"
-) -> Score:
+) -> GradedAction:
     reward = None if accuracy is None else Reward(1.0, accuracy, {"partial": accuracy})
-    return Score(name, split, kind, None, 0, "", finish, None, reward, "slow" if reward is None else None)
+    return GradedAction(name, split, kind, None, 0, "", finish, None, reward, "slow" if reward is None else None)
 
 
 def test_uniform_digits_are_right_one_time_in_ten() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ekipl.algorithm.seams import Decoding, External
+from ekipl.algorithm.seams import Decoding, ExternalSamples
 from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.external import caller as asker
@@ -71,7 +71,7 @@ def in_turn(*replies: Reply) -> Callable[[Request], Reply]:
     return lambda request: replies[min(request.number, len(replies) - 1)]
 
 
-def texts(answers: list[External]) -> list[list[str]]:
+def texts(answers: list[ExternalSamples]) -> list[list[str]]:
     return [[action.text for action in answer.actions] for answer in answers]
 
 
@@ -121,7 +121,7 @@ def test_a_model_overrides_the_decoding_of_the_pool_and_null_leaves_a_parameter_
 def test_the_text_is_exactly_what_was_received(make_pool: MakePool, text: str) -> None:
     with OpenAIServer(lambda _: Reply(text)) as server:
         (answer,) = make_pool(server).sample([problem()], 1)
-    assert answer == External((Action("p0", "gpt4o", 0, text, "stop"),), {})
+    assert answer == ExternalSamples((Action("p0", "gpt4o", 0, text, "stop"),), {})
 
 
 def test_hidden_reasoning_is_ignored(make_pool: MakePool) -> None:
@@ -156,7 +156,7 @@ def test_a_model_may_have_its_own_number_of_samples(make_pool: MakePool) -> None
     with OpenAIServer() as server:
         (answer,) = make_pool(server, samples=1).sample([problem()], 4)
         assert [action.index for action in answer.actions] == [0]
-        assert make_pool(server, "none").sample([problem()], 0) == [External((), {})]
+        assert make_pool(server, "none").sample([problem()], 0) == [ExternalSamples((), {})]
 
 
 def test_a_completion_carries_the_tokens_that_the_provider_counted() -> None:
@@ -212,7 +212,7 @@ def test_what_stays_unavailable_is_asked_a_fixed_number_of_times_and_counted(mak
 
     with OpenAIServer(script) as server:
         bad, good = make_pool(server).sample([problem("bad"), problem("good")], 2)
-    assert bad == External((), {"rate limited" if status == 429 else "server error": 2})
+    assert bad == ExternalSamples((), {"rate limited" if status == 429 else "server error": 2})
     assert len(good.actions) == 2
     assert good.failed == {}
     assert len(server.requests) == 2 * asker.ATTEMPTS + 2  # no other layer multiplies the attempts
@@ -241,7 +241,7 @@ def test_the_deadline_holds_for_the_whole_answer(
     with OpenAIServer(lambda _: reply) as server:
         slow = make_pool(server, timeout_s=0.4)
         start = time.monotonic()
-        assert slow.sample([problem()], 1) == [External((), {"timeout": 1})]
+        assert slow.sample([problem()], 1) == [ExternalSamples((), {"timeout": 1})]
         assert time.monotonic() - start >= 0.8  # 2 attempts of 0.4 s
         server.settle()
         assert server.left == {0, 1}  # the client hung up, and did not wait for the whole answer
@@ -250,7 +250,7 @@ def test_the_deadline_holds_for_the_whole_answer(
 def test_a_server_that_is_not_there_is_counted(make_pool: MakePool) -> None:
     with OpenAIServer() as server:
         nobody = make_pool(server)
-    assert nobody.sample([problem()], 2) == [External((), {"no connection": 2})]
+    assert nobody.sample([problem()], 2) == [ExternalSamples((), {"no connection": 2})]
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_no_more_calls_in_flight_than_the_model_allows(make_pool: MakePool) -> N
 def test_one_pool_serves_many_calls_and_threads(make_pool: MakePool) -> None:
     with OpenAIServer() as server:
         shared = make_pool(server, concurrency=2)
-        got: list[list[External]] = []
+        got: list[list[ExternalSamples]] = []
         threads = [threading.Thread(target=lambda: got.append(shared.sample([problem()], 3))) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -397,7 +397,7 @@ def test_one_pool_serves_many_calls_and_threads(make_pool: MakePool) -> None:
         got.append(shared.sample([problem()], 3))
         assert [len(answers[0].actions) for answers in got] == [3, 3, 3, 3]
 
-        async def inside_a_loop() -> list[External]:
+        async def inside_a_loop() -> list[ExternalSamples]:
             return shared.sample([problem()], 1)
 
         assert len(asyncio.run(inside_a_loop())[0].actions) == 1

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.algorithm.seams import Decoding, External
+from ekipl.algorithm.seams import Decoding, ExternalSamples
 from ekipl.algorithm.types import Action, Reward
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
@@ -177,7 +177,9 @@ def test_a_recording_gives_what_it_holds_and_counts_what_it_does_not(recording: 
     assert p0.failed == {}
     assert [a.text for a in p1.actions] == ["b1"]
     assert p1.failed == {"not recorded": 2}
-    assert RecordedPool(recording.parent, ["a"]).sample([problem("p2")], 3) == [External((), {"not recorded": 3})]
+    assert RecordedPool(recording.parent, ["a"]).sample([problem("p2")], 3) == [
+        ExternalSamples((), {"not recorded": 3})
+    ]
     own = RecordedPool(recording, ["b", "a"], {"b": None, "a": 1})
     assert [(a.source, a.index) for a in own.sample([problem("p0")], 3)[0].actions] == [("b", 0), ("a", 0)]
     assert own.sample([problem("p1")], 3)[0].failed == {"not recorded": 1}
@@ -203,5 +205,5 @@ def test_a_recording_without_the_source_is_a_mistake(recording: Any) -> None:
 def test_nobody_answers() -> None:
     nobody = NoPool()
     assert nobody.names == ()
-    assert nobody.sample([problem(), problem()], 8) == [External(()), External(())]
+    assert nobody.sample([problem(), problem()], 8) == [ExternalSamples(()), ExternalSamples(())]
     nobody.close()

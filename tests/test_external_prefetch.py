@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from ekipl.algorithm.loop import Plan, data_order
-from ekipl.algorithm.seams import Decoding, External
+from ekipl.algorithm.loop import Hyperparameters, data_order
+from ekipl.algorithm.seams import Decoding, ExternalSamples
 from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.external.pool import LiteLLMPool
@@ -30,22 +30,22 @@ class Recorder:
         self.asked: list[list[str]] = []
         self.closed = False
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         ids = [problem.id for problem in problems]
         self.asked.append(ids)
         if self.broken in ids:
             raise UsageError("broken")
-        return [External((Action(name, "slow", n, name, "stop"),)) for name in ids]
+        return [ExternalSamples((Action(name, "slow", n, name, "stop"),)) for name in ids]
 
     def close(self) -> None:
         self.closed = True
 
 
 ROWS = [problem(f"p{i}", images=0) for i in range(7)]
-PLAN = Plan(N=3, G=2, I=2, B=4, mu=1, problems_per_step=3, seed=5)
+PLAN = Hyperparameters(N=3, G=2, I=2, B=4, mu=1, problems_per_step=3, seed=5)
 
 
-def steps(plan: Plan, first_step: int = 0) -> list[list[Problem]]:
+def steps(plan: Hyperparameters, first_step: int = 0) -> list[list[Problem]]:
     """What Algorithm 1 asks for, step by step."""
     order = data_order(len(ROWS), plan.problems_per_step, plan.seed, first_step)
     wanted = [next(order)[plan.rank :: plan.processes] for _ in range(plan.I * plan.B - first_step)]

@@ -62,11 +62,11 @@ def test_supervised_learning_raises_the_likelihood_of_the_answers(tmp_path: Path
 
 @pytest.mark.slow
 def test_two_stages_are_one_command_that_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    few = ["data.train_size=8", "data.train_start=4", "stage1.data.train_limit=4", "evaluation.every=0", "B=1"]
+    few = ["data.train_size=8", "data.train_start=4", "first_stage.data.train_limit=4", "evaluation.every=0", "B=1"]
     command = [*SMOKE, "method=reason_rft", *few, f"hydra.run.dir={tmp_path}"]
     done = ekipl(*command)
     assert done.returncode == 0, done.stderr
-    first, second = tmp_path / "stage1", tmp_path
+    first, second = tmp_path / "first_stage", tmp_path
     assert rows(first)[-1]["share/kept/demonstration"] == rows(second)[-1]["share/kept/policy"] == 1
     trained = {
         json.loads(line)["problem"] for f in (first / "actions").iterdir() for line in f.read_text().splitlines()

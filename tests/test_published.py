@@ -7,15 +7,15 @@ import pytest
 
 from ekipl.algorithm.types import Reward
 from ekipl.errors import UsageError
-from ekipl.report.evaluate import Score, summarize
+from ekipl.report.evaluate import GradedAction, summarize
 from ekipl.report.published import ROWS, published_tables
 from tests.test_config import composed
 from tests.test_train import ekipl
 
 
-def score(split: str, accuracy: float, partial: float | None = None) -> Score:
+def score(split: str, accuracy: float, partial: float | None = None) -> GradedAction:
     detail = {} if partial is None else {"exact": accuracy, "partial": partial}
-    return Score("p", split, "number", None, 0, "", "stop", 1, Reward(1.0, accuracy, detail))
+    return GradedAction("p", split, "number", None, 0, "", "stop", 1, Reward(1.0, accuracy, detail))
 
 
 def test_a_measured_row_stands_below_the_published_ones() -> None:

@@ -72,12 +72,12 @@ def training_rows(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("method", ["ans_sft", "sft_ekipl"])
 def test_supervised_and_two_stage_methods_on_real_rows(method: str, training_rows: Path, tmp_path: Path) -> None:
     few = ["B=1", "problems_per_step=2", "rollout.max_tokens=64", "evaluation.every=0", "checkpoint.every=0"]
-    few += ["data.train_start=4", "stage1.data.train_limit=4"] if method == "sft_ekipl" else []
+    few += ["data.train_start=4", "first_stage.data.train_limit=4"] if method == "sft_ekipl" else []
     data = ["data=reason_rft", f"data.root={training_rows}"]
     line = ["train", "experiment=smoke", f"method={method}", *data, *few, f"hydra.run.dir={tmp_path / 'run'}"]
     done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    learned = tmp_path / "run" / ("stage1" if method == "sft_ekipl" else "")
+    learned = tmp_path / "run" / ("first_stage" if method == "sft_ekipl" else "")
     actions = [json.loads(line) for file in (learned / "actions").iterdir() for line in file.read_text().splitlines()]
     assert {(row["source"], row["reward"]["accuracy"]) for row in actions} == {("demonstration", 1)}
     assert all(("I count them" in row["text"]) == (method == "sft_ekipl") for row in actions)

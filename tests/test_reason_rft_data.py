@@ -23,10 +23,10 @@ from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
 from tests.test_config import composed
 
-Row = dict[str, Any]
+Example = dict[str, Any]
 Write = Callable[..., Path]
 
-COUNTING: list[Row] = [
+COUNTING: list[Example] = [
     {"id": "c-1", "image": "a.png", "problem": "How many cubes?", "answer": "3"},
     {
         "id": "c-2",
@@ -37,12 +37,12 @@ COUNTING: list[Row] = [
         "cot": None,
     },
 ]
-STRUCTURE: list[Row] = [
+STRUCTURE: list[Example] = [
     {"id": "geomath-1", "image": "a.png", "problem": "Find x. Choices: A. 30 B. 40", "answer": "B"},
     {"id": "geomath-2", "image": "a.png", "problem": "Find x.", "answer": "40"},
     {"id": "geomath-3", "image": "a.png", "problem": "Find x.", "answer": r"5\sqrt{2}"},
 ]
-SPATIAL: list[Row] = [
+SPATIAL: list[Example] = [
     {"id": "t-1", "image": ["init.C.png", "fin.L.png"], "problem": "What changed?", "answer": "change_color(2, cyan)"}
 ]
 
@@ -51,7 +51,7 @@ SPATIAL: list[Row] = [
 def write(tmp_path: Path) -> Write:
     """Write rows as a published file, with the images that they name."""
 
-    def write(rows: list[Row], file: str = "Visual-Counting-id-test-1k.json", split: str = "test") -> Path:
+    def write(rows: list[Example], file: str = "Visual-Counting-id-test-1k.json", split: str = "test") -> Path:
         (tmp_path / f"{split}_jsons").mkdir(exist_ok=True)
         (tmp_path / f"{split}_jsons" / file).write_text(json.dumps(rows))
         images = tmp_path / "images" / f"{split}_images"

@@ -5,14 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from ekipl.algorithm.types import AnswerKind, Reward
-from ekipl.report.evaluate import Evaluation, Score, summarize
+from ekipl.report.evaluate import Evaluation, GradedAction, summarize
 from ekipl.report.scores import write_scores
 from ekipl.run.records import read_jsonl
 
 
-def score(problem: str, accuracy: float | None, kind: AnswerKind = "number", family: str | None = None) -> Score:
+def score(problem: str, accuracy: float | None, kind: AnswerKind = "number", family: str | None = None) -> GradedAction:
     reward = None if accuracy is None else Reward(1.0, accuracy, {"partial": 0.5})
-    return Score(problem, "id", kind, family, 0, "three", "stop", 7, reward, "too | slow" if reward is None else None)
+    return GradedAction(
+        problem, "id", kind, family, 0, "three", "stop", 7, reward, "too | slow" if reward is None else None
+    )
 
 
 def evaluation(*accuracies: float | None) -> Evaluation:

@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ekipl.algorithm.types import Row
+from ekipl.algorithm.types import Example
 from ekipl.data.synthetic import counting as synthetic_counting
 from ekipl.data.synthetic import spatial as synthetic_spatial
 from ekipl.data.synthetic import structure as synthetic_structure
@@ -34,11 +34,11 @@ EACH = [(module, split) for module, splits in SPLITS.items() for split in splits
 ROWS = 150
 
 
-def rows(module: ModuleType, split: str, number: int = ROWS, seed: int = 3) -> list[Row]:
+def rows(module: ModuleType, split: str, number: int = ROWS, seed: int = 3) -> list[Example]:
     return [module.generate(split, index, seed, 32) for index in range(number)]
 
 
-def digest(row: Row) -> str:
+def digest(row: Example) -> str:
     pixels = b"".join(image.tobytes() for image in row.images)
     return hashlib.sha256(pixels + repr((row.question, row.answer, row.metadata)).encode()).hexdigest()
 

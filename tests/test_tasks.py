@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ekipl.algorithm.seams import Task
-from ekipl.algorithm.types import Row
+from ekipl.algorithm.types import Example
 from ekipl.data.problems import problem_from
 from ekipl.data.synthetic.source import SyntheticData
 from ekipl.errors import UsageError
@@ -28,7 +28,7 @@ def tagged(answer: str) -> str:
 
 def test_prompts_word_for_word() -> None:
     def prompt(task: Task, kind: str) -> str:
-        return task.prompt(Row("1", (), "How {many}?", "B", kind))  # type: ignore[arg-type]
+        return task.prompt(Example("1", (), "How {many}?", "B", kind))  # type: ignore[arg-type]
 
     assert prompt(Counting(), "number") == (
         "How {many}? Output the thinking process in <think> </think> and final answer (number) "
@@ -54,7 +54,7 @@ def test_prompts_word_for_word() -> None:
 
 
 def test_a_problem_is_the_row_in_the_words_of_the_task() -> None:
-    row = Row("7", (), "How many?", "3", "number", {"cot": "one, two, three"})
+    row = Example("7", (), "How many?", "3", "number", {"cot": "one, two, three"})
     problem = problem_from(Counting(), row, "ood")
     assert (problem.id, problem.task, problem.split, problem.question) == ("7", "counting", "ood", "How many?")
     assert (problem.answer, problem.kind, problem.metadata) == ("3", "number", {"cot": "one, two, three"})

@@ -22,7 +22,7 @@ from benchmarks.speed.setting import (
     never,
     problems,
 )
-from ekipl.algorithm.loop import Plan, choose
+from ekipl.algorithm.loop import Hyperparameters, choose
 from ekipl.algorithm.loss import Objective
 from ekipl.algorithm.seams import Decoding
 from ekipl.algorithm.timing import Clock
@@ -61,7 +61,7 @@ def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measure
     )
     engine.refresh_reference()
     sampler = HFSampler(vlm, Decoding(max_tokens=setting.tokens))
-    plan = Plan(N=setting.G, G=setting.G, I=1, B=steps, mu=1, problems_per_step=setting.problems)
+    plan = Hyperparameters(N=setting.G, G=setting.G, I=1, B=steps, mu=1, problems_per_step=setting.problems)
     task, pool, batch = Alternating(), NoPool(), problems(setting)
     meter = Meter(where.device)
     for number in range(1 + steps):

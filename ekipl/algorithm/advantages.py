@@ -11,7 +11,7 @@ EPSILON = 1e-4  # in the denominator, as Reason-RFT and TRL have it
 
 
 @dataclass(frozen=True)
-class Baseline:
+class AdvantageRule:
     """How rewards become advantages.
 
     Attributes:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ekipl.algorithm.advantages import Baseline
-from ekipl.algorithm.seams import Engine, External, ExternalPool, Sampler, Task
+from ekipl.algorithm.advantages import AdvantageRule
+from ekipl.algorithm.seams import Engine, ExternalPool, ExternalSamples, Sampler, Task
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.timing import Clock
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
@@ -18,7 +18,7 @@ SEED_STRIDE = 1_000_003  # so that no two (seed, step) of ordinary runs sample a
 
 
 @dataclass(frozen=True)
-class Plan:
+class Hyperparameters:
     """The paper's symbols.
 
     Attributes:
@@ -45,7 +45,7 @@ class Plan:
     problems_per_step: int
     seed: int = 0
     selection: Selection = field(default_factory=Selection)
-    baseline: Baseline = field(default_factory=Baseline)
+    baseline: AdvantageRule = field(default_factory=AdvantageRule)
     drop_below_baseline: bool = False
     rank: int = 0
     processes: int = 1
@@ -68,7 +68,7 @@ def train(
     policy: Sampler,
     external: ExternalPool,
     engine: Engine,
-    plan: Plan,
+    plan: Hyperparameters,
     after_step: Callable[[Step], None],
     first_step: int = 0,
 ) -> None:
@@ -95,7 +95,7 @@ def choose(
     task: Task,
     policy: Sampler,
     external: ExternalPool,
-    plan: Plan,
+    plan: Hyperparameters,
     step: int,
     clock: Clock,
 ) -> Iterator[Group]:
@@ -113,7 +113,7 @@ def choose(
 
 
 def candidates(
-    problem: Problem, own: Sequence[Action], answer: External, task: Task, policy: Sampler
+    problem: Problem, own: Sequence[Action], answer: ExternalSamples, task: Task, policy: Sampler
 ) -> tuple[list[Action], Counter[str]]:
     """The scored actions of O that the policy can learn from, and why the others cannot take part."""
     offered: list[Action] = []
@@ -135,7 +135,9 @@ def longest(group: Group) -> int:
     return max((len(action.tokens or ()) for action in group.actions), default=0)
 
 
-def group(problem: Problem, offered: Sequence[Action], refused: Counter[str], plan: Plan, rng: random.Random) -> Group:
+def group(
+    problem: Problem, offered: Sequence[Action], refused: Counter[str], plan: Hyperparameters, rng: random.Random
+) -> Group:
     """Keep G of the offered actions and give them advantages."""
     rewards = [action.total for action in offered]
     sources = [action.source for action in offered]

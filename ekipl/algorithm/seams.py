@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ekipl.algorithm.types import Action, Group, Problem, Reward, Row
+from ekipl.algorithm.types import Action, Example, Group, Problem, Reward
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Task(Protocol):
     name: str
     splits: tuple[str, ...]  # evaluation splits, in-distribution first
 
-    def prompt(self, row: Row) -> str:
+    def prompt(self, row: Example) -> str:
         """The user's text for this row (images are placed before it)."""
         ...
 
@@ -33,12 +33,12 @@ class Task(Protocol):
         """Grade one completion. Raises GraderError, never returns 0 for a failure of the grader."""
         ...
 
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
-        """Row ``index`` of the built-in synthetic split (``train`` or one of ``splits``); a pure function."""
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
+        """Example ``index`` of the built-in synthetic split (``train`` or one of ``splits``); a pure function."""
         ...
 
 
-class Data(Protocol):
+class ProblemSource(Protocol):
     """Where problems come from."""
 
     def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
@@ -63,7 +63,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True)
-class External:
+class ExternalSamples:
     """What the pool answered for one problem."""
 
     actions: tuple[Action, ...]
@@ -75,7 +75,7 @@ class ExternalPool(Protocol):
 
     names: tuple[str, ...]
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         """n actions a problem from each model (or the model's own number, where one is configured)."""
         ...
 

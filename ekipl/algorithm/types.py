@@ -15,7 +15,7 @@ Finish = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class Row:
+class Example:
     """One row of a data set, before a task words it as a prompt.
 
     Attributes:
@@ -120,6 +120,6 @@ class Group:
         return tuple(self.offered[i] for i in self.kept)
 
     @property
-    def dead(self) -> bool:
+    def no_gradient(self) -> bool:
         """Whether the policy term of the objective has no gradient here."""
         return not any(self.advantages)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ekipl.algorithm.seams import Task
     from ekipl.algorithm.types import Action, Problem
     from ekipl.config import Settings
-    from ekipl.report.evaluate import Evaluation, Score
+    from ekipl.report.evaluate import Evaluation, GradedAction
     from ekipl.report.tables import Table
 
     Problems = Mapping[str, Sequence[Problem]]  # by split
@@ -25,7 +25,7 @@ EXTERNAL = "external"  # as a model's path: the first M external models
 
 
 def run(cfg: DictConfig) -> None:
-    """Score, write scores.json, scores.jsonl and table.md, and show the tables."""
+    """Grade, write scores.json, scores.jsonl and table.md, and show the tables."""
     from ekipl.report.published import published_tables
     from ekipl.report.scores import write_scores
     from ekipl.report.tables import show_all
@@ -84,7 +84,7 @@ def _sampled(settings: Settings, task: Task, problems: Problems, beside: Graders
     from ekipl.run.log import progress
 
     sampler = build.build_sampler(settings, build.decoding_of(settings.decoding), path)
-    scores: list[Score] = []
+    scores: list[GradedAction] = []
     with progress(build.count(problems), f"eval {path}") as advance:
         for of_split in problems.values():
             scores += evaluate(sampler, task, of_split, settings.samples or 1, settings.seed, advance, beside).scores
@@ -100,7 +100,7 @@ def _asked(
     from ekipl.run.log import progress
 
     pool = build.build_pool(settings, directory)
-    scores: dict[str, list[Score]] = {name: [] for name in pool.names}
+    scores: dict[str, list[GradedAction]] = {name: [] for name in pool.names}
     number = settings.samples or 1
     try:
         with progress(build.count(problems), "eval external") as advance:
@@ -126,7 +126,7 @@ def _recorded(settings: Settings, task: Task, problems: Problems, beside: Grader
     actions: dict[tuple[str, str], list[tuple[str, Action]]] = {}  # of a problem, with their models
     for model, split, action in replay(settings.records or (), task, lambda m, r: (m, r.split, r.action)):
         actions.setdefault((split, action.problem_id), []).append((model, action))
-    scores: dict[str, list[Score]] = {}
+    scores: dict[str, list[GradedAction]] = {}
     for split, of_split in problems.items():
         for problem in of_split if actions else ():
             for model, action in actions.get((split, problem.id), ()):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig) -> None:
     """Ask, score, write, and show how good the models are and how often they are right together."""
     from ekipl.external.ledger import table_of
-    from ekipl.report.dead import dead_table
     from ekipl.report.evaluate import chunks
+    from ekipl.report.no_gradient import dead_table
     from ekipl.report.scores import accuracy_table
     from ekipl.report.tables import show_all
     from ekipl.run import build, dry_run

@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run.launch import launch
     from ekipl.run.ranks import meeting_point
     from ekipl.run.records import write_text
-    from ekipl.run.training import STAGE1
+    from ekipl.run.training import FIRST_STAGE
 
     settings = check(cfg, "train")
     before = first_stage(cfg)
@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> None:
         return
     meeting_point(settings.engine.num_nodes, os.environ)  # refuses what no machine can find
     directory = Path(HydraConfig.get().runtime.output_dir)
-    stages = [(directory, cfg)] if before is None else [(directory / STAGE1, before), (directory, cfg)]
+    stages = [(directory, cfg)] if before is None else [(directory / FIRST_STAGE, before), (directory, cfg)]
     resolved = {folder / "config.yaml": OmegaConf.to_yaml(stage, resolve=True) for folder, stage in stages}
     for config, text in resolved.items():
         _refuse_another_run(config, text)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pydantic_core import ErrorDetails
 
-OPEN = re.compile(r"(task|stage1|external\.models\.\d+\.params)\.")  # sections that take keys of the user's own
+OPEN = re.compile(r"(task|first_stage|external\.models\.\d+\.params)\.")  # sections that take keys of the user's own
 
 # pydantic's error type -> our words, from the bounds it names.
 REASONS = {
@@ -67,7 +67,7 @@ def check(cfg: DictConfig, command: Command) -> Settings:
         for details in _innermost(error.errors(include_url=False)):
             problems.setdefault(_key(details), _told(details))
     lines = [*problems.values(), *broken_rules(Values(values, problems.keys()), command)]
-    if not lines and settings is not None and settings.stage1 is not None:
+    if not lines and settings is not None and settings.first_stage is not None:
         lines = _of_first_stage(cfg, command)
     if settings is None or lines:
         raise UsageError("\n".join(map(_one_line, lines)))
@@ -88,9 +88,9 @@ def _of_first_stage(cfg: DictConfig, command: Command) -> list[str]:
         assert stage is not None
         check(stage, command)
     except UsageError as refused:
-        return [f"stage1.{line}" for line in str(refused).splitlines()]
+        return [f"first_stage.{line}" for line in str(refused).splitlines()]
     except OmegaConfBaseException as error:
-        return [f"stage1.{error.full_key}: {str(error).splitlines()[0]}"]
+        return [f"first_stage.{error.full_key}: {str(error).splitlines()[0]}"]
     return []
 
 

@@ -255,7 +255,7 @@ class Settings(Section):
     seed: Whole
     problems_per_step: Count
     scoring: Name
-    stage1: dict[str, Any] | None
+    first_stage: dict[str, Any] | None
     task: dict[str, Any]
     prompt: PromptSettings
     data: DataSettings

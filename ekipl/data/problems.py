@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args, overload
 
 from ekipl.algorithm.seams import Task
-from ekipl.algorithm.types import AnswerKind, Problem, Row
+from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.errors import UsageError
 from ekipl.reward import parse
 
 SHOWN = 20  # faults of one input that are listed one by one
 
 
-def problem_from(task: Task, row: Row, split: str) -> Problem:
+def problem_from(task: Task, row: Example, split: str) -> Problem:
     """The row in the words of ``task``."""
     return Problem(
         id=row.id,
@@ -92,7 +92,7 @@ def refuse(where: str, faults: Sequence[str]) -> None:
 class LazyProblems(Sequence[Problem]):
     """Problems whose rows are made (images opened or drawn) when an item is read, and not kept."""
 
-    def __init__(self, task: Task, split: str, indices: Sequence[int], row: Callable[[int], Row]) -> None:
+    def __init__(self, task: Task, split: str, indices: Sequence[int], row: Callable[[int], Example]) -> None:
         """``row(i)`` for i in ``indices`` makes the rows, in that order."""
         self._task, self._split, self._indices, self._row = task, split, indices, row
 

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from ekipl.algorithm.seams import Task
-from ekipl.algorithm.types import AnswerKind, Problem, Row
+from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.data.problems import LazyProblems, gold_of, refuse
 from ekipl.errors import MissingSplit, UsageError
 
@@ -61,9 +61,9 @@ class _Entry:
     kind: AnswerKind
     metadata: Mapping[str, Any]
 
-    def row(self) -> Row:
+    def row(self) -> Example:
         images = tuple(_read_image(path, self.id) for path in self.images)
-        return Row(self.id, images, self.question, self.answer, self.kind, self.metadata)
+        return Example(self.id, images, self.question, self.answer, self.kind, self.metadata)
 
 
 class ReasonRFTData:

@@ -147,7 +147,7 @@ class DeepSpeedEngine:
         Groups without gradient are left out where that changes nothing (beta = 0); the aggregation still counts them.
         """
         kept = [action for group in groups for action in group.actions]
-        live = [g for g in groups if g.kept and (self.objective.beta > 0 or not g.dead)]
+        live = [g for g in groups if g.kept and (self.objective.beta > 0 or not g.no_gradient)]
         trained = [action for group in live for action in group.actions]
         own = [action for action in trained if action.source == POLICY]
         actions, kept_tokens, trained_tokens, own_tokens = self.processes.total(

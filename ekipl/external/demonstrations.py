@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ekipl.algorithm.seams import External
+from ekipl.algorithm.seams import ExternalSamples
 from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 
@@ -17,9 +17,9 @@ class Demonstrations:
         self.names: tuple[str, ...] = (name,)
         self.with_reasoning = with_reasoning
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         """One action a problem, whatever ``n``. Raises UsageError for a row without the reasoning that is wanted."""
-        return [External((Action(p.id, self.names[0], 0, self.text(p), "stop"),)) for p in problems]
+        return [ExternalSamples((Action(p.id, self.names[0], 0, self.text(p), "stop"),)) for p in problems]
 
     def text(self, problem: Problem) -> str:
         """As Reason-RFT writes its supervised data."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ekipl.algorithm.seams import External
+from ekipl.algorithm.seams import ExternalSamples
 from ekipl.algorithm.types import Problem
 
 
@@ -13,8 +13,8 @@ class NoPool:
 
     names: tuple[str, ...] = ()
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         """Nothing, for each problem."""
-        return [External(())] * len(problems)
+        return [ExternalSamples(())] * len(problems)
 
     def close(self) -> None: ...

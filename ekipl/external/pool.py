@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ekipl.algorithm.seams import Decoding, External
+from ekipl.algorithm.seams import Decoding, ExternalSamples
 from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.external import client
@@ -80,7 +80,7 @@ class LiteLLMPool:
         self._fatal: UsageError | None = None
         self._loop = LoopThread("ekipl-external")
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         """n actions a problem from each model: by problem, then by model, then by number of the sample.
 
         Calls that fail for good, empty and filtered answers are counted in ``failed``, and the problem goes on with
@@ -109,7 +109,7 @@ class LiteLLMPool:
             if self._cache is not None:
                 self._cache.close()
 
-    async def _sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    async def _sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         tasks = [
             [
                 asyncio.create_task(self._outcomes(asker, question, samples))
@@ -228,6 +228,6 @@ def _parts(samples: Sequence[int], size: int) -> list[Sequence[int]]:
     return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
-def _external(outcomes: Sequence[Action | str]) -> External:
+def _external(outcomes: Sequence[Action | str]) -> ExternalSamples:
     actions = tuple(outcome for outcome in outcomes if isinstance(outcome, Action))
-    return External(actions, Counter(outcome for outcome in outcomes if isinstance(outcome, str)))
+    return ExternalSamples(actions, Counter(outcome for outcome in outcomes if isinstance(outcome, str)))

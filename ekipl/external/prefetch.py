@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from ekipl.algorithm.loop import Plan, data_order
-from ekipl.algorithm.seams import External, ExternalPool
+from ekipl.algorithm.loop import Hyperparameters, data_order
+from ekipl.algorithm.seams import ExternalPool, ExternalSamples
 from ekipl.algorithm.types import Problem
 
-Asked = tuple[list[str], list[External]]  # ids of a step's problems, and the answers
+Asked = tuple[list[str], list[ExternalSamples]]  # ids of a step's problems, and the answers
 
 
 class Prefetch:
@@ -21,7 +21,7 @@ class Prefetch:
     """
 
     def __init__(
-        self, pool: ExternalPool, problems: Sequence[Problem], plan: Plan, first_step: int, ahead: int
+        self, pool: ExternalPool, problems: Sequence[Problem], plan: Hyperparameters, first_step: int, ahead: int
     ) -> None:
         """Begins to ask at once.
 
@@ -43,7 +43,7 @@ class Prefetch:
         self._is_closed = False
         self._ask_ahead()
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         """The answers for the next step, once they are there; what was raised for it is raised now."""
         next_step = self._asked.popleft() if self._asked else None
         self._ask_ahead()

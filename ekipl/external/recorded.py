@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ekipl.algorithm.seams import External
+from ekipl.algorithm.seams import ExternalSamples
 from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.run.records import read_actions
@@ -48,7 +48,7 @@ class RecordedPool:
             there = ", ".join(sorted(sources)) or "none"
             raise UsageError(f"{file}: {', '.join(missing)}: no action of this source; the file's sources: {there}")
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[External]:
+    def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         """The first recorded actions of each source, n or its own number, or as many as there are; none: failed."""
         return [self._replay(problem, n) for problem in problems]
 
@@ -65,7 +65,7 @@ class RecordedPool:
 
     def close(self) -> None: ...
 
-    def _replay(self, problem: Problem, n: int) -> External:
+    def _replay(self, problem: Problem, n: int) -> ExternalSamples:
         actions: list[Action] = []
         missing = 0
         for name in self.names:
@@ -73,4 +73,4 @@ class RecordedPool:
             wanted = self._samples.get(name, n)
             actions += [recorded[index] for index in sorted(recorded)[:wanted]]
             missing += 0 if recorded else wanted
-        return External(tuple(actions), {NOT_RECORDED: missing} if missing else {})
+        return ExternalSamples(tuple(actions), {NOT_RECORDED: missing} if missing else {})

@@ -19,7 +19,7 @@ ACTIONS_AT_ONCE = 512  # asked of a sampler in one call, so that memory does not
 
 
 @dataclass(frozen=True)
-class Score:
+class GradedAction:
     """One graded completion.
 
     Attributes:
@@ -94,7 +94,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Summary:
+class SplitResult:
     """One split.
 
     Attributes:
@@ -125,8 +125,8 @@ class Summary:
 class Evaluation:
     """All scores, in the order of the problems, and a summary for each split, in the order of first appearance."""
 
-    scores: tuple[Score, ...]
-    splits: tuple[Summary, ...]
+    scores: tuple[GradedAction, ...]
+    splits: tuple[SplitResult, ...]
 
 
 def evaluate(
@@ -171,11 +171,13 @@ def chunks(problems: Sequence[Problem], actions: int) -> Iterator[list[Problem]]
         yield [problems[i] for i in range(start, min(start + size, len(problems)))]
 
 
-def grade(task: Task, problem: Problem, action: Action, beside: Mapping[str, Task] = MappingProxyType({})) -> Score:
+def grade(
+    task: Task, problem: Problem, action: Action, beside: Mapping[str, Task] = MappingProxyType({})
+) -> GradedAction:
     """The action's score. A grader's failure is a score with an error in place of a reward."""
     reward, error = _graded(task, problem, action)
     others = {scoring: _graded(other, problem, action) for scoring, other in beside.items()}
-    return Score(
+    return GradedAction(
         problem_id=problem.id,
         split=problem.split,
         kind=problem.kind,
@@ -203,16 +205,16 @@ def _family(problem: Problem) -> str | None:
     return None if family is None else str(family)
 
 
-def failed(problem: Problem, samples: Iterable[int], reasons: Mapping[str, int]) -> list[Score]:
+def failed(problem: Problem, samples: Iterable[int], reasons: Mapping[str, int]) -> list[GradedAction]:
     """The scores of samples that an external model never gave: errors, in no mean."""
     why, family = ", ".join(sorted(reasons)) or "no answer", _family(problem)
     return [
-        Score(problem.id, problem.split, problem.kind, family, sample, "", "stop", None, None, why)
+        GradedAction(problem.id, problem.split, problem.kind, family, sample, "", "stop", None, None, why)
         for sample in samples
     ]
 
 
-def summarize(scores: Iterable[Score]) -> Evaluation:
+def summarize(scores: Iterable[GradedAction]) -> Evaluation:
     """The evaluation that these scores make; the scores of several processes may simply be put together."""
     rows = tuple(scores)
     splits = _by(rows, lambda score: score.split)
@@ -225,7 +227,7 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, dict[str, Estima
     return {split: _differences(a[split], b[split]) for split in a if split in b}
 
 
-def _differences(first: Sequence[Score], second: Sequence[Score]) -> dict[str, Estimate]:
+def _differences(first: Sequence[GradedAction], second: Sequence[GradedAction]) -> dict[str, Estimate]:
     a, b = ({name: cluster_means(*found) for name, found in _values(scores).items()} for scores in (first, second))
     both = {name: [problem for problem in a[name] if problem in b[name]] for name in a if name in b}
     return {
@@ -253,11 +255,11 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
     return values
 
 
-def _summary(split: str, scores: Sequence[Score]) -> Summary:
+def _summary(split: str, scores: Sequence[GradedAction]) -> SplitResult:
     graded = [(score, score.reward) for score in scores if score.reward is not None]
     kinds = _by(scores, lambda score: "choice" if score.kind == "choice" else "open")
     families = _by([score for score in scores if score.family is not None], lambda score: str(score.family))
-    return Summary(
+    return SplitResult(
         split=split,
         total=_part(scores),
         samples=len(scores),
@@ -271,7 +273,7 @@ def _summary(split: str, scores: Sequence[Score]) -> Summary:
     )
 
 
-def _part(scores: Sequence[Score]) -> Part:
+def _part(scores: Sequence[GradedAction]) -> Part:
     found = _values(scores)
     _, problems = found["accuracy"]
     accuracy, *details = (cluster_interval(*of_score) for of_score in found.values())
@@ -279,7 +281,7 @@ def _part(scores: Sequence[Score]) -> Part:
     return Part(len(set(problems)), errors, accuracy, dict(zip([*found][1:], details, strict=True)))
 
 
-def _values(scores: Iterable[Score]) -> dict[str, tuple[list[float], list[str]]]:
+def _values(scores: Iterable[GradedAction]) -> dict[str, tuple[list[float], list[str]]]:
     """Each score's values, ``accuracy`` first, with the problem of each; what was not graded has none."""
     found: dict[str, tuple[list[float], list[str]]] = {"accuracy": ([], [])}
     for score in scores:
@@ -290,15 +292,15 @@ def _values(scores: Iterable[Score]) -> dict[str, tuple[list[float], list[str]]]
     return found
 
 
-def _mean(values: Iterable[tuple[Score, float]]) -> float:
+def _mean(values: Iterable[tuple[GradedAction, float]]) -> float:
     """Mean over problems of each problem's mean, as for the accuracy; NaN of nothing."""
     pairs = list(values)
     means = cluster_means([value for _, value in pairs], [score.problem_id for score, _ in pairs])
     return fmean(means.values()) if means else math.nan
 
 
-def _by(scores: Iterable[Score], key: Callable[[Score], str]) -> dict[str, list[Score]]:
-    groups: dict[str, list[Score]] = {}
+def _by(scores: Iterable[GradedAction], key: Callable[[GradedAction], str]) -> dict[str, list[GradedAction]]:
+    groups: dict[str, list[GradedAction]] = {}
     for score in scores:
         groups.setdefault(key(score), []).append(score)
     return groups

@@ -14,7 +14,7 @@ from ekipl.report.stats import Estimate
 from ekipl.report.tables import Table, percent, percent_interval
 from ekipl.run.records import read_jsonl
 
-Row = Mapping[str, Any]
+MetricsRow = Mapping[str, Any]
 
 
 def write_report(directory: Path) -> str:
@@ -33,7 +33,7 @@ def write_report(directory: Path) -> str:
     return "\n".join([table.markdown() for table in parts] + [f"In {directory}: {', '.join(files)}", ""])
 
 
-def _accuracy(rows: Sequence[Row]) -> Table:
+def _accuracy(rows: Sequence[MetricsRow]) -> Table:
     """First against last evaluation, split by split."""
     first, last = rows[0], rows[-1]
     splits = [k.split("/")[1] for k in last if k.startswith("eval/") and k.endswith("/accuracy")]
@@ -44,7 +44,7 @@ def _accuracy(rows: Sequence[Row]) -> Table:
     return Table("Accuracy in percent (95 % interval)", header, body)
 
 
-def _estimate(row: Row, split: str) -> Estimate:
+def _estimate(row: MetricsRow, split: str) -> Estimate:
     def number(key: str) -> float:
         value = row.get(f"eval/{split}/{key}")
         return float("nan") if value is None else float(value)
@@ -52,7 +52,7 @@ def _estimate(row: Row, split: str) -> Estimate:
     return Estimate(number("accuracy"), number("accuracy_low"), number("accuracy_high"))
 
 
-def _learning(rows: Sequence[Row]) -> Table:
+def _learning(rows: Sequence[MetricsRow]) -> Table:
     """Rewards, shares and dead groups: the first and last fifth of the steps."""
     size = max(1, len(rows) // 5)
     early, late = rows[:size], rows[-size:]
@@ -65,6 +65,6 @@ def _learning(rows: Sequence[Row]) -> Table:
     return Table("Training", header, body, [f"{fmean(row['time/step'] for row in rows):.2f} s a step"])
 
 
-def _mean(rows: Sequence[Row], key: str) -> float:
+def _mean(rows: Sequence[MetricsRow], key: str) -> float:
     values = [row[key] for row in rows if row.get(key) is not None]
     return fmean(values) if values else float("nan")

@@ -17,13 +17,13 @@ from ekipl.run.records import atomic_write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Row = Mapping[str, Any]  # of metrics.jsonl: a metric may be missing, and is null where it was not finite
+MetricsRow = Mapping[str, Any]  # of metrics.jsonl: a metric may be missing, and is null where it was not finite
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#000000")  # for all eyes
 MARKERS = "os^Dv<>P"
 
 
-def curve(path: Path, rows: Sequence[Row]) -> bool:
+def curve(path: Path, rows: Sequence[MetricsRow]) -> bool:
     """Accuracy on every split against the training problems seen, with its interval as a band (the paper's Fig. 3).
 
     Args:
@@ -46,7 +46,7 @@ def curve(path: Path, rows: Sequence[Row]) -> bool:
     return True
 
 
-def provenance(path: Path, rows: Sequence[Row]) -> bool:
+def provenance(path: Path, rows: Sequence[MetricsRow]) -> bool:
     """The share of each source among the actions offered and among those kept, over the steps.
 
     Args:
@@ -127,12 +127,12 @@ def _figure(path: Path, titles: Sequence[str], unit: str, stacked: bool = False)
         figure.savefig(file, format="png", dpi=150)
 
 
-def _column(rows: Sequence[Row], key: str) -> Floats:
+def _column(rows: Sequence[MetricsRow], key: str) -> Floats:
     """A metric over the rows, NaN where it is missing or null."""
     return np.array([row.get(key) for row in rows], dtype=np.float64)
 
 
-def _names(rows: Sequence[Row], before: str, after: str = "") -> list[str]:
+def _names(rows: Sequence[MetricsRow], before: str, after: str = "") -> list[str]:
     """What stands between ``before`` and ``after`` in the metrics' names, in order of appearance."""
     keys = dict.fromkeys(key for row in rows for key in row if key.startswith(before) and key.endswith(after))
     return [key.removeprefix(before).removesuffix(after) for key in keys]

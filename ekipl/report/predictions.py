@@ -1,4 +1,4 @@
-"""Score completions that anything has written: no model, no image, no data set."""
+"""Grade completions that anything has written: no model, no image, no data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ekipl.run.records import atomic_write, dump_line, parse_line
 
 
 def score_predictions(path: Path, task: Task, out_dir: Path) -> dict[str, Any]:
-    """Score a JSONL file of rows ``{"id", "answer", "completion"}`` and write ``out_dir/scores.jsonl``.
+    """Grade a JSONL file of rows ``{"id", "answer", "completion"}`` and write ``out_dir/scores.jsonl``.
 
     A row may state the ``kind`` of its answer, and give its question as ``problem`` and its ``scene``; ids may repeat
     (several completions of one problem). The written rows have ``id``, ``format``, ``accuracy``, ``error`` and, where

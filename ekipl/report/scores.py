@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ekipl.report.evaluate import Evaluation, Part, Summary, compare
+from ekipl.report.evaluate import Evaluation, Part, SplitResult, compare
 from ekipl.report.stats import Estimate
 from ekipl.report.tables import Table, number, percent, percent_interval, points
 from ekipl.run.records import write_json, write_jsonl, write_text
@@ -58,7 +58,7 @@ def write_scores(
     return shown
 
 
-def as_dict(summary: Summary) -> dict[str, Any]:
+def as_dict(summary: SplitResult) -> dict[str, Any]:
     """A split's entry in ``scores.json``."""
     return {
         "split": summary.split,
@@ -85,7 +85,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _rows(evaluations: Evaluations) -> Iterator[tuple[str, Summary]]:
+def _rows(evaluations: Evaluations) -> Iterator[tuple[str, SplitResult]]:
     return ((model, summary) for model, evaluation in evaluations.items() for summary in evaluation.splits)
 
 
@@ -99,7 +99,7 @@ def _scores(part: Part, details: Sequence[str]) -> list[str]:
     return [str(part.problems), *map(percent_interval, estimates)]
 
 
-def _cells(summary: Summary, details: Sequence[str]) -> list[str]:
+def _cells(summary: SplitResult, details: Sequence[str]) -> list[str]:
     return [
         summary.split,
         *_scores(summary.total, details),
@@ -110,7 +110,7 @@ def _cells(summary: Summary, details: Sequence[str]) -> list[str]:
     ]
 
 
-def _ungraded(summary: Summary) -> Iterator[str]:
+def _ungraded(summary: SplitResult) -> Iterator[str]:
     """What the reader must know of completions that are in no mean."""
     if summary.reasons:
         yield (
@@ -125,7 +125,7 @@ def _most(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count} x {reason}" for reason, count in Counter(reasons).most_common(3))
 
 
-def _breakdown(what: str, evaluations: Evaluations, parts: Callable[[Summary], Mapping[str, Part]]) -> list[Table]:
+def _breakdown(what: str, evaluations: Evaluations, parts: Callable[[SplitResult], Mapping[str, Part]]) -> list[Table]:
     found = [
         (model, summary.split, name, part)
         for model, summary in _rows(evaluations)

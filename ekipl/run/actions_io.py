@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import POLICY, Action, Problem
 from ekipl.errors import UsageError
-from ekipl.report.evaluate import Evaluation, Score, grade, summarize
+from ekipl.report.evaluate import Evaluation, GradedAction, grade, summarize
 from ekipl.run.records import Record, Sampling, actions_file, map_actions, write_actions
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def write_scored(path: Path, task: Task, drawn: Iterable[Drawn], seed: int) -> d
 
     An action that could not be graded is written without a reward.
     """
-    scores: dict[str, list[Score]] = {}
+    scores: dict[str, list[GradedAction]] = {}
 
     def records() -> Iterator[Record]:
         for model, sampling, problem, actions in drawn:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl.algorithm.seams import Data, Decoding, ExternalPool, Logger, Sampler, Task
+from ekipl.algorithm.seams import Decoding, ExternalPool, Logger, ProblemSource, Sampler, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.run.records import Sampling, actions_file, write_text
@@ -16,7 +16,7 @@ from ekipl.run.records import Sampling, actions_file, write_text
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ekipl.algorithm.loop import Plan
+    from ekipl.algorithm.loop import Hyperparameters
     from ekipl.config import Command, Settings
     from ekipl.config.settings import DecodingSettings, EvaluationSettings, ExternalModelSettings, RolloutSettings
     from ekipl.policy.model import VLM
@@ -64,7 +64,7 @@ def _templates(cfg: DictConfig) -> dict[str, str]:
     return found
 
 
-def build_data(settings: Settings) -> Data:
+def build_data(settings: Settings) -> ProblemSource:
     """Where the problems come from. Raises UsageError."""
     data = settings.data
     if data.kind == "reason_rft":
@@ -82,7 +82,7 @@ def build_data(settings: Settings) -> Data:
 class _Later:
     """Data whose split ``train`` begins at row ``start``."""
 
-    data: Data
+    data: ProblemSource
     start: int
 
     def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
@@ -193,7 +193,7 @@ def _rates(model: ExternalModelSettings) -> dict[str, float | None]:
 
 
 def prefetching(
-    pool: ExternalPool, problems: Sequence[Problem], plan: Plan, first_step: int, settings: Settings
+    pool: ExternalPool, problems: Sequence[Problem], plan: Hyperparameters, first_step: int, settings: Settings
 ) -> ExternalPool:
     """The pool, asked ahead where its answers take time."""
     ahead = settings.external.prefetch

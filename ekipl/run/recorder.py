@@ -27,7 +27,7 @@ RECENT = 5  # steps that are averaged before something is said of them
 
 
 @dataclass
-class Journal:
+class Recorder:
     """Keeps the run directory: metrics, actions, evaluations, checkpoints."""
 
     directory: Path

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ekipl.algorithm.advantages import Baseline
-from ekipl.algorithm.loop import Plan, train
-from ekipl.algorithm.seams import Data, Sampler, Task
+from ekipl.algorithm.advantages import AdvantageRule
+from ekipl.algorithm.loop import Hyperparameters, train
+from ekipl.algorithm.seams import ProblemSource, Sampler, Task
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Problem
 from ekipl.errors import UsageError
 from ekipl.run import checkpoint
 from ekipl.run.log import Loggers
-from ekipl.run.recorder import Journal
+from ekipl.run.recorder import Recorder
 from ekipl.run.records import write_text
 from ekipl.run.signals import Stop, sole_user
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ekipl.policy.model import VLM
 
 MODEL = "model"
-STAGE1 = "stage1"  # the run directory of the stage before, in the run directory
+FIRST_STAGE = "first_stage"  # the run directory of the stage before, in the run directory
 
 
 def run_training(cfg: DictConfig, directory: Path) -> None:
@@ -92,14 +92,14 @@ def _train(cfg: DictConfig, directory: Path) -> None:
 
     stop = Stop()
     with progress(settings.I * settings.B - first_step, "train") as advance:
-        journal = Journal(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
+        recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
         if first_step == 0:
-            journal.baseline()
+            recorder.baseline()
         plan = plan_of(settings, processes.rank, processes.size)
         pool = build.prefetching(pool, problems, plan, first_step, settings)
         try:
             with stop if settings.checkpoint.every else nullcontext():
-                train(problems, task, policy, pool, engine, plan, journal.after_step, first_step)
+                train(problems, task, policy, pool, engine, plan, recorder.after_step, first_step)
         finally:
             pool.close()
             logger.close()
@@ -108,11 +108,11 @@ def _train(cfg: DictConfig, directory: Path) -> None:
 
 def _after_stage1(settings: Settings, directory: Path) -> Settings:
     """The settings with the model that stage 1 has left, where there is one."""
-    if settings.stage1 is None:
+    if settings.first_stage is None:
         return settings
-    model = directory / STAGE1 / MODEL
+    model = directory / FIRST_STAGE / MODEL
     if not model.exists():
-        raise UsageError(f"stage1: {model}: no such folder; train {directory / STAGE1 / 'config.yaml'} first")
+        raise UsageError(f"first_stage: {model}: no such folder; train {directory / FIRST_STAGE / 'config.yaml'} first")
     return settings.model_copy(update={"model": settings.model.model_copy(update={"path": str(model)})})
 
 
@@ -170,10 +170,10 @@ def _evaluate(
     return values
 
 
-def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Plan:
+def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Hyperparameters:
     """The paper's symbols, selection and baseline of Eq. 1."""
     objective, selection = settings.objective, settings.selection
-    return Plan(
+    return Hyperparameters(
         N=settings.N,
         G=settings.G,
         I=settings.I,
@@ -182,7 +182,7 @@ def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Plan:
         problems_per_step=settings.problems_per_step,
         seed=settings.seed,
         selection=Selection(selection.rule, selection.contrast, selection.ties),
-        baseline=Baseline(objective.baseline, objective.std),
+        baseline=AdvantageRule(objective.baseline, objective.std),
         drop_below_baseline=objective.below_baseline == "drop",
         rank=rank,
         processes=processes,
@@ -228,7 +228,7 @@ def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngi
     )
 
 
-def _held_out(settings: Settings, task: Task, data: Data) -> list[Sequence[Problem]]:
+def _held_out(settings: Settings, task: Task, data: ProblemSource) -> list[Sequence[Problem]]:
     """The evaluation splits, opened now so that bad rows are told before training; none when nothing is evaluated."""
     evaluation = settings.evaluation
     if evaluation.every == 0:

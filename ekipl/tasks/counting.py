@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Problem, Reward, Row
+from ekipl.algorithm.types import AnswerKind, Example, Problem, Reward
 from ekipl.reward.graders import check_scoring, grade
 from ekipl.tasks.templates import check_template, worded
 
@@ -23,7 +23,7 @@ class Counting:
         self.scoring = check_scoring(scoring, self.name, self.kinds)
         self.template = check_template(prompt)
 
-    def prompt(self, row: Row) -> str:
+    def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""
         return worded(self.template, row.question)
 
@@ -31,8 +31,8 @@ class Counting:
         """Format and accuracy, each in [0, 1]. Raises GraderError."""
         return grade(text, problem.answer, problem.kind, self.scoring)
 
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
-        """Row ``index`` of the built-in split: a drawn scene."""
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
+        """Example ``index`` of the built-in split: a drawn scene."""
         from ekipl.data.synthetic import counting as synthetic_counting
 
         return synthetic_counting.generate(split, index, seed, image_size)

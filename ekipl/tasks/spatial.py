@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Problem, Reward, Row
+from ekipl.algorithm.types import AnswerKind, Example, Problem, Reward
 from ekipl.reward.graders import check_scoring, grade
 from ekipl.tasks.templates import check_template, worded
 
@@ -34,7 +34,7 @@ class Spatial:
         self.scoring = check_scoring(scoring, self.name, self.kinds)
         self.template = check_template(prompt)
 
-    def prompt(self, row: Row) -> str:
+    def prompt(self, row: Example) -> str:
         """The rules, the attributes of the initial objects and the form of the answer."""
         return worded(self.template, row.question)
 
@@ -42,8 +42,8 @@ class Spatial:
         """Format and accuracy, each in [0, 1] (in [-0.5, 1] with penalty). Raises GraderError."""
         return grade(text, problem.answer, problem.kind, self.scoring, problem.metadata.get("scene"))
 
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
-        """Row ``index`` of the built-in split: two views of a drawn scene."""
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
+        """Example ``index`` of the built-in split: two views of a drawn scene."""
         from ekipl.data.synthetic import spatial as synthetic_spatial
 
         return synthetic_spatial.generate(split, index, seed, image_size)

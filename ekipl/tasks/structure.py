@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Problem, Reward, Row
+from ekipl.algorithm.types import AnswerKind, Example, Problem, Reward
 from ekipl.reward.graders import check_scoring, grade
 from ekipl.tasks.templates import check_template, worded
 
@@ -39,7 +39,7 @@ class Structure:
         self.scoring = check_scoring(scoring, self.name, self.kinds)
         self.template, self.choice_template = check_template(prompt), check_template(choice_prompt)
 
-    def prompt(self, row: Row) -> str:
+    def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""
         return worded(self.choice_template if row.kind == "choice" else self.template, row.question)
 
@@ -47,8 +47,8 @@ class Structure:
         """Format and accuracy, each in [0, 1]. Raises GraderError."""
         return grade(text, problem.answer, problem.kind, self.scoring)
 
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Row:
-        """Row ``index`` of the built-in split: a drawn diagram."""
+    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
+        """Example ``index`` of the built-in split: a drawn diagram."""
         from ekipl.data.synthetic import structure as synthetic_structure
 
         return synthetic_structure.generate(split, index, seed, image_size)

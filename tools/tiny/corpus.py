@@ -11,7 +11,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from ekipl.algorithm.seams import Task
-from ekipl.algorithm.types import Row
+from ekipl.algorithm.types import Example
 from ekipl.data.synthetic import counting as synthetic_counting
 from ekipl.data.synthetic import spatial as synthetic_spatial
 from ekipl.data.synthetic import structure as synthetic_structure
@@ -45,7 +45,7 @@ CLEAN = Mixture(wrong={}, broken=0.0)
 
 
 @dataclass(frozen=True)
-class Example:
+class TrainingText:
     """One lesson: pictures and what each shows (a figure: its family), the user's text and the completion to learn."""
 
     images: tuple[Image.Image, ...]
@@ -54,12 +54,12 @@ class Example:
     completion: str
 
 
-def completion(row: Row) -> str:
+def completion(row: Example) -> str:
     """The full right completion of a synthetic row."""
     return _wrap(row.metadata["cot"], row.answer)
 
 
-def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> Example:
+def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> TrainingText:
     """Training example ``index``; pure. Held-out families are left out: the next number is taken instead."""
     rng = random.Random(f"lesson/{lesson}/{index}")
     if lesson == "reading":
@@ -77,13 +77,13 @@ def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> Example:
     if rng.random() < mixture.wrong.get(lesson, 0.0):
         cot, answer = _WRONG[lesson](row)
     text = _broken(rng, cot, answer) if rng.random() < mixture.broken else _wrap(cot, answer)
-    return Example(row.images, _shown(row), task.prompt(row), text)
+    return TrainingText(row.images, _shown(row), task.prompt(row), text)
 
 
 _COLORED = re.compile(rf"Find (object not )?({'|'.join(COLORS)}) object")  # "red object" is harder to heed than "cube"
 
 
-def _shown(row: Row) -> tuple[Scene | str, ...]:
+def _shown(row: Example) -> tuple[Scene | str, ...]:
     scene = row.metadata["scene"]
     if "objects" not in scene:
         return (row.metadata["family"],)
@@ -115,7 +115,7 @@ def _broken(rng: random.Random, cot: str, answer: str) -> str:
     return rng.choice((f"<answer>{answer}</answer>", f"<think>{cot}</think>\n{answer}", f"{cot}. {answer}"))
 
 
-def _reading(rng: random.Random) -> Example:
+def _reading(rng: random.Random) -> TrainingText:
     """A scene on the spatial task's grid, fuller than its own, read cell by cell."""
     cells = sorted(rng.sample(range(9), rng.randint(2, 5)))
     things = [
@@ -123,10 +123,10 @@ def _reading(rng: random.Random) -> Example:
         for c in cells
     ]
     seen = ", ".join(f"{cell(t)} {t.shape} {t.size} {t.color}" for t in things)
-    return Example((render(things, IMAGE_SIZE),), (things,), "List the objects.", f"<think> {seen}</think>")
+    return TrainingText((render(things, IMAGE_SIZE),), (things,), "List the objects.", f"<think> {seen}</think>")
 
 
-def _many_changes(rng: random.Random) -> Example:
+def _many_changes(rng: random.Random) -> TrainingText:
     """A spatial problem in which most things change: looking pays, copying the given attributes does not."""
     initial = synthetic_spatial.scene(rng)
     changes: list[synthetic_spatial.Change] = []
@@ -140,10 +140,10 @@ def _many_changes(rng: random.Random) -> Example:
                     changes.append(rng.choice(possible))
                     state = changes[-1].apply(state)
     row = synthetic_spatial.row("", "", initial, changes, "center", IMAGE_SIZE)
-    return Example(row.images, _shown(row), TASKS["spatial"].prompt(row), completion(row))
+    return TrainingText(row.images, _shown(row), TASKS["spatial"].prompt(row), completion(row))
 
 
-def _count_everything(row: Row) -> tuple[str, str]:
+def _count_everything(row: Example) -> tuple[str, str]:
     """Counts every object, whatever the question speaks of."""
     _, listed, tail = re.split(r": |\. Total ", row.metadata["cot"])
     names = [item.rsplit(" ", 2)[0] for item in listed.split(", ")]
@@ -154,7 +154,7 @@ def _count_everything(row: Row) -> tuple[str, str]:
     return f"Find all: {seen}. Total {len(names)}" + (f" + {added} = {total}" if plus else ""), str(total)
 
 
-def _mistake_relation(row: Row) -> tuple[str, str]:
+def _mistake_relation(row: Example) -> tuple[str, str]:
     """Takes equal angles for supplementary and all others for equal; confuses the two triangle rules."""
     given: Sequence[int] = row.metadata["scene"]["given"]
     total, right = sum(given), row.metadata["cot"]
@@ -177,7 +177,7 @@ def _mistake_relation(row: Row) -> tuple[str, str]:
     return f"{cot}. {value} is {letters[value]}", letters[value]
 
 
-def _no_mistake(row: Row) -> tuple[str, str]:
+def _no_mistake(row: Example) -> tuple[str, str]:
     return row.metadata["cot"], row.answer
 
 

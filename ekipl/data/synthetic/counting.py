@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from ekipl.algorithm.types import Row
+from ekipl.algorithm.types import Example
 from ekipl.data.synthetic.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, cell, record, render
 
 FAMILIES = ("count", "subtract", "subtract_two", "add", "add_dozen")
@@ -52,7 +52,7 @@ class Query:
         return self.whole.holds(thing) and not any(kind.holds(thing) for kind in self.but)
 
 
-def generate(split: str, index: int, seed: int, image_size: int) -> Row:
+def generate(split: str, index: int, seed: int, image_size: int) -> Example:
     """Problem ``index`` of a split (``train``, ``id`` or ``ood``); a pure function of its arguments.
 
     Raises:
@@ -68,7 +68,7 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
     answer = query.plus + sum(map(query.counts, things))
     metadata = {"family": family, "cot": cot(things, query), "scene": {"objects": record(things)}}
     image = render(things, image_size)
-    return Row(f"counting-{split}-{index}", (image,), query.text, str(answer), "number", metadata)
+    return Example(f"counting-{split}-{index}", (image,), query.text, str(answer), "number", metadata)
 
 
 def cot(things: list[Thing], query: Query) -> str:

@@ -15,7 +15,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from ekipl.algorithm.types import Row
+from ekipl.algorithm.types import Example
 from ekipl.data.synthetic.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, cell, record, render
 from ekipl.reward.simulate import DIRECTIONS
 
@@ -53,7 +53,7 @@ class Change:
         return (*state[: self.id], moved, *state[self.id + 1 :])
 
 
-def generate(split: str, index: int, seed: int, image_size: int) -> Row:
+def generate(split: str, index: int, seed: int, image_size: int) -> Example:
     """Problem ``index`` of a split (``train``, ``id``, ``ood_left``, ``ood_right``); a pure function of its arguments.
 
     Raises:
@@ -67,7 +67,7 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
     return row(f"spatial-{split}-{index}", family, initial, _changes(rng, family, initial), CAMERAS[split], image_size)
 
 
-def row(name: str, family: str, initial: State, changes: Sequence[Change], camera: Camera, image_size: int) -> Row:
+def row(name: str, family: str, initial: State, changes: Sequence[Change], camera: Camera, image_size: int) -> Example:
     """The problem that asks for ``changes``; ``camera`` takes the final picture."""
     final = initial
     for change in changes:
@@ -84,7 +84,7 @@ def row(name: str, family: str, initial: State, changes: Sequence[Change], camer
         },
     }
     question = f"The attributes of the initial objects are: {tuples}. {QUESTION}"
-    return Row(name, images, question, ", ".join(map(str, changes)), "functions", metadata)
+    return Example(name, images, question, ", ".join(map(str, changes)), "functions", metadata)
 
 
 def scene(rng: random.Random) -> State:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ekipl.algorithm.types import Row
+from ekipl.algorithm.types import Example
 from ekipl.data.synthetic.diagrams import Angle, Circle, Mark, Point, Segment, Square, draw, polar
 
 HELD_OUT_FAMILIES = ("polygon_sum",)  # the only answers above 360; no training of model=tiny has seen them
@@ -28,7 +28,7 @@ class Exercise:
     sides: int = 0
 
 
-def generate(split: str, index: int, seed: int, image_size: int) -> Row:
+def generate(split: str, index: int, seed: int, image_size: int) -> Example:
     """Problem ``index`` of a split (``train``, ``id`` or ``ood``); a pure function of its arguments.
 
     Raises:
@@ -50,7 +50,7 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Row:
     scene = {"given": list(exercise.given)} | ({"sides": exercise.sides} if exercise.sides else {})
     metadata = {"family": family, "cot": reason, "scene": scene}
     image = draw(exercise.figure, image_size, turn=rng.uniform(-12, 12))
-    return Row(f"structure-{split}-{index}", (image,), question, answer, "choice" if choice else "number", metadata)
+    return Example(f"structure-{split}-{index}", (image,), question, answer, "choice" if choice else "number", metadata)
 
 
 def _question(given: tuple[int, ...]) -> str:
