@@ -18,8 +18,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from ekipl.files import read_jsonl
 from ekipl.report.tables import Table
-from ekipl.run.records import read_jsonl
 from tests.openai_server import OpenAIServer, digits
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"

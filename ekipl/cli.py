@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ekipl import __version__
 from ekipl.errors import UsageError
-from ekipl.run.disk import room_in
+from ekipl.files import explain_full_disk
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -127,7 +127,7 @@ def _run(name: str, cfg: DictConfig) -> None:
     from hydra.types import RunMode
 
     try:
-        with room_in(Path(HydraConfig.get().runtime.output_dir)):
+        with explain_full_disk(Path(HydraConfig.get().runtime.output_dir)):
             importlib.import_module(f"ekipl.commands.{name}").run(cfg)
         return
     except UsageError as error:

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 from ekipl.engine.collectives import Processes
 from ekipl.errors import UsageError
+from ekipl.files import explain_full_disk
 from ekipl.run import checkpoint
-from ekipl.run.disk import room_in
 
 ALONE = Processes(0, 1)
 
@@ -118,7 +118,7 @@ def test_a_full_disk_costs_no_older_checkpoint(failure: Exception, tmp_path: Pat
         (folder / "half").write_text("x")
         raise failure
 
-    with pytest.raises(UsageError, match="no space left on its disk"), room_in(tmp_path):
+    with pytest.raises(UsageError, match="no space left on its disk"), explain_full_disk(tmp_path):
         checkpoint.save(tmp_path, 2, write, 1, ALONE)
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]  # nothing half-written stays either
     assert checkpoint.newest(tmp_path, ALONE) == older

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from ekipl.files import read_jsonl
 from ekipl.policy.model import TINY
-from ekipl.run.records import read_actions, read_jsonl
+from ekipl.run.records import read_actions
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ekipl.errors import UsageError
+from ekipl.files import read_jsonl
 from ekipl.run.log import JsonlLogger, Loggers, WandbLogger, progress
-from ekipl.run.records import read_jsonl
 
 
 def test_each_row_is_on_disk_when_log_returns(tmp_path: Path) -> None:

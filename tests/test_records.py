@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 
 from ekipl.algorithm.types import Action, Group, Problem, Reward
 from ekipl.errors import UsageError
-from ekipl.run.records import (
-    Record,
-    actions_file,
-    atomic_write,
-    read_actions,
-    read_jsonl,
-    records_of_group,
-    write_actions,
-    write_json,
-    write_jsonl,
-    write_text,
-)
+from ekipl.files import atomic_write, read_jsonl, write_json, write_jsonl, write_text
+from ekipl.run.records import Record, actions_file, read_actions, records_of_group, write_actions
 
 # Every code point except surrogates, then lone surrogates put between them so that no two stand together.
 text = st.lists(st.text(max_size=20), max_size=4).flatmap(
@@ -203,7 +193,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     code = (
-        "import sys, time, pathlib\nfrom ekipl.run.records import atomic_write\n"
+        "import sys, time, pathlib\nfrom ekipl.files import atomic_write\n"
         "with atomic_write(pathlib.Path(sys.argv[1])) as f:\n f.write(b'new'); f.flush(); "
         "print('in', flush=True); time.sleep(60)"
     )

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ekipl.algorithm.types import AnswerKind, Reward
+from ekipl.files import read_jsonl
 from ekipl.report.evaluate import Evaluation, GradedAction, summarize
 from ekipl.report.scores import write_scores
-from ekipl.run.records import read_jsonl
 
 
 def score(problem: str, accuracy: float | None, kind: AnswerKind = "number", family: str | None = None) -> GradedAction:

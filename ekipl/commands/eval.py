@@ -142,10 +142,10 @@ def _recorded(settings: Settings, task: Task, problems: Problems, beside: Grader
 
 def _predictions(path: Path, task: Task, directory: Path, meta: Mapping[str, Any]) -> list[Table]:
     """A file of completions: no model, no data set. ``scores.jsonl`` is in the file's order."""
+    from ekipl.files import read_jsonl, write_json, write_text
     from ekipl.report.predictions import score_predictions
     from ekipl.report.stats import cluster_interval
     from ekipl.report.tables import Table, percent, percent_interval
-    from ekipl.run.records import read_jsonl, write_json, write_text
 
     summary = score_predictions(path, task, directory)
     graded = [row for row in read_jsonl(directory / "scores.jsonl") if row["error"] is None]

@@ -27,11 +27,11 @@ class Outcome(NamedTuple):
 
 def run(cfg: DictConfig) -> None:
     """Sample or read actions, write passk.json and passk.png, and show the table."""
+    from ekipl.files import write_json, write_text
     from ekipl.report import plots
     from ekipl.report.tables import show_all
     from ekipl.run import build
     from ekipl.run.actions_io import refuse_mixed
-    from ekipl.run.records import write_json, write_text
 
     settings, directory = build.begin(cfg, "passk")
     task = build.build_task(cfg)

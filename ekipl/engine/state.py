@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ekipl.engine.collectives import Processes
 from ekipl.engine.sharded import set_weight
 from ekipl.errors import UsageError
-from ekipl.run.disk import room_in
+from ekipl.files import explain_full_disk
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's, by torch's names
 WEIGHT = "weight"
@@ -37,7 +37,7 @@ def write(path: Path, name: str, tensors: Iterable[tuple[str, Tensor]], processe
     mine = {key: tensor for place, (key, tensor) in enumerate(tensors) if place % processes.size == processes.rank}
     fault = None
     try:
-        with room_in(path.parent.parent):
+        with explain_full_disk(path.parent.parent):
             save_file(mine, path / f"{name}-{processes.rank}.safetensors")
     except UsageError as error:
         fault = str(error)

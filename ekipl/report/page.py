@@ -9,10 +9,10 @@ from typing import Any
 
 from ekipl.algorithm.metrics import sources_of
 from ekipl.external.ledger import table_of
+from ekipl.files import read_jsonl
 from ekipl.report import plots
 from ekipl.report.stats import Estimate
 from ekipl.report.tables import Table, percent, percent_interval
-from ekipl.run.records import read_jsonl
 
 MetricsRow = Mapping[str, Any]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ekipl.algorithm.types import POLICY
+from ekipl.files import atomic_write
 from ekipl.report.stats import Floats
 from ekipl.report.tables import plain
-from ekipl.run.records import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Problem, Reward
 from ekipl.data.problems import gold_as_it_stands, refuse
 from ekipl.errors import GraderError, UsageError
-from ekipl.run.records import atomic_write, dump_line, parse_line
+from ekipl.files import atomic_write, dump_line, parse_line
 
 
 def score_predictions(path: Path, task: Task, out_dir: Path) -> dict[str, Any]:

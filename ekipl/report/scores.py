@@ -9,10 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ekipl.files import write_json, write_jsonl, write_text
 from ekipl.report.evaluate import Evaluation, Part, SplitResult, compare
 from ekipl.report.stats import Estimate
 from ekipl.report.tables import Table, number, percent, percent_interval, points
-from ekipl.run.records import write_json, write_jsonl, write_text
 
 PACKAGES = ("ekipl", "torch", "transformers", "numpy", "pillow", "math-verify")
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ekipl.algorithm.seams import Decoding, ExternalPool, Logger, ProblemSource, Sampler, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
-from ekipl.run.records import Sampling, actions_file, write_text
+from ekipl.files import write_text
+from ekipl.run.records import Sampling, actions_file
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

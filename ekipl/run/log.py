@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ekipl.algorithm.seams import Logger
 from ekipl.errors import UsageError
-from ekipl.run.records import atomic_write, dump_line, finite, parse_line
+from ekipl.files import atomic_write, dump_line, finite, parse_line
 
 Mode = Literal["offline", "online"]
 

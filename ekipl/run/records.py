@@ -1,27 +1,21 @@
-"""Actions on disk: one JSON line an action, the contract between the commands.
+"""The schema of actions files: one JSON line per action.
 
 ``rollout``, ``external-sample`` and ``train`` write these files; ``passk`` and ``external=recorded`` read them.
-Lines are pure ASCII, everything else is escaped: NUL, U+2028 and lone surrogates in a model's text can neither split a
-line nor fail to be written.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from ekipl.algorithm.types import Action, Finish, Group, Reward
-from ekipl.errors import UsageError
+from ekipl.files import dump_line, map_jsonl
 
 SCHEMA = 1
-_SHOWN = 10  # bad lines named in one error
 _KINDS: Mapping[type, str] = {
     str: "a text",
     int: "a whole number",
@@ -99,109 +93,12 @@ def read_actions(path: Path) -> list[Record]:
     Raises:
         UsageError: the file cannot be read, its last line is cut off, or lines are not records (all named together).
     """
-    return _read(path, _record)
+    return map_jsonl(path, _record)
 
 
 def map_actions(path: Path, make: Callable[[Record], T]) -> list[T]:
     """``make`` of every record, for files too large to hold. Raises UsageError like ``read_actions``."""
-    return _read(path, lambda row: make(_record(row)))
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of any JSONL file. Raises UsageError like ``read_actions``."""
-    return _read(path, lambda row: row)
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A new binary file that takes the name ``path`` when the block ends well; otherwise the name keeps what it had."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")  # same folder, so that the rename is atomic
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole text file at once, in UTF-8 (a lone surrogate becomes "?")."""
-    with atomic_write(path) as file:
-        file.write(text.encode(errors="replace"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a whole JSON file at once; NaN and infinities become null."""
-    write_text(path, json.dumps(finite(value), indent=2) + "\n")
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a whole JSONL file at once; NaN and infinities become null."""
-    with atomic_write(path) as file:
-        file.writelines(dump_line(finite(row)) for row in rows)
-
-
-def finite(value: Any) -> Any:
-    """The value with None for every NaN and infinity in it, so that every JSON reader opens the file."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
-
-
-def dump_line(row: Mapping[str, Any]) -> bytes:
-    """One complete line. Raises ValueError for NaN and infinities: what may hold them goes through ``finite`` first."""
-    return json.dumps(row, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-def parse_line(line: bytes) -> dict[str, Any]:
-    """The JSON object of one line. Raises ValueError with the reason."""
-    try:
-        row = json.loads(line, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from error
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
-    return row
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _read(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
-    """What ``make`` makes of every line, or one error that names the bad lines."""
-    made, bad = [], []
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    made += [make(parse_line(line))] if line.strip() else []
-                except ValueError as error:
-                    bad.append(f"{path}:{number}: {error}{_torn(line)}")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; give a JSONL file that a command of ekipl wrote") from error
-    if bad:
-        more = [f"{path}: {len(bad) - _SHOWN} more bad lines"] if len(bad) > _SHOWN else []
-        raise UsageError("\n".join(bad[:_SHOWN] + more))
-    return made
-
-
-def _torn(line: bytes) -> str:
-    """What else to say of a bad line without its end; a whole object without one is a hand-made file's, and not bad."""
-    if line.endswith(b"\n"):
-        return ""
-    return "; cut off, its writer was stopped: delete this last line or write the file again"
+    return map_jsonl(path, lambda row: make(_record(row)))
 
 
 def _line(record: Record) -> bytes:

@@ -16,10 +16,10 @@ from ekipl.algorithm.seams import ProblemSource, Sampler, Task
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Problem
 from ekipl.errors import UsageError
+from ekipl.files import write_text
 from ekipl.run import checkpoint
 from ekipl.run.log import Loggers
 from ekipl.run.recorder import Recorder
-from ekipl.run.records import write_text
 from ekipl.run.signals import Stop, sole_user
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ekipl.errors import UsageError
-from ekipl.run.disk import room_in
+from ekipl.files import explain_full_disk
 from ekipl.run.signals import Stopped, end_with_parent
 
 SIGNAL = 128  # what shells add to the number of the signal that ended a process
@@ -27,7 +27,7 @@ def main() -> int:
         from ekipl.run.training import run_training
 
         path = Path(sys.argv[1])
-        with room_in(path.parent):
+        with explain_full_disk(path.parent):
             run_training(OmegaConf.load(path), path.parent)  # type: ignore[arg-type]
         leave()
     except UsageError as error:

@@ -1,0 +1,148 @@
+"""Files of a run: each is written whole or not at all; JSON lines are pure ASCII; a full disk is a UsageError.
+
+In ASCII everything else is escaped: NUL, U+2028 and lone surrogates in a model's text can neither split a line nor
+fail to be written.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from safetensors import SafetensorError
+
+from ekipl.errors import UsageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+LEFT_OVER = 2**20  # bytes that can still be free after a larger write has failed
+_SHOWN = 10  # bad lines named in one error
+
+T = TypeVar("T")
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A new binary file. It gets the name ``path`` when the block ends; after an exception ``path`` is unchanged."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")  # same folder, so that the rename is atomic
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 (a lone surrogate becomes "?")."""
+    with atomic_write(path) as file:
+        file.write(text.encode(errors="replace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file; NaN and infinities become null."""
+    write_text(path, json.dumps(finite(value), indent=2) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSONL file; NaN and infinities become null."""
+    with atomic_write(path) as file:
+        file.writelines(dump_line(finite(row)) for row in rows)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file. Raises UsageError like ``map_jsonl``."""
+    return map_jsonl(path, lambda row: row)
+
+
+def map_jsonl(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
+    """``make(row)`` for every row; blank lines are skipped.
+
+    Raises:
+        UsageError: the file cannot be read, or lines are no JSON objects, are cut off, or make ``make`` raise
+            ValueError. One error names the first ten bad lines.
+    """
+    made, bad = [], []
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    made += [make(parse_line(line))] if line.strip() else []
+                except ValueError as error:
+                    bad.append(f"{path}:{number}: {error}{_torn(line)}")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; give a JSONL file that a command of ekipl wrote") from error
+    if bad:
+        more = [f"{path}: {len(bad) - _SHOWN} more bad lines"] if len(bad) > _SHOWN else []
+        raise UsageError("\n".join(bad[:_SHOWN] + more))
+    return made
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every NaN and infinity in it, so that every JSON reader opens the file."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def dump_line(row: Mapping[str, Any]) -> bytes:
+    """One complete line. Raises ValueError for NaN and infinities; ``finite`` replaces them."""
+    return json.dumps(row, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """The JSON object of one line. Raises ValueError with the reason."""
+    try:
+        row = json.loads(line, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from error
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    return row
+
+
+@contextmanager
+def explain_full_disk(directory: Path) -> Iterator[None]:
+    """Turn the error of a write into ``directory`` into a UsageError when the disk is full; pass on other errors.
+
+    ``torch.save`` hides the reason in a RuntimeError, so the free space is looked up; safetensors puts it in its text.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        stated = any(f"os error {number}" in str(error) for number in FULL)
+        hidden = isinstance(error, RuntimeError) and shutil.disk_usage(directory).free < LEFT_OVER
+        if stated or hidden or (isinstance(error, OSError) and error.errno in FULL):
+            raise UsageError(
+                f"hydra.run.dir: {directory}: no space left on its disk; make room, or give another directory"
+            ) from error
+        raise
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _torn(line: bytes) -> str:
+    """The advice to add for a bad line without a line end; a valid object without one is accepted, not torn."""
+    if line.endswith(b"\n"):
+        return ""
+    return "; cut off, its writer was stopped: delete this last line or write the file again"
