@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ekipl.report.no_gradient import surely_dead
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +34,7 @@ from ekipl.external.pool import LiteLLMPool
 from ekipl.external.prices import Meter, Price, documented
 from ekipl.external.question import Question
 from ekipl.external.spec import ExternalModel, price_of
+from ekipl.report.no_gradient import surely_dead
 from tests.openai_server import OpenAIServer, Reply, Request
 from tests.test_external import problem
 
