@@ -1,4 +1,4 @@
-"""The command line as users type it: by subprocess, in a folder of its own."""
+"""The command line as users type it, in this process but for the three tests that need one of their own."""
 
 from __future__ import annotations
 
@@ -8,24 +8,44 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
+import types
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from ekipl.cli import COMMANDS, ordered, spelled_out
+from ekipl.config import check
+from ekipl.errors import UsageError
+from tests.command import Done, ekipl
 
 ROOT = Path(__file__).parents[1]
 NAMES = ", ".join(COMMANDS)
+HEAVY = {"torch", "transformers", "deepspeed", "litellm", "datasets"}
 
-# The real command line, with jobs that only tell what they were given.
-PROBE = """
-import sys, types
-from ekipl.cli import main
-from ekipl.config import check
-from ekipl.errors import UsageError
 
-def run(cfg):
+def typed(line: str, cwd: Path, **env: str) -> Done:
+    """``ekipl`` with the words of ``line``, in the folder ``cwd``."""
+    return ekipl(*shlex.split(line), cwd=cwd, **env)
+
+
+def process(line: str, cwd: Path, **env: str) -> tuple[Done, set[str]]:
+    """The same by a new process, and the packages that it has imported when it ends."""
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*sys.modules, file=open('imported', 'w')))\n"
+        "from ekipl.cli import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", program, *shlex.split(line)]
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+    imported = (cwd / "imported").read_text().split()
+    (cwd / "imported").unlink()
+    return Done(done.returncode, done.stdout, done.stderr), {name.partition(".")[0] for name in imported}
+
+
+def probe(cfg: DictConfig) -> None:
+    """A job that prints its settings."""
     check(cfg, cfg.command)
     if cfg.seed == 13:
         raise UsageError("seed: 13: unlucky; choose another")
@@ -35,104 +55,87 @@ def run(cfg):
         raise ValueError("a bug")
     print("job", cfg.command, cfg.task._target_.rpartition(".")[2], cfg.G, cfg.M, cfg.get("passk", {}).get("k"))
 
-for name in ("train", "eval", "passk", "external_sample"):
-    module = types.ModuleType(f"ekipl.commands.{name}")
-    module.run = run
-    sys.modules[module.__name__] = module
-main()
-"""
 
-
-def ekipl(line: str, cwd: Path, program: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    """``ekipl`` with the arguments of ``line``, in the folder ``cwd``."""
-    command = [sys.executable, *(["-c", program] if program else ["-m", "ekipl"]), *shlex.split(line)]
-    environment = {**os.environ, **env}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real command line, with ``probe`` as every command."""
+    for name in ("train", "eval", "passk", "external_sample"):
+        module = types.ModuleType(f"ekipl.commands.{name}")
+        module.run = probe  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_help_is_quick_and_names_every_command(tmp_path: Path) -> None:
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        told = ekipl("--help", cwd=tmp_path)
-        seconds.append(time.perf_counter() - start)
-    assert told.returncode == 0
-    assert all(f"  {name} " in told.stdout for name in COMMANDS)
-    assert min(seconds) < 1.0  # 0.05 s on an idle machine
+def test_a_process_that_helps_imports_nothing_heavy(tmp_path: Path) -> None:
+    done, imported = process("--help", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert imported & {*HEAVY, "hydra", "numpy", "pydantic"} == set()
 
 
-def test_help_and_refusals_import_nothing_heavy(tmp_path: Path) -> None:
-    program = (
-        "import sys\nfrom ekipl.cli import main\nimport ekipl.config\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'transformers', 'deepspeed', 'hydra', 'litellm', 'datasets'} & set(sys.modules)))"
-    )
-    for word in ("--help", "nope"):
-        assert ekipl(word, cwd=tmp_path, program=program).stdout.splitlines()[-1] == "[]"
-
-
-def test_a_composed_config_needs_no_heavy_library(tmp_path: Path) -> None:
-    program = (
-        "import sys\nfrom ekipl.cli import main\n"
-        "main()\nprint(sorted({'torch', 'transformers', 'deepspeed', 'litellm', 'datasets'} & set(sys.modules)))"
-    )
-    assert ekipl("train --cfg job", cwd=tmp_path, program=program).stdout.splitlines()[-1] == "[]"
+def test_a_process_that_refuses_ends_with_2_in_one_line_and_imports_no_model(tmp_path: Path) -> None:
+    done, imported = process("train N=0", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "N: 0: too small; must be 1 or more\n")
+    assert list(tmp_path.iterdir()) == []
+    assert imported & HEAVY == set()
 
 
 def test_version_and_bare_call(tmp_path: Path) -> None:
-    assert re.fullmatch(r"ekipl \d+\.\d+\.\d+\S*\n", ekipl("--version", cwd=tmp_path).stdout)
-    assert ekipl("", cwd=tmp_path).stdout == ekipl("--help", cwd=tmp_path).stdout
+    assert re.fullmatch(r"ekipl \d+\.\d+\.\d+\S*\n", typed("--version", cwd=tmp_path).stdout)
+    assert typed("", cwd=tmp_path).stdout == typed("--help", cwd=tmp_path).stdout
 
 
 def test_an_unknown_command_is_refused_in_one_line(tmp_path: Path) -> None:
-    told = ekipl("trian N=1", cwd=tmp_path)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr == f"ekipl: trian: no such command; the commands are {NAMES}\n"
+    done = typed("trian N=1", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"ekipl: trian: no such command; the commands are {NAMES}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, tmp_path: Path) -> None:
-    told = ekipl(f"{command} --help", cwd=tmp_path)
-    assert (told.returncode, told.stderr, files(tmp_path)) == (0, "", [])
-    assert told.stdout.startswith(f"usage: ekipl {command} ")
-    assert "task: counting, spatial, structure" in told.stdout
-    example = re.search(rf"^example: ekipl {command} (.+)$", told.stdout, re.MULTILINE)
+    done = typed(f"{command} --help", cwd=tmp_path)
+    assert (done.returncode, done.stderr, files(tmp_path)) == (0, "", [])
+    assert done.stdout.startswith(f"usage: ekipl {command} ")
+    assert "task: counting, spatial, structure" in done.stdout
+    example = re.search(rf"^example: ekipl {command} (.+)$", done.stdout, re.MULTILINE)
     assert example is not None
-    assert ekipl(f"{command} {example[1]} --cfg job", cwd=tmp_path).returncode == 0
+    assert typed(f"{command} {example[1]} --cfg job", cwd=tmp_path).returncode == 0
 
 
 def test_show_the_settings_without_running(tmp_path: Path) -> None:
-    told = ekipl("train task=spatial model=qwen2vl_7b --cfg job", cwd=tmp_path)
-    assert (told.returncode, told.stderr, files(tmp_path)) == (0, "", [])
-    assert "_target_: ekipl.tasks.spatial.Spatial" in told.stdout
-    assert "path: Qwen/Qwen2-VL-7B-Instruct" in told.stdout
+    done = typed("train task=spatial model=qwen2vl_7b --cfg job", cwd=tmp_path)
+    assert (done.returncode, done.stderr, files(tmp_path)) == (0, "", [])
+    assert "_target_: ekipl.tasks.spatial.Spatial" in done.stdout
+    assert "path: Qwen/Qwen2-VL-7B-Instruct" in done.stdout
 
 
+@pytest.mark.usefixtures("probes")
 def test_a_sweep_runs_every_combination(tmp_path: Path) -> None:
-    told = ekipl("train --multirun G=8,16 M=0,1,2", cwd=tmp_path, program=PROBE)
-    assert told.returncode == 0, told.stderr
-    jobs = [line for line in told.stdout.splitlines() if line.startswith("job")]
+    done = typed("train --multirun G=8,16 M=0,1,2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    jobs = [line for line in done.stdout.splitlines() if line.startswith("job")]
     assert jobs == [f"job train Counting {g} {m} None" for g in (8, 16) for m in (0, 1, 2)]
     overrides = [path.read_text() for path in sorted(tmp_path.glob("runs/train/*/*/.hydra/overrides.yaml"))]
     assert overrides == [f"- G={g}\n- M={m}\n" for g in (8, 16) for m in (0, 1, 2)]
 
 
+@pytest.mark.usefixtures("probes")
 def test_overrides_may_stand_before_and_after_flags(tmp_path: Path) -> None:
-    told = ekipl("eval task=counting,structure,spatial -m G=4", cwd=tmp_path, program=PROBE)
-    jobs = [line for line in told.stdout.splitlines() if line.startswith("job")]
+    done = typed("eval task=counting,structure,spatial -m G=4", cwd=tmp_path)
+    jobs = [line for line in done.stdout.splitlines() if line.startswith("job")]
     assert jobs == [f"job eval {task} 4 2 None" for task in ("Counting", "Structure", "Spatial")]
 
 
+@pytest.mark.usefixtures("probes")
 def test_a_flag_is_a_spelling_of_an_override(tmp_path: Path) -> None:
-    told = ekipl("passk --k 1,8,64 N=4", cwd=tmp_path, program=PROBE)
-    assert told.stdout == "job passk Counting 16 2 [1, 8, 64]\n"
+    done = typed("passk --k 1,8,64 N=4", cwd=tmp_path)
+    assert done.stdout == "job passk Counting 16 2 [1, 8, 64]\n"
     [overrides] = tmp_path.glob("runs/passk/*/.hydra/overrides.yaml")
     assert sorted(overrides.read_text().splitlines()) == ["- N=4", "- passk.k=[1,8,64]"]
-    assert ekipl("passk --k", cwd=tmp_path).returncode == 2
+    assert typed("passk --k", cwd=tmp_path).returncode == 2
 
 
 def test_words_are_reordered_and_spelled_out_without_other_change() -> None:
@@ -142,17 +145,19 @@ def test_words_are_reordered_and_spelled_out_without_other_change() -> None:
     assert spelled_out("train", ["--k", "1"]) == ["--k", "1"]  # for Hydra to refuse
 
 
+@pytest.mark.usefixtures("probes")
 def test_runs_in_the_same_moment_have_folders_of_their_own(tmp_path: Path) -> None:
     for _ in range(2):
-        assert ekipl("passk", cwd=tmp_path, program=PROBE).returncode == 0
+        assert typed("passk", cwd=tmp_path).returncode == 0
     folders = list(tmp_path.glob("runs/passk/*"))
     assert len(folders) == 2
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}", folder.name) for folder in folders)
 
 
+@pytest.mark.usefixtures("probes")
 def test_the_command_with_a_hyphen_runs(tmp_path: Path) -> None:
-    told = ekipl("external-sample", cwd=tmp_path, program=PROBE)
-    assert told.stdout == "job external_sample Counting 16 2 None\n"
+    done = typed("external-sample", cwd=tmp_path)
+    assert done.stdout == "job external_sample Counting 16 2 None\n"
     assert len(list(tmp_path.glob("runs/external_sample/*"))) == 1
 
 
@@ -180,67 +185,73 @@ def test_the_command_with_a_hyphen_runs(tmp_path: Path) -> None:
         ("--config-dir /no/such", "ekipl train: Additional config directory '/no/such' not found"),
     ],
 )  # fmt: skip
-def test_refused_settings_are_told_without_trace_and_leave_nothing(arguments: str, line: str, tmp_path: Path) -> None:
-    told = ekipl(f"train {arguments}", cwd=tmp_path)
-    assert (told.returncode, told.stdout, told.stderr) == (2, "", line + "\n")
+def test_refused_settings_end_in_one_line_without_trace_and_leave_nothing(
+    arguments: str, line: str, tmp_path: Path
+) -> None:
+    done = typed(f"train {arguments}", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line + "\n")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_broken_yaml_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("a: [1\nb: 2\n")
-    told = ekipl("train --config-dir . experiment=mine", cwd=tmp_path)
-    assert told.returncode == 2
-    assert re.fullmatch(r"ekipl train: .*mine\.yaml.*\n", told.stderr)
+    done = typed("train --config-dir . experiment=mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"ekipl train: .*mine\.yaml.*\n", done.stderr)
 
 
 def test_a_trace_is_shown_on_demand(tmp_path: Path) -> None:
-    told = ekipl("train task=chess", cwd=tmp_path, HYDRA_FULL_ERROR="1")
-    assert told.returncode == 1
-    assert "Traceback" in told.stderr
+    done = typed("train task=chess", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
 
 
+@pytest.mark.usefixtures("probes")
 def test_a_refusal_by_a_job_ends_in_its_text(tmp_path: Path) -> None:
-    told = ekipl("train seed=13", cwd=tmp_path, program=PROBE)
-    assert (told.returncode, told.stdout, told.stderr) == (2, "", "seed: 13: unlucky; choose another\n")
+    done = typed("train seed=13", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "seed: 13: unlucky; choose another\n")
     assert all("/.hydra/" in name for name in files(tmp_path))
 
 
+@pytest.mark.usefixtures("probes")
 def test_a_sweep_goes_on_after_a_refusal_and_ends_with_2(tmp_path: Path) -> None:
-    told = ekipl("train -m seed=12,13,14", cwd=tmp_path, program=PROBE)
-    assert told.returncode == 2
-    assert sum(line.startswith("job") for line in told.stdout.splitlines()) == 2
-    assert "seed: 13: unlucky; choose another\n" in told.stderr
-    assert "Traceback" not in told.stderr
-    told = ekipl("train -m N=0,1", cwd=tmp_path, program=PROBE)
-    assert (told.returncode, told.stderr.count("N: 0: too small; must be 1 or more")) == (2, 1)
+    done = typed("train -m seed=12,13,14", cwd=tmp_path)
+    assert done.returncode == 2
+    assert sum(line.startswith("job") for line in done.stdout.splitlines()) == 2
+    assert "seed: 13: unlucky; choose another\n" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = typed("train -m N=0,1", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("N: 0: too small; must be 1 or more")) == (2, 1)
 
 
+@pytest.mark.usefixtures("probes")
 def test_the_exit_code_of_a_job_is_that_of_the_run(tmp_path: Path) -> None:
-    assert ekipl("train seed=15", cwd=tmp_path, program=PROBE).returncode == 3
-    told = ekipl("train -m seed=14,15,16", cwd=tmp_path, program=PROBE)
-    assert (told.returncode, told.stdout.count("job train")) == (3, 2)
-    assert "Traceback" not in told.stderr
+    assert typed("train seed=15", cwd=tmp_path).returncode == 3
+    done = typed("train -m seed=14,15,16", cwd=tmp_path)
+    assert (done.returncode, done.stdout.count("job train")) == (3, 2)
+    assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("probes")
 @pytest.mark.parametrize("flag", ["", "-m"])
 def test_a_bug_keeps_its_trace(flag: str, tmp_path: Path) -> None:
-    told = ekipl(f"train seed=17 {flag}", cwd=tmp_path, program=PROBE)
-    assert told.returncode == 1
-    assert "Traceback" in told.stderr
-    assert told.stderr.rstrip().endswith("ValueError: a bug")
+    done = typed(f"train seed=17 {flag}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.rstrip().endswith("ValueError: a bug")
 
 
 def test_ranks_do_not_compose(tmp_path: Path) -> None:
-    told = ekipl("train", cwd=tmp_path, RANK="3")
-    assert (told.returncode, told.stdout, list(tmp_path.iterdir())) == (2, "", [])
-    assert told.stderr.startswith("RANK: 3: ")
+    done = typed("train", cwd=tmp_path, RANK="3")
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert done.stderr.startswith("RANK: 3: ")
 
 
 def test_unknown_flags_are_refused(tmp_path: Path) -> None:
-    told = ekipl("train --k 1", cwd=tmp_path)
-    assert told.returncode == 2
-    assert "unrecognized arguments: --k" in told.stderr
+    done = typed("train --k 1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unrecognized arguments: --k" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -258,9 +269,9 @@ def test_unknown_flags_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_completion(line: str, offered: set[str], tmp_path: Path) -> None:
-    told = ekipl("-sc query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
-    assert set(told.stdout.split()) == offered
-    assert told.stderr == ""
+    done = typed("-sc query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert set(done.stdout.split()) == offered
+    assert done.stderr == ""
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="completion of bash")
@@ -273,10 +284,10 @@ def test_completion_in_bash(tmp_path: Path) -> None:
         'COMP_LINE="ekipl train task=s"; COMP_POINT=18; COMP_CWORD=2; hydra_bash_completion; echo "${COMPREPLY[@]}"'
     )
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    told = subprocess.run(
+    done = subprocess.run(
         ["bash", "--norc", "-c", program], env=environment, capture_output=True, text=True, timeout=60
     )
-    assert told.stdout == "task=spatial task=structure\n", told.stderr
+    assert done.stdout == "task=spatial task=structure\n", done.stderr
 
 
 @pytest.mark.slow
@@ -302,6 +313,7 @@ def test_the_wheel_holds_what_the_checkout_has(tmp_path: Path) -> None:
     assert checkpoint == files(ROOT / "ekipl" / "tiny" / "checkpoint")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    told = ekipl("train --info searchpath", cwd=elsewhere, PYTHONPATH=str(site))
-    assert f"{site}/ekipl/conf" in told.stdout
-    assert ekipl("train --cfg job", cwd=elsewhere, PYTHONPATH=str(site)).stdout.startswith("'N': 8")
+    done, _ = process("train --info searchpath", elsewhere, PYTHONPATH=str(site))
+    assert f"{site}/ekipl/conf" in done.stdout
+    done, _ = process("train --cfg job", elsewhere, PYTHONPATH=str(site))
+    assert done.stdout.startswith("'N': 8")

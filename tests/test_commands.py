@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from PIL import Image
 from ekipl.files import read_jsonl
 from ekipl.policy.model import TINY
 from ekipl.run.records import read_actions
+from tests.command import ekipl
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,10 +22,9 @@ SPLITS = {"counting": ["id", "ood"], "structure": ["id", "ood"], "spatial": ["id
 TASKS = list(SPLITS)
 
 
-def ekipl(directory: Path, *arguments: str, status: int = 0) -> str:
-    """Run a command in its own run directory; returns what it said."""
-    line = [sys.executable, "-m", "ekipl", *arguments, f"hydra.run.dir={directory}"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+def run(directory: Path, *arguments: str, status: int = 0) -> str:
+    """The output of a command in its own run directory; of a refusal, its message."""
+    done = ekipl(*arguments, f"hydra.run.dir={directory}")
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout if status == 0 else done.stderr
 
@@ -39,7 +37,7 @@ def read(path: Path) -> Any:
 def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A task, and a run of external-sample on it."""
     directory = tmp_path_factory.mktemp("external")
-    said = ekipl(directory, "external-sample", f"task={request.param}", "splits=[train,id]", "limit=5", "samples=4")
+    said = run(directory, "external-sample", f"task={request.param}", "splits=[train,id]", "limit=5", "samples=4")
     assert "| expert_a | train |        5 |" in said
     assert "| expert_a, expert_b |       10 |" in said
     return request.param, directory
@@ -58,12 +56,12 @@ def test_external_actions_are_recorded_as_they_were_asked(asked: tuple[str, Path
 def test_recorded_actions_give_passk_and_accuracy_without_a_model(asked: tuple[str, Path], tmp_path: Path) -> None:
     task, recording = asked
     choice = [f"task={task}", f"records=[{recording}]", "splits=[id]", "limit=3"]
-    ekipl(tmp_path / "k", "passk", "--k", "4,1", *choice)
+    run(tmp_path / "k", "passk", "--k", "4,1", *choice)
     curves = read(tmp_path / "k" / "passk.json")["splits"]["id"]
     assert [curve["model"] for curve in curves] == ["expert_a", "expert_b"]
     assert not (tmp_path / "k" / "actions.jsonl").exists()
 
-    ekipl(tmp_path / "e", "eval", *choice)
+    run(tmp_path / "e", "eval", *choice)
     splits = read(tmp_path / "e" / "scores.json")["splits"]
     for curve, split in zip(curves, splits, strict=True):
         assert curve["k"] == [1, 4]
@@ -75,7 +73,7 @@ def test_recorded_actions_give_passk_and_accuracy_without_a_model(asked: tuple[s
 
 @pytest.mark.parametrize("task", TASKS)
 def test_rollout(task: str, tmp_path: Path) -> None:
-    said = ekipl(tmp_path, "rollout", f"task={task}", "limit=2", "samples=3", "rollout.max_tokens=24", "seed=5")
+    said = run(tmp_path, "rollout", f"task={task}", "limit=2", "samples=3", "rollout.max_tokens=24", "seed=5")
     assert f"{task}: 3 actions a problem" in said
     records = read_actions(tmp_path / "actions.jsonl")
     assert len(records) == len(SPLITS[task]) * 2 * 3
@@ -90,7 +88,7 @@ def test_rollout(task: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_eval(task: str, tmp_path: Path) -> None:
-    said = ekipl(tmp_path, "eval", f"task={task}", "limit=3", "decoding=greedy", "decoding.max_tokens=24")
+    said = run(tmp_path, "eval", f"task={task}", "limit=3", "decoding=greedy", "decoding.max_tokens=24")
     scores = read(tmp_path / "scores.json")
     assert [split["split"] for split in scores["splits"]] == SPLITS[task]
     for split in scores["splits"]:
@@ -108,7 +106,7 @@ def test_models_are_compared_and_drawn_together(tmp_path: Path) -> None:
     copy.parent.mkdir()
     copy.symlink_to(TINY)
     few = ["limit=2", "splits=[id]", "decoding.max_tokens=16", f"models=[{copy}]"]
-    said = ekipl(tmp_path / "k", "passk", "--k", "1,2", *few)
+    said = run(tmp_path / "k", "passk", "--k", "1,2", *few)
     tiny, copied = read(tmp_path / "k" / "passk.json")["splits"]["id"]
     assert (tiny["model"], copied["model"]) == ("tiny", "copied")
     assert tiny["mean"] == copied["mean"]  # the same weights, seed and problems
@@ -116,10 +114,10 @@ def test_models_are_compared_and_drawn_together(tmp_path: Path) -> None:
     Image.open(tmp_path / "k" / "passk.png").verify()
     assert len(read_actions(tmp_path / "k" / "actions.jsonl")) == 2 * 2 * 2
 
-    ekipl(tmp_path / "again", "passk", "--k", "1,2", f"records=[{tmp_path / 'k'}]")
+    run(tmp_path / "again", "passk", "--k", "1,2", f"records=[{tmp_path / 'k'}]")
     assert read(tmp_path / "again" / "passk.json")["splits"] == read(tmp_path / "k" / "passk.json")["splits"]
 
-    ekipl(tmp_path / "e", "eval", *few)
+    run(tmp_path / "e", "eval", *few)
     (difference,) = read(tmp_path / "e" / "scores.json")["differences"]
     assert (difference["model"], difference["against"], difference["accuracy"]["mean"]) == ("copied", "tiny", 0.0)
 
@@ -127,7 +125,7 @@ def test_models_are_compared_and_drawn_together(tmp_path: Path) -> None:
 def test_predictions_need_no_model(tmp_path: Path) -> None:
     rows = [{"id": i, "answer": "3", "completion": f"<think>x</think><answer>{i}</answer>"} for i in (3, 4)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    ekipl(tmp_path / "out", "eval", "task=counting", f"predictions={tmp_path / 'p.jsonl'}")
+    run(tmp_path / "out", "eval", "task=counting", f"predictions={tmp_path / 'p.jsonl'}")
     assert [row["accuracy"] for row in read_jsonl(tmp_path / "out" / "scores.jsonl")] == [1.0, 0.0]
     assert read(tmp_path / "out" / "scores.json")["splits"][0]["accuracy"]["mean"] == 0.5
 
@@ -145,7 +143,7 @@ def test_predictions_need_no_model(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused_is_refused_in_words(arguments: list[str], words: str, recording: Path, tmp_path: Path) -> None:
-    said = ekipl(tmp_path / "run", *(argument.format(run=recording) for argument in arguments), status=2)
+    said = run(tmp_path / "run", *(argument.format(run=recording) for argument in arguments), status=2)
     assert words in said
     assert "Traceback" not in said
 
@@ -153,5 +151,5 @@ def test_what_is_refused_is_refused_in_words(arguments: list[str], words: str, r
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("recording")
-    ekipl(directory, "external-sample", "splits=[train,id]", "limit=5", "samples=4")
+    run(directory, "external-sample", "splits=[train,id]", "limit=5", "samples=4")
     return directory

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.command import ekipl
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "docs/quickstart.md")
@@ -31,7 +32,7 @@ def test_it_composes(line: str, tmp_path: Path) -> None:
     if any("," in word and "=" in word for word in words) and words[0] != "passk":
         words = [re.sub(r"(^\w+=[^,\[]+),.*", r"\1", word) for word in words]  # --cfg takes one job of a sweep
     flags = [] if "--cfg" in words else ["--cfg", "job"]
-    done = subprocess.run([sys.executable, "-m", "ekipl", *words, *flags], capture_output=True, text=True)
+    done = ekipl(*words, *flags)
     assert done.returncode == 0, done.stderr
     assert f"command: {words[0].replace('-', '_')}" in done.stdout
 
