@@ -24,13 +24,12 @@ from typing import Any
 
 from ekipl.algorithm.seams import Decoding
 from ekipl.algorithm.types import Problem
-from ekipl.external import caller as asker
-from ekipl.external.cache import Cache, key_of
+from ekipl.external import caller
 from ekipl.external.ledger import Ledger
 from ekipl.external.pool import LiteLLMPool
-from ekipl.external.question import Question
+from ekipl.external.request import Question
 from ekipl.external.spec import ExternalModel, parameters
-from ekipl.external.store import Database
+from ekipl.external.store import Cache, Database, key_of
 from ekipl.report.tables import Table
 from tests.openai_server import Faults, OpenAIServer
 
@@ -102,7 +101,7 @@ def make_pool(url: str, folder: Path) -> LiteLLMPool:
 
 def ask(url: str, folder: Path, count: int) -> None:
     """The process that is killed."""
-    asker.FIRST_WAIT_S = 0.02
+    caller.FIRST_WAIT_S = 0.02
     pool = make_pool(url, folder)
     asked = problems(count)
     for start in range(0, count, CHUNK):

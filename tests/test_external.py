@@ -21,13 +21,11 @@ from PIL import Image
 from ekipl.algorithm.seams import Decoding, ExternalSamples
 from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
-from ekipl.external import caller as asker
-from ekipl.external import client, provider, question
-from ekipl.external.ledger import Ledger
+from ekipl.external import caller, client
+from ekipl.external.ledger import Ledger, Spending
 from ekipl.external.pool import LiteLLMPool
-from ekipl.external.question import Question
+from ekipl.external.request import Call, Completion, Question, data_url
 from ekipl.external.spec import ExternalModel
-from ekipl.report.tables import Table
 from tests.openai_server import OpenAIServer, Reply, Request, digits
 
 KEY = "sk-test-4f9a8b7c6d5e"
@@ -45,7 +43,7 @@ def problem(name: str = "p0", images: int = 1, **changes: Any) -> Problem:
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_KEY", KEY)
-    monkeypatch.setattr(asker, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(caller, "FIRST_WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -88,7 +86,7 @@ def test_images_arrive_byte_for_byte_before_the_prompt_and_nothing_else_is_sent(
     assert [part["type"] for part in request.parts] == ["image_url", "image_url", "text"]
     assert request.prompt == asked.prompt
     for sent, image in zip(request.images, asked.images, strict=True):
-        assert sent == base64.b64decode(question.data_url(image).split(",")[1])
+        assert sent == base64.b64decode(data_url(image).split(",")[1])
         assert Image.open(BytesIO(sent)).tobytes() == image.tobytes()
     assert {key: value for key, value in request.body.items() if key != "messages"} == {
         "model": "gpt4o",
@@ -161,9 +159,9 @@ def test_a_model_may_have_its_own_number_of_samples(make_pool: MakePool) -> None
 
 def test_a_completion_carries_the_tokens_that_the_provider_counted() -> None:
     with OpenAIServer(lambda _: Reply("four words in it")) as server:
-        call = client.Call("openai/m", Question(problem()).messages, {}, server.url, KEY, 10)
+        call = Call("openai/m", Question(problem()).messages, {}, server.url, KEY, 10)
         (completion,) = asyncio.run(client.complete(call))
-    assert completion == client.Completion("four words in it", "stop", 3, 4, "m-0")  # prompt: "p0: how many?"
+    assert completion == Completion("four words in it", "stop", 3, 4, "m-0")  # prompt: "p0: how many?"
     assert KEY not in repr(call)
 
 
@@ -185,7 +183,7 @@ def test_gemini_answers_and_failures(make_pool: MakePool) -> None:
         waited = server.requests[1].time - server.requests[0].time
         parts = server.requests[1].body["contents"][0]["parts"]
         assert base64.b64decode(parts[0]["inline_data"]["data"]) == base64.b64decode(
-            question.data_url(asked.images[0]).split(",")[1]
+            data_url(asked.images[0]).split(",")[1]
         )
         assert parts[1] == {"text": asked.prompt}
         assert waited >= 0.4
@@ -215,7 +213,7 @@ def test_what_stays_unavailable_is_asked_a_fixed_number_of_times_and_counted(mak
     assert bad == ExternalSamples((), {"rate limited" if status == 429 else "server error": 2})
     assert len(good.actions) == 2
     assert good.failed == {}
-    assert len(server.requests) == 2 * asker.ATTEMPTS + 2  # no other layer multiplies the attempts
+    assert len(server.requests) == 2 * caller.ATTEMPTS + 2  # no other layer multiplies the attempts
 
 
 def test_a_pause_that_is_too_long_loses_the_sample_and_is_respected(
@@ -237,7 +235,7 @@ def test_a_pause_that_is_too_long_loses_the_sample_and_is_respected(
 def test_the_deadline_holds_for_the_whole_answer(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, reply: Reply
 ) -> None:
-    monkeypatch.setattr(asker, "ATTEMPTS", 2)
+    monkeypatch.setattr(caller, "ATTEMPTS", 2)
     with OpenAIServer(lambda _: reply) as server:
         slow = make_pool(server, timeout_s=0.4)
         start = time.monotonic()
@@ -347,9 +345,7 @@ def test_a_missing_key_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPa
 def test_every_mistake_in_the_models_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKEN_KEY", "two\nlines-of-secret")
     models = [
-        ExternalModel("policy", "simulated/a"),
         ExternalModel("a", "bogus/model"),
-        ExternalModel("a", "simulated/a", samples=0, concurrency=0),
         ExternalModel("b", "openai/x", api_base="http://127.0.0.1:9", params={"n": 4, "api_key": "x", "seed": 1}),
         ExternalModel("c", "openai/x", api_key_env="BROKEN_KEY"),
         ExternalModel("d", "simulated/d", params={"accuracy": 1.5}),
@@ -360,8 +356,8 @@ def test_every_mistake_in_the_models_is_told_at_once(monkeypatch: pytest.MonkeyP
         LiteLLMPool(models, Decoding(), 10)
     told = [line.split(": ")[0].removeprefix("external.models.") for line in str(caught.value).splitlines()]
     assert told == [
-        "0.name", "1.model", "2.name", "2.samples", "2.concurrency", "3.params.api_key", "3.params.n", "3.params.seed",
-        "4.api_key_env", "5.params.accuracy", "6.params.accuracy", "7.params.acuracy", "7.params.style",
+        "0.model", "1.params.api_key", "1.params.n", "1.params.seed",
+        "2.api_key_env", "3.params.accuracy", "4.params.accuracy", "5.params.acuracy", "5.params.style",
     ]  # fmt: skip
     assert "secret" not in str(caught.value)
 
@@ -445,7 +441,7 @@ def test_litellm_is_imported_by_the_pool_alone_and_reads_no_env_file(tmp_path: A
     (tmp_path / ".env").write_text("OPENAI_API_KEY=from-the-file\n")
     code = """
 import os, sys
-import ekipl.external.none, ekipl.external.pool, ekipl.external.recorded, ekipl.external.simulated
+import ekipl.external.offline, ekipl.external.pool, ekipl.external.simulated
 assert "litellm" not in sys.modules
 from ekipl.algorithm.seams import Decoding
 ekipl.external.pool.LiteLLMPool([ekipl.external.spec.ExternalModel("a", "simulated/a")], Decoding(), 1).close()
@@ -480,16 +476,14 @@ def test_n_is_asked_for_where_it_is_honoured_and_cached_sample_by_sample(make_po
         assert sample(7, "three")[:5] == first
         assert [request.body.get("n", 1) for request in server.requests[2:]] == [1, 1]  # of 3..5 and of 6 the missing
         # a prompt of 3 words for three answers, another for two; an answer has 6 words
-        table = ledger_table(tmp_path / "one")
-        assert table.rows == [["a", "2", "0", "5", "6", "30", "0", "unknown"]]
+        assert spending(tmp_path / "one").models == [("a", 2, 0, 5, 6, 30, 0, None)]
 
 
-def ledger_table(path: Any) -> Table:
+def spending(path: Any) -> Spending:
     ledger = Ledger(path, None, 0.0)
-    table = ledger.table()
+    sums = ledger.spending()
     ledger.close()
-    assert table is not None
-    return table
+    return sums
 
 
 @pytest.mark.parametrize(("sent", "warning"), [(1, "got 1"), (2, "got 2"), (0, "got 1")])
@@ -558,7 +552,7 @@ def test_a_refused_parameter_is_dropped_only_where_the_settings_say_so_and_then_
             assert len(server.requests) == 1 + asked
         told = capsys.readouterr().err
         assert told.count("external model a: refuses top_p, which is left out from now on (on_refused: drop)") == 1
-        assert "a: top_p was left out, for the provider refuses it" in ledger_table(tmp_path / "l.sqlite").notes
+        assert spending(tmp_path / "l.sqlite").dropped == [("a", "top_p")]
         # a run that does not allow it does not get these answers
         strict = LiteLLMPool([replace(drop, on_refused="stop")], Decoding(top_p=0.9), 10, **files)
         with pytest.raises(UsageError, match="top_p"):
@@ -601,7 +595,7 @@ def test_a_problem_that_is_refused_again_in_a_later_run_does_not_end_it(tmp_path
     ],
 )
 def test_how_long_to_wait(headers: dict[str, str] | None, message: str, seconds: float) -> None:
-    assert provider.retry_after(headers, message) == seconds
+    assert client.retry_after(headers, message) == seconds
 
 
 @pytest.mark.parametrize(
@@ -617,7 +611,7 @@ def test_how_long_to_wait(headers: dict[str, str] | None, message: str, seconds:
     ],
 )
 def test_a_spent_quota_is_told_from_a_full_minute(status: int, code: str | None, message: str, spent: bool) -> None:
-    assert provider.is_spent(status, code, message) is spent
+    assert client.is_spent(status, code, message) is spent
 
 
 def test_an_error_inside_an_answer_is_an_error(make_pool: MakePool) -> None:
@@ -642,7 +636,7 @@ def test_an_error_inside_an_answer_is_an_error(make_pool: MakePool) -> None:
 def test_no_nonsense_of_a_server_ends_a_run(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, model: str, body: str
 ) -> None:
-    monkeypatch.setattr(asker, "ATTEMPTS", 1)
+    monkeypatch.setattr(caller, "ATTEMPTS", 1)
     with OpenAIServer(lambda _: Reply(body=body.encode())) as server:
         assert make_pool(server, model=model).sample([problem()], 1)[0].failed == {"unreadable answer": 1}
 

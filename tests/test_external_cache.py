@@ -24,15 +24,13 @@ from PIL import Image
 
 from ekipl.algorithm.seams import Decoding
 from ekipl.errors import UsageError
-from ekipl.external import cache as cache_module
-from ekipl.external import caller as asker
-from ekipl.external import store as database
-from ekipl.external.cache import Cache, key_of
-from ekipl.external.client import Completion
-from ekipl.external.ledger import table_of
+from ekipl.external import caller, store
+from ekipl.external.caller import ModelCaller
+from ekipl.external.ledger import Ledger, read_spending
 from ekipl.external.pool import LiteLLMPool
-from ekipl.external.question import Question, digest
+from ekipl.external.request import Completion, Question, digest
 from ekipl.external.spec import ExternalModel
+from ekipl.external.store import Cache, key_of
 from tests.openai_server import OpenAIServer, Reply, Request, digits
 from tests.test_external import problem, texts
 
@@ -78,6 +76,25 @@ def key(**changes: Any) -> str:
 def test_equal_questions_have_equal_keys() -> None:
     assert key() == key(problem=problem(), parameters={"max_tokens": 5, "temperature": 1.0})
     assert key() == key(problem=problem(answer="another", metadata={}, split="id"))  # nobody is told these
+
+
+def test_keys_never_change() -> None:
+    """Another key for the same question would make every answer in existing caches be paid for again."""
+    params = {"top_p": None, "reasoning_effort": "low"}
+    plain = ExternalModel("a", "openai/gpt-4o")
+    drop = ExternalModel("a", "openai/x", api_base="http://h/v1", on_refused="drop", params=params, temperature=0.3)
+    keys = [
+        ModelCaller(0, model, Decoding(0.7, 0.9, 5, 99), 10, 0, Ledger(None, None, 1.0)).key(Question(asked), sample)
+        for model in (plain, drop)
+        for asked, sample in ((problem(images=2), 3), (problem("ü\u2028"), 0))
+    ]
+    assert [key(), *keys] == [
+        "df03ce5999be58b1bfcbcf99c259190fc69f1b191619333b9d8e455bc778b457",
+        "7b1352f0ffb37332cc510cc6e6e1e0ff13b1223bb4bd3177dafb5a445b349f12",
+        "ac03a5d84c6af2a8f9d8da01c53584567e40315e38f094ae7caee9b4490ca33d",
+        "3a7a12e3e7ebca6a4b739d302945f235e4cfbe52ec1a6e9d15cbfe81feffa083",
+        "d4561458356892ef526da209e43cbb4f4da904f5a9b3c6256ab0c4669e9b704f",
+    ]
 
 
 def one_pixel_off() -> Any:
@@ -179,10 +196,10 @@ def test_on_a_file_system_that_machines_share_no_memory_is_shared(
 ) -> None:
     """This one stands in for NFS."""
     named = subprocess.run(["df", "--output=fstype", tmp_path], capture_output=True, text=True, check=True).stdout
-    assert database.file_system(tmp_path) == named.split()[-1]
+    assert store.file_system(tmp_path) == named.split()[-1]
     path = tmp_path / "c.sqlite"
     Cache(path).close()  # made in the other mode, by an earlier version
-    monkeypatch.setattr(database, "NETWORK", {named.split()[-1]})
+    monkeypatch.setattr(store, "NETWORK", {named.split()[-1]})
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=_fill, args=(path, name)) for name in "abc"]
     for writer in writers:
@@ -200,7 +217,7 @@ def test_on_a_file_system_that_machines_share_no_memory_is_shared(
 KILLED = """
 import sys
 from pathlib import Path
-from ekipl.external.cache import Cache
+from ekipl.external.store import Cache
 from tests.test_external_cache import COMPLETION
 cache = Cache(Path(sys.argv[1]))
 assert cache.claim("c1a1")
@@ -325,7 +342,7 @@ def test_after_a_refusal_calls_under_way_end_and_are_kept(tmp_path: Path) -> Non
 
 
 def test_after_a_refusal_nothing_is_asked_a_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asker, "FIRST_WAIT_S", 3600.0)
+    monkeypatch.setattr(caller, "FIRST_WAIT_S", 3600.0)
     has_failed = threading.Event()
 
     def script(request: Request) -> Reply:
@@ -362,7 +379,7 @@ def test_an_answer_is_kept_though_the_ledger_fails(tmp_path: Path) -> None:
 
 
 def test_on_a_full_disk_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "ROOM", 2**62)
+    monkeypatch.setattr(store, "ROOM", 2**62)
     with OpenAIServer() as server:
         pool = pool_of(server, tmp_path / "c.sqlite", "a")
         with pytest.raises(UsageError, match=r"external\.cache: .*c\.sqlite: less than .* MiB are free.*; make room"):
@@ -381,9 +398,8 @@ def test_a_file_that_cannot_grow_ends_the_run_and_the_ledger_knows_what_was_paid
             pool.sample([problem()], 5)
         pool.close()
         assert len(server.requests) == 2
-    table = table_of(tmp_path)
-    assert table is not None
-    assert table.rows[0][:4] == ["a", "2", "0", "2"]
+    (sums,) = read_spending(tmp_path).models
+    assert (sums.source, sums.requests, sums.retries, sums.answers) == ("a", 2, 0, 2)
 
 
 def test_simulated_experts_leave_no_file(tmp_path: Path) -> None:

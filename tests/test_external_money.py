@@ -25,16 +25,16 @@ from benchmarks.external_soak import soak
 from ekipl.algorithm.seams import Decoding
 from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
-from ekipl.external import caller as asker
-from ekipl.external import limits
-from ekipl.external.client import Completion
-from ekipl.external.ledger import ANSWERED, Exhausted, Ledger, table_of
-from ekipl.external.limits import Health, Pace
+from ekipl.external import budget, caller
+from ekipl.external.budget import Meter, Pace, Price, documented
+from ekipl.external.caller import Health
+from ekipl.external.ledger import ANSWERED, Exhausted, Ledger, read_spending
 from ekipl.external.pool import LiteLLMPool
-from ekipl.external.prices import Meter, Price, documented
-from ekipl.external.question import Question
+from ekipl.external.request import Completion, Question
 from ekipl.external.spec import ExternalModel, price_of
 from ekipl.report.no_gradient import surely_dead
+from ekipl.report.spending import remaining_table, spending_table
+from ekipl.run.spending import spending
 from tests.openai_server import OpenAIServer, Reply, Request
 from tests.test_external import problem
 
@@ -46,7 +46,7 @@ OWN = ("price", "concurrency", "params", "choices", "image_tokens", "on_refused"
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asker, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(caller, "FIRST_WAIT_S", 0.01)
 
 
 def pool_of(
@@ -163,41 +163,43 @@ def test_a_bill_above_its_bound_ends_the_run_and_its_answer_is_kept(tmp_path: Pa
 
 def test_the_ledger_adds_up_and_lets_nobody_over_the_budget(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.sqlite", 1.0, 60)
-    one = ledger.promise("a", "p", [0], 1, 0.6)
+    one = ledger.reserve("a", "p", [0], 1, 0.6)
     with pytest.raises(Exhausted, match="0.6000 USD") as exhausted:
-        ledger.promise("a", "p", [1], 1, 0.5)
+        ledger.reserve("a", "p", [1], 1, 0.5)
     assert exhausted.value.may_change
     ledger.settle(one, [ANSWERED], 0.1, 30, 4)
-    two = ledger.promise("a", "p", [1], 1, 0.9)  # 0.1 + 0.9: the last cent
+    two = ledger.reserve("a", "p", [1], 1, 0.9)  # 0.1 + 0.9: the last cent
     ledger.settle(two, ["timeout"], None)  # may be on the bill
     assert ledger.spent_usd() == 1.0
     with pytest.raises(Exhausted) as exhausted:
-        ledger.promise("a", "p", [2], 1, 1e-9)
+        ledger.reserve("a", "p", [2], 1, 1e-9)
     assert not exhausted.value.may_change
-    free = ledger.promise("b", "p", [0], 2, 0.0)
+    free = ledger.reserve("b", "p", [0], 2, 0.0)
     ledger.settle(free, ["server error"], 0.0)
     ledger.hit("b", 5)
-    table = ledger.table()
-    assert table is not None
+    sums = ledger.spending()
+    assert sums.models == [("a", 2, 0, 1, 30, 4, 0, 1.0), ("b", 1, 1, 0, 0, 0, 5, 0.0)]
+    assert sums.failed == [("a", "timeout", 1), ("b", "server error", 1)]
+    ledger.close()
+    assert spending(tmp_path) is None
+    table = spending_table(*sums)
     assert table.rows == [
         ["a", "2", "0", "1", "30", "4", "0", "1.0000"],
         ["b", "1", "1", "0", "0", "0", "5", "0.0000"],
     ]
     assert table.notes == ["a: 1 x timeout", "b: 1 x server error"]
-    ledger.close()
-    assert table_of(tmp_path) is None
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_jumps_makes_nobody_wait_for_a_killed_call(tmp_path: Path, hours: int) -> None:
     ledger = Ledger(tmp_path / "l.sqlite", 1.0, 60)
-    ledger.promise("a", "p", [0], 1, 0.6)
+    ledger.reserve("a", "p", [0], 1, 0.6)
     ledger.close()
     with sqlite3.connect(tmp_path / "l.sqlite") as file:  # as if the clock had gone the other way since
         file.execute("UPDATE calls SET time = time - ?", (3600 * hours,))
     ledger = Ledger(tmp_path / "l.sqlite", 1.0, 60)
     with pytest.raises(Exhausted) as exhausted:
-        ledger.promise("a", "p", [1], 1, 0.5)
+        ledger.reserve("a", "p", [1], 1, 0.5)
     assert not exhausted.value.may_change
     ledger.close()
 
@@ -209,7 +211,7 @@ from ekipl.external.ledger import Exhausted, Ledger
 ledger = Ledger(Path(sys.argv[1]), 1.0, 60)
 try:
     while True:
-        ledger.promise("a", "p", [0], 1, 0.001)
+        ledger.reserve("a", "p", [0], 1, 0.001)
         print("promised", flush=True)
 except Exhausted:
     print("exhausted", flush=True)
@@ -233,11 +235,9 @@ def test_processes_share_a_budget_and_what_a_killed_one_had_in_flight_stays_prom
     ledger = Ledger(path, 1.0, 60)
     assert ledger.spent_usd() == 1.0
     with pytest.raises(Exhausted):
-        ledger.promise("a", "p", [0], 1, 0.001)
+        ledger.reserve("a", "p", [0], 1, 0.001)
     ledger.close()
-    table = table_of(tmp_path)
-    assert table is not None
-    assert table.notes == ["a: 1000 x never ended"]
+    assert read_spending(tmp_path).failed == [("a", "never ended", 1000)]
 
 
 # Budgets
@@ -287,10 +287,9 @@ def test_policy_only_goes_on_with_what_was_answered(tmp_path: Path, capsys: pyte
         pool.close()
     assert len(server.requests) == 6
     assert capsys.readouterr().err.count("external.budget_usd: 3") == 1
-    table = table_of(tmp_path)
-    assert table is not None
-    assert table.rows == [["a", "6", "0", "6", "18", "24", "3", "2.4000"]]
-    assert table.notes == ["a: 3 x budget spent"]
+    sums = read_spending(tmp_path)
+    assert sums.models == [("a", 6, 0, 6, 18, 24, 3, 2.4)]
+    assert sums.failed == [("a", "budget spent", 3)]
 
 
 def test_what_may_be_on_the_bill_counts_and_what_is_not_does_not(tmp_path: Path) -> None:
@@ -299,27 +298,27 @@ def test_what_may_be_on_the_bill_counts_and_what_is_not_does_not(tmp_path: Path)
         pool = pool_of(server, price=TEN, timeout_s=1.0, budget_usd=99.0, ledger=tmp_path / "ledger.sqlite")
         assert len(pool.sample([problem()], 1)[0].actions) == 1
         pool.close()
-    table = table_of(tmp_path)
-    assert table is not None
+    sums = read_spending(tmp_path)
     # 503: nothing. 200 that cannot be read, and a deadline: at most 1.0 each. The answer: 2 tokens, 0.2.
-    assert table.rows == [["a", "4", "3", "1", "3", "2", "0", "2.2000"]]
-    assert table.notes == ["a: 1 x server error", "a: 1 x timeout", "a: 1 x unreadable answer"]
+    assert sums.models == [("a", 4, 3, 1, 3, 2, 0, 2.2)]
+    assert sums.failed == [("a", "server error", 1), ("a", "timeout", 1), ("a", "unreadable answer", 1)]
 
 
-def test_the_outlook_counts_what_is_missing_and_asks_nobody(tmp_path: Path) -> None:
+def test_the_remaining_cost_counts_what_is_missing_and_asks_nobody(tmp_path: Path) -> None:
     problems = [problem(f"p{i}") for i in range(4)]
     with OpenAIServer(lambda _: Reply("four words in it")) as server:
         pool = pool_of(server, "a", "b", price={"input": 1.0, "output": 10.0}, cache=tmp_path / "c.sqlite")
         pool.sample(problems[:3], 2)
-        table = pool.outlook([*problems, *problems], 3)
+        remaining = pool.remaining_cost([*problems, *problems], 3)
         pool.close()
         assert len(server.requests) == 12
     # 4 x 3 samples, 3 x 2 there: 6 to ask, 3 prompt and 4 completion tokens each: (18 x 1 + 24 x 10) / 1e6 = 0.000258
     # at most (3 + 113) + 10 x 10 a call: 6 x 216 / 1e6 = 0.001296
+    table = remaining_table(remaining, 1000)
     assert table.rows == [[name, "12", "6", "6", "18", "24", "0.0003", "0.0013"] for name in "ab"]
 
 
-def test_the_outlook_holds_no_images_of_problems_that_it_has_seen() -> None:
+def test_the_remaining_cost_holds_no_images_of_problems_that_it_has_seen() -> None:
     seen: list[weakref.ref[Problem]] = []
     alive: list[int] = []
 
@@ -333,7 +332,7 @@ def test_the_outlook_holds_no_images_of_problems_that_it_has_seen() -> None:
 
     with OpenAIServer() as server:
         pool = pool_of(server)
-        assert pool.outlook(problems(), 2).rows[0][:4] == ["a", "10", "0", "10"]
+        assert pool.remaining_cost(problems(), 2)[0][:4] == ("a", 10, 0, 10)
         pool.close()
     assert max(alive) <= 1  # the one before
 
@@ -342,7 +341,7 @@ def test_the_outlook_holds_no_images_of_problems_that_it_has_seen() -> None:
 
 
 def test_calls_are_spaced_to_the_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MINUTE_S", 1.0)
+    monkeypatch.setattr(budget, "MINUTE_S", 1.0)
 
     async def times(pace: Pace, tokens: int) -> list[float]:
         async def one() -> float:
@@ -358,7 +357,7 @@ def test_calls_are_spaced_to_the_rates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pause_holds_for_calls_that_wait_for_their_turn_and_wastes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MINUTE_S", 1.0)
+    monkeypatch.setattr(budget, "MINUTE_S", 1.0)
 
     async def times() -> list[float]:
         pace, start = Pace(20, None), time.monotonic()
@@ -380,9 +379,9 @@ def test_a_pause_holds_for_calls_that_wait_for_their_turn_and_wastes_no_turn(mon
 def test_a_failing_model_is_set_aside_tried_singly_and_taken_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "IN_A_ROW", 3)
+    monkeypatch.setattr(caller, "IN_A_ROW", 3)
     now = [100.0]
-    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(caller.time, "monotonic", lambda: now[0])
     health = Health("a")
     for _ in range(2):
         health.failed("timeout")
@@ -402,7 +401,7 @@ def test_a_failing_model_is_set_aside_tried_singly_and_taken_back(
     assert not health.admits(), "twice as long"
     now[0] += 60
     assert health.admits()
-    health.left()
+    health.cancelled()
     assert health.admits()
     health.answered()
     assert health.admits()
@@ -417,10 +416,10 @@ def test_a_pause_that_a_provider_asks_for_is_not_ended_by_an_answer_that_was_und
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(caller.time, "monotonic", lambda: now[0])
     health = Health("a")
     for _ in range(3):  # sent together, told alike
-        health.told_to_wait("rate limited", 3600.0)
+        health.rest("rate limited", 3600.0)
     health.answered()
     assert health.has_answered
     assert not health.admits()
@@ -436,8 +435,8 @@ def test_a_pause_that_a_provider_asks_for_is_not_ended_by_an_answer_that_was_und
 def test_the_run_goes_on_without_a_model_that_fails_and_the_summary_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(limits, "IN_A_ROW", 4)
-    monkeypatch.setattr(limits, "FIRST_REST_S", 0.3)
+    monkeypatch.setattr(caller, "IN_A_ROW", 4)
+    monkeypatch.setattr(caller, "FIRST_REST_S", 0.3)
     is_down = [True]
 
     def script(request: Request) -> Reply:
@@ -449,7 +448,7 @@ def test_the_run_goes_on_without_a_model_that_fails_and_the_summary_says_so(
         assert [len(answer.actions) for answer in answers] == [2] * 5
         failed = [answer.failed for answer in answers]
         assert failed == [{"server error": 2}] * 2 + [{"set aside": 2}] * 3
-        assert sum(request.body["model"] == "bad" for request in server.requests) == 4 * asker.ATTEMPTS
+        assert sum(request.body["model"] == "bad" for request in server.requests) == 4 * caller.ATTEMPTS
         is_down[0] = False
         time.sleep(0.35)
         (answer,) = pool.sample([problem("p9")], 2)
@@ -458,9 +457,7 @@ def test_the_run_goes_on_without_a_model_that_fails_and_the_summary_says_so(
     told = capsys.readouterr().err
     assert "external model bad: set aside for 0 s (server error); the run goes on without it" in told
     assert "external model bad: answers again" in told
-    table = table_of(tmp_path)
-    assert table is not None
-    assert table.notes == ["bad: 20 x server error", "bad: 6 x set aside"]
+    assert read_spending(tmp_path).failed == [("bad", "server error", 20), ("bad", "set aside", 6)]
 
 
 @pytest.mark.parametrize("reply", [Reply(status=429, error={"code": "insufficient_quota"}), Reply(status=401)])
@@ -534,5 +531,5 @@ def test_a_traceback_with_all_its_variables_shows_no_key(monkeypatch: pytest.Mon
         pool.close()
         assert server.requests[0].headers["authorization"] == "Bearer sk-test-4f9a8b7c6d5e"
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
-    assert "_ask_once" in shown
+    assert "_once" in shown
     assert "sk-test" not in shown

@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -18,12 +19,10 @@ from ekipl.algorithm.seams import Decoding, ExternalSamples
 from ekipl.algorithm.types import Action, Reward
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
-from ekipl.external.none import NoPool
+from ekipl.external.offline import NoPool, RecordedPool
 from ekipl.external.pool import LiteLLMPool
-from ekipl.external.question import Question
-from ekipl.external.recorded import RecordedPool
+from ekipl.external.request import Call, Question
 from ekipl.external.spec import ExternalModel
-from ekipl.run.records import Record, write_actions
 from tests.test_external import problem
 
 # Simulated experts
@@ -136,7 +135,7 @@ def test_experts_answer_through_the_very_same_pool() -> None:
 
 def test_an_expert_counts_its_tokens() -> None:
     known = {**COUNT, "answer": "4"}
-    call = client.Call("simulated/a", Question(problem()).messages, {"accuracy": 1.0}, None, "none", 10, known)
+    call = Call("simulated/a", Question(problem()).messages, {"accuracy": 1.0}, None, "none", 10, known)
     (completion,) = asyncio.run(client.complete(call))
     assert completion.prompt_tokens == 3  # "p0: how many?" has 13 characters
     assert completion.completion_tokens == len(completion.text) // 4
@@ -154,52 +153,42 @@ def test_a_bug_in_an_expert_is_no_failed_sample() -> None:
 # Recordings and nobody
 
 
-@pytest.fixture
-def recording(tmp_path: Any) -> Any:
-    def record(source: str, problem_id: str, index: int, text: str, split: str = "train") -> Record:
-        action = Action(problem_id, source, index, text, "stop", (1,), (-0.5,), Reward(1, 1))
-        return Record("counting", split, action)
+def recorded() -> Iterator[tuple[str, str, Action]]:
+    def record(source: str, problem_id: str, index: int, text: str, split: str = "train") -> tuple[str, str, Action]:
+        return "counting", split, Action(problem_id, source, index, text, "stop", (1,), (-0.5,), Reward(1, 1))
 
-    rows = [record("a", "p0", i, f"a{i}") for i in (2, 0, 1)] + [
-        record("b", "p0", 0, "b0"),
-        record("a", "p0", 0, "new"),
-    ]
-    rows += [record("a", "p0", 0, "of another split", "id"), record("b", "p1", 0, "b1")]
-    write_actions(tmp_path / "actions.jsonl", rows)
-    return tmp_path / "actions.jsonl"
+    yield from [record("a", "p0", i, f"a{i}") for i in (2, 0, 1)]
+    yield from [record("b", "p0", 0, "b0"), record("a", "p0", 0, "new")]
+    yield from [record("a", "p0", 0, "of another split", "id"), record("b", "p1", 0, "b1")]
 
 
-def test_a_recording_gives_what_it_holds_and_counts_what_it_does_not(recording: Any) -> None:
-    replay = RecordedPool(recording, ["b", "a"])
+def test_a_recording_gives_what_it_holds_and_counts_what_it_does_not() -> None:
+    replay = RecordedPool(recorded(), ["b", "a"])
     p0, p1 = replay.sample([problem("p0"), problem("p1")], 2)
     assert [(a.source, a.index, a.text) for a in p0.actions] == [("b", 0, "b0"), ("a", 0, "new"), ("a", 1, "a1")]
     assert all((a.reward, a.tokens, a.logprobs) == (None, None, None) for a in p0.actions)
     assert p0.failed == {}
     assert [a.text for a in p1.actions] == ["b1"]
     assert p1.failed == {"not recorded": 2}
-    assert RecordedPool(recording.parent, ["a"]).sample([problem("p2")], 3) == [
-        ExternalSamples((), {"not recorded": 3})
-    ]
-    own = RecordedPool(recording, ["b", "a"], {"b": None, "a": 1})
+    assert RecordedPool(recorded(), ["a"]).sample([problem("p2")], 3) == [ExternalSamples((), {"not recorded": 3})]
+    own = RecordedPool(recorded(), ["b", "a"], {"b": None, "a": 1})
     assert [(a.source, a.index) for a in own.sample([problem("p0")], 3)[0].actions] == [("b", 0), ("a", 0)]
     assert own.sample([problem("p1")], 3)[0].failed == {"not recorded": 1}
 
 
-def test_a_recording_of_other_problems_only_is_a_mistake(recording: Any) -> None:
-    replay = RecordedPool(recording, ["a"])
+def test_a_recording_of_other_problems_only_is_a_mistake() -> None:
+    replay = RecordedPool(recorded(), ["a"], file="run/actions.jsonl")
     replay.refuse_strangers([problem("p7"), problem("p0")])
     for stranger in (problem("p7"), problem("p0", split="ood"), problem("p0", task="spatial")):
         with pytest.raises(
-            UsageError, match=f"external.path: {recording}: none of the problems is in .*record the same"
+            UsageError, match=r"external.path: run/actions.jsonl: none of the problems is in .*record the same"
         ):
             replay.refuse_strangers([stranger])
 
 
-def test_a_recording_without_the_source_is_a_mistake(recording: Any) -> None:
-    with pytest.raises(UsageError, match="gpt4o: no action of this source; the file's sources: a, b"):
-        RecordedPool(recording, ["a", "gpt4o"])
-    with pytest.raises(UsageError, match="nowhere"):
-        RecordedPool("nowhere.jsonl", ["a"])
+def test_a_recording_without_the_source_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="^f: gpt4o: no action of this source; the file's sources: a, b"):
+        RecordedPool(recorded(), ["a", "gpt4o"], file="f")
 
 
 def test_nobody_answers() -> None:

@@ -12,7 +12,7 @@ import torch
 from ekipl.algorithm.loss import Objective, loss
 from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
-from ekipl.external.demonstrations import Demonstrations
+from ekipl.external.offline import Demonstrations
 from tests.test_train import SMOKE, ekipl
 
 

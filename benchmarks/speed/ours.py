@@ -29,7 +29,7 @@ from ekipl.algorithm.timing import Clock
 from ekipl.algorithm.types import Problem, Reward
 from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
-from ekipl.external.none import NoPool
+from ekipl.external.offline import NoPool
 from ekipl.policy.hf import HFSampler
 from ekipl.policy.model import embed_patches_by_product, load_model
 from ekipl.tasks.counting import Counting

@@ -14,7 +14,6 @@ from ekipl.errors import UsageError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ekipl.algorithm.seams import ExternalPool
     from ekipl.report.evaluate import Evaluation
     from ekipl.report.tables import Table
     from ekipl.run.actions_io import Drawn
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 def run(cfg: DictConfig) -> None:
     """Ask, score, write, and show how good the models are and how often they are right together."""
-    from ekipl.external.ledger import table_of
     from ekipl.report.evaluate import chunks
     from ekipl.report.no_gradient import dead_table
     from ekipl.report.scores import accuracy_table
@@ -30,6 +28,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run import build, dry_run
     from ekipl.run.actions_io import Drawn, write_scored
     from ekipl.run.log import progress
+    from ekipl.run.spending import spending, spent_so_far
 
     settings, directory = build.begin(cfg, "external_sample")
     task = build.build_task(cfg)
@@ -53,7 +52,7 @@ def run(cfg: DictConfig) -> None:
                     advance(1)
 
     try:
-        with progress(build.count(problems), "external-sample", lambda: spent_by(pool)) as advance:
+        with progress(build.count(problems), "external-sample", lambda: spent_so_far(pool)) as advance:
             evaluations = write_scored(directory / "actions.jsonl", task, drawn(), settings.seed)
     finally:
         pool.close()
@@ -64,23 +63,13 @@ def run(cfg: DictConfig) -> None:
     notes += [f"{name}: no action at all" for name in pool.names if name not in evaluations]
     notes += [f"{name}: {length(evaluation):.0f} characters an action" for name, evaluation in evaluations.items()]
     title = f"{task.name}: up to {samples} actions a problem"
-    spent = table_of(directory)
+    spent = spending(directory)
     tables = [accuracy_table(title, evaluations, notes), *agreement(evaluations)]
     tables += [dead_table(evaluations, samples)] if evaluations else []
     show_all([*tables, *([spent] if spent else [])])
     if not evaluations:
         raise UsageError("external.models: none of them gave a single action; the reasons stand above")
     print(directory / "actions.jsonl")
-
-
-def spent_by(pool: ExternalPool) -> str:
-    """Requests and dollars so far, for the progress bar; empty where nobody is asked."""
-    from ekipl.external.pool import LiteLLMPool
-
-    if not isinstance(pool, LiteLLMPool):
-        return ""
-    requests, usd = pool.spent()
-    return f"{requests} requests, {usd:.4f} USD"
 
 
 def length(evaluation: Evaluation) -> float:

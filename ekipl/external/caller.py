@@ -1,53 +1,54 @@
-"""One external model: what is asked of it, how often, and what its failures mean."""
+"""One external model: its calls with retries, and its removal while it keeps failing."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ekipl.algorithm.seams import Decoding
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
-from ekipl.external.cache import key_of
+from ekipl.external.budget import Meter, Pace
 from ekipl.external.ledger import ANSWERED, Entry, Exhausted, Ledger
-from ekipl.external.limits import Health, Pace
-from ekipl.external.prices import Meter
-from ekipl.external.question import Question
-from ekipl.external.spec import LIMITS, ExternalModel, key_to, limit_of, parameters, price_of, refusal
+from ekipl.external.request import Call, Completion, Question, Rejected, Unavailable
+from ekipl.external.spec import LIMITS, ExternalModel, key_to, limit_of, parameters, price_of, rejection
+from ekipl.external.store import key_of
 
 ATTEMPTS = 5
 FIRST_WAIT_S = 1.0  # doubles with every attempt
-LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this sample, and is left alone so long
-
+LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this sample and is set aside for so long
+POLL_S = 0.1  # while calls in flight hold the rest of the budget
+IN_A_ROW = 20  # failures in a row after which a model is set aside; more than the samples of one problem
+FIRST_REST_S = 60.0  # doubles whenever the model still fails after it
+LONGEST_REST_S = 960.0
 SET_ASIDE, RUN_ENDED = "set aside", "run ended"
-POLL_S = 0.1  # while calls under way hold the rest of the budget
-Keep = Callable[[int, client.Completion, float | None], None]  # a sample, its answer, and what that cost
-OF_ONE_PROBLEM = (400, 413, 415, 422)  # statuses that may mean this problem alone, once others were answered
+OF_ONE_PROBLEM = (400, 413, 415, 422)  # HTTP statuses that concern this problem alone, once the model has answered
+Keep = Callable[[int, Completion, float | None], None]  # stores a sample's answer and its cost in US dollars
 
 
 class Failed(Exception):
-    """There is no answer to these samples; its argument is the reason, as it is counted."""
+    """The samples of a call have no answer; the argument is the reason under which they are counted."""
 
 
-class Asker:
-    """Asks a model for completions.
+class ModelCaller:
+    """Requests completions from one model.
 
-    Every call has a deadline and stands in the ledger before it is sent; what fails for a while is asked again here
-    and nowhere else.
+    Every call has a deadline and is entered in the ledger before it is sent. Nothing below this class retries.
     """
 
     def __init__(
         self, number: int, model: ExternalModel, decoding: Decoding, timeout_s: float, seed: int, ledger: Ledger
     ) -> None:
-        """For entry ``number`` of the external models."""
+        """``number`` is the model's place in the setting ``external.models``; the rest as in ``LiteLLMPool``."""
         self.model = model
         self.parameters = parameters(model, decoding, seed)
         self.meter = Meter(model.model, price_of(model), limit_of(self.parameters), model.image_tokens)
         self.slots = asyncio.Semaphore(model.concurrency)
-        self.choices = 1 if model.is_simulated else model.choices  # of a call; 1 once the provider gave fewer
+        self.choices = 1 if model.is_simulated else model.choices  # per call; 1 once the provider has sent fewer
         self._number = number
         self._key = key_to(model)
         self._timeout_s = timeout_s
@@ -56,52 +57,54 @@ class Asker:
         self._pace = Pace(model.requests_per_minute, model.tokens_per_minute)
         self._health = Health(model.name)
         self._dropped: set[str] = set()
-        self._overrun: str | None = None  # a bill above its bound
+        self._overrun: str | None = None  # describes a bill above its bound
 
     def samples(self, n: int) -> int:
-        """Actions a problem, of N."""
+        """The model's own number of actions for a problem, else ``n``."""
         return n if self.model.samples is None else self.model.samples
 
     def key(self, question: Question, sample: int) -> str:
-        """The name of a sample in the cache. What may be answered without a parameter has a name of its own."""
-        asked = {**self.parameters, "on_refused": "drop"} if self.model.on_refused == "drop" else self.parameters
-        return key_of(self.model.model, self.model.api_base, question.fingerprint, asked, sample)
+        """The cache key of a sample.
 
-    def learn(self, question: Question, known: client.Completion) -> None:
-        """Takes from an answer of the cache what it tells about the model."""
+        With ``on_refused=drop`` the key differs, because the answer may have been produced without some parameters.
+        """
+        sent = {**self.parameters, "on_refused": "drop"} if self.model.on_refused == "drop" else self.parameters
+        return key_of(self.model.model, self.model.api_base, question.fingerprint, sent, sample)
+
+    def learn(self, question: Question, known: Completion) -> None:
+        """Takes token counts from an answer in the cache, and the fact that the model has answered before."""
         self.meter.learn(question.shape, known)
-        if known.fault is None:
-            self._health.known()
+        self._health.has_answered |= known.fault is None
 
-    async def ask(self, question: Question, samples: Sequence[int], keep: Keep) -> list[client.Completion]:
-        """Completions for these samples, or for the first of them: fewer come where the provider does not honour n.
+    async def request(self, question: Question, samples: Sequence[int], keep: Keep) -> list[Completion]:
+        """Completions for the first of these samples, at least one; fewer than all where the provider ignores ``n``.
 
-        Each goes to ``keep`` as soon as it is here, before anything else can fail: it has been paid for.
+        Each completion goes to ``keep`` before anything else can fail, because it has been paid for.
 
         Raises:
-            Failed: for all of them.
+            Failed: none of these samples has an answer.
             Exhausted: the budget does not allow the call.
-            UsageError: the model's first answer is that it refuses the key, its own name or a parameter; or a bill was
-                higher than it could be, and there is a budget.
+            UsageError: the API rejects the model's first call, so the settings are wrong; or a bill was above its
+                bound, and there is a budget.
         """
         if not self._health.admits():
             self.give_up(question, samples, SET_ASIDE)
             raise Failed(SET_ASIDE)
         try:
-            completions = await self._ask_again(question, samples, keep)
+            completions = await self._with_retries(question, samples, keep)
         except Failed as failed:
             self._health.failed(str(failed))
             raise
-        except client.Refused as refused:
-            error = refusal(self._number, self.model, refused)
+        except Rejected as rejected:
+            error = rejection(self._number, self.model, rejected)
             if not self._health.has_answered:
-                self._health.left()
+                self._health.cancelled()
                 raise error from None
-            # The settings are fine, then: a spent quota, a revoked key, or a problem that the provider does not take.
-            self._health.failed(str(error), for_good=refused.status not in OF_ONE_PROBLEM)
-            raise Failed(f"refused with status {refused.status}") from None
+            # The settings were right, so this is a spent quota, a revoked key or an unacceptable problem.
+            self._health.failed(str(error), permanent=rejected.status not in OF_ONE_PROBLEM)
+            raise Failed(f"refused with status {rejected.status}") from None
         except BaseException:
-            self._health.left()
+            self._health.cancelled()
             raise
         faults = [completion.fault for completion in completions if completion.fault is not None]
         if len(faults) < len(completions):
@@ -111,31 +114,31 @@ class Asker:
         return completions
 
     def give_up(self, question: Question, samples: Sequence[int], reason: str) -> None:
-        """Notes in the ledger that nothing was asked."""
+        """Enters in the ledger that no request is sent for these samples."""
         for sample in samples:
             self._ledger.give_up(self.model.name, question.name, sample, reason)
 
     def end(self) -> None:
-        """Lets calls under way be the last ones."""
+        """Sends no further call; calls in flight finish."""
         self._pace.end()
 
-    async def _ask_again(self, question: Question, samples: Sequence[int], keep: Keep) -> list[client.Completion]:
-        """Up to ``ATTEMPTS`` calls; the pauses double, are spread, and respect what the provider tells."""
+    async def _with_retries(self, question: Question, samples: Sequence[int], keep: Keep) -> list[Completion]:
+        """Up to ``ATTEMPTS`` calls with doubling, jittered pauses, on top of the pause that the provider asks for."""
         attempt = 1
         while True:
-            asked = samples[: self.choices]
-            call = self._call(question, asked)
+            together = samples[: self.choices]
+            call = self._call(question, together)
             try:
-                completions = await self._ask_once(call, question, asked, attempt, keep)
-                if len(completions) < len(asked):
-                    self._ask_singly(f"asked for {len(asked)} answers in one call, got {len(completions)}")
+                completions = await self._once(call, question, together, attempt, keep)
+                if len(completions) < len(together):
+                    self._request_singly(f"asked for {len(together)} answers in one call, got {len(completions)}")
                 return completions
-            except client.Refused as refused:
-                if not self._does_without(refused, call):
+            except Rejected as rejected:
+                if not self._drops(rejected, call):
                     raise
-            except client.Unavailable as busy:
+            except Unavailable as busy:
                 if busy.retry_after_s > LONGEST_WAIT_S:
-                    self._health.told_to_wait(str(busy), busy.retry_after_s)
+                    self._health.rest(str(busy), busy.retry_after_s)
                     raise Failed(str(busy)) from None
                 self._pace.pause(busy.retry_after_s)
                 wait_s = busy.retry_after_s + FIRST_WAIT_S * 2 ** (attempt - 1) * self._rng.uniform(0.5, 1)
@@ -143,19 +146,20 @@ class Asker:
                     raise Failed(str(busy)) from None
                 attempt += 1
 
-    async def _ask_once(
-        self, call: client.Call, question: Question, samples: Sequence[int], attempt: int, keep: Keep
-    ) -> list[client.Completion]:
+    async def _once(
+        self, call: Call, question: Question, samples: Sequence[int], attempt: int, keep: Keep
+    ) -> list[Completion]:
+        """One call: wait for its turn, reserve its cost, send it, store the answers, settle the cost."""
         if not await self._pace.turn(self.meter.tokens(question.shape, len(samples))):
             raise Failed(RUN_ENDED)
-        entry = await self._promised(question, samples, attempt)
+        entry = await self._reserved(question, samples, attempt)
         try:
             completions = await client.complete(call)
-        except client.Unavailable as busy:
+        except Unavailable as busy:
             self._ledger.settle(entry, [str(busy)] * len(samples), None if busy.may_be_billed else 0.0)
             raise
-        except client.Refused as refused:
-            self._ledger.settle(entry, [f"refused with status {refused.status}"] * len(samples), 0.0)
+        except Rejected as rejected:
+            self._ledger.settle(entry, [f"refused with status {rejected.status}"] * len(samples), 0.0)
             raise
         except BaseException:
             self._ledger.settle(entry, ["interrupted"] * len(samples), None)
@@ -173,8 +177,8 @@ class Asker:
         self.meter.learn(question.shape, completions[0])
         return completions
 
-    async def _promised(self, question: Question, samples: Sequence[int], attempt: int) -> Entry:
-        """The call's entry in the ledger, once calls under way leave enough of the budget."""
+    async def _reserved(self, question: Question, samples: Sequence[int], attempt: int) -> Entry:
+        """The call's entry in the ledger; waits while calls in flight may still free enough of the budget."""
         while True:
             if self._overrun is not None and self._ledger.has_budget:
                 raise UsageError(
@@ -184,48 +188,100 @@ class Asker:
                 )
             try:
                 most = self.meter.most_usd(question.shape, len(samples))
-                return self._ledger.promise(self.model.name, question.name, samples, attempt, most)
+                return self._ledger.reserve(self.model.name, question.name, samples, attempt, most)
             except Exhausted as exhausted:
                 if not exhausted.may_change:
                     raise
             await asyncio.sleep(POLL_S)
 
-    def _does_without(self, refused: client.Refused, call: client.Call) -> bool:
-        """Whether what was refused is left out from now on: n > 1, or a parameter where the settings allow that."""
-        parameter = refused.parameter
+    def _drops(self, rejected: Rejected, call: Call) -> bool:
+        """Whether later calls leave the rejected parameter out: ``n``, or any with ``on_refused=drop`` but a limit."""
+        parameter = rejected.parameter
         if parameter == "n" and call.choices > 1:
-            self._ask_singly(f"refuses {call.choices} answers in one call")
+            self._request_singly(f"refuses {call.choices} answers in one call")
             return True
         if parameter is None or parameter not in call.parameters or self.model.on_refused != "drop":
             return False
-        if parameter in LIMITS:  # without them nothing bounds an answer
+        if parameter in LIMITS:  # nothing else bounds an answer
             return False
         if parameter not in self._dropped:
             self._dropped.add(parameter)
             self._ledger.drop(self.model.name, parameter)
-            self._say(f"refuses {parameter}, which is left out from now on (on_refused: drop)")
+            warn(self.model.name, f"refuses {parameter}, which is left out from now on (on_refused: drop)")
         return True
 
-    def _ask_singly(self, why: str) -> None:
+    def _request_singly(self, why: str) -> None:
         if self.choices > 1:
             self.choices = 1
-            self._say(f"{why}; from now on it is asked for one at a time (choices: 1)")
+            warn(self.model.name, f"{why}; from now on it is asked for one at a time (choices: 1)")
 
-    def _say(self, what: str) -> None:
-        print(f"ekipl: warning: external model {self.model.name}: {what}", file=sys.stderr)
-
-    def _call(self, question: Question, samples: Sequence[int]) -> client.Call:
-        call = client.Call(
-            model=self.model.model,
-            messages=question.messages,
-            parameters={key: value for key, value in self.parameters.items() if key not in self._dropped},
-            api_base=self.model.api_base,
-            api_key=self._key,
-            timeout_s=self._timeout_s,
-            choices=len(samples),
-        )
-        if not self.model.is_simulated:
+    def _call(self, question: Question, samples: Sequence[int]) -> Call:
+        sent = {key: value for key, value in self.parameters.items() if key not in self._dropped}
+        model, choices = self.model, len(samples)
+        call = Call(model.model, question.messages, sent, model.api_base, self._key, self._timeout_s, choices=choices)
+        if not model.is_simulated:
             return call
         # THE GOLD ANSWER LEAVES THIS PROCESS FOR NOBODY. A real model that saw it would copy it, and the reward
-        # would teach the policy nothing. Only experts simulated inside this process are told.
+        # would teach the policy nothing. Only experts simulated inside this process get it.
         return replace(call, known=simulated.known(question.problem, samples[0]))
+
+
+class Health:
+    """Sets a model aside that keeps failing, and then lets one sample at a time test whether it has recovered."""
+
+    def __init__(self, name: str) -> None:
+        """``name`` is the model's, for warnings."""
+        self.has_answered = False  # in this run or in the cache: the settings are right
+        self._name = name
+        self._failures = 0  # in a row
+        self._rest_s = FIRST_REST_S
+        self._until: float | None = None  # set aside until then; None = not set aside
+        self._asked_until = 0.0  # the provider has asked for a pause until then
+        self._is_tested = False  # one sample is testing the model
+
+    def admits(self) -> bool:
+        """Whether to call the model now. On True, report ``answered``, ``failed`` or ``cancelled`` afterwards."""
+        if self._until is None:
+            return True
+        if self._is_tested or time.monotonic() < self._until:
+            return False
+        self._is_tested = True
+        return True
+
+    def answered(self) -> None:
+        """Records an answer and takes the model back, unless it was sent before a pause that the provider asked for."""
+        self.has_answered = True
+        if time.monotonic() < self._asked_until:
+            return
+        if self._until is not None:
+            warn(self._name, "answers again")
+        self._is_tested = False
+        self._failures, self._until, self._rest_s = 0, None, FIRST_REST_S
+
+    def failed(self, reason: str, *, permanent: bool = False) -> None:
+        """Records a failure. ``permanent``: the next call would fail too, so set the model aside now."""
+        self._failures += 1
+        resting = self._until is not None and not self._is_tested  # the call was sent before the model was set aside
+        if resting or not (self._is_tested or permanent or self._failures >= IN_A_ROW):
+            return
+        self._is_tested = False
+        self._until = time.monotonic() + self._rest_s
+        warn(self._name, f"set aside for {self._rest_s:.0f} s ({reason}); the run goes on without it")
+        self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+
+    def rest(self, reason: str, seconds: float) -> None:
+        """Sets the model aside for a pause that the provider asks for and that is too long to wait for."""
+        until = time.monotonic() + seconds
+        if self._until is None or until > self._until + 1.0:  # calls sent together get the same request: warn once
+            self._until, self._asked_until, self._is_tested = until, until, False
+            pause = f"set aside for {seconds:.0f} s, as its provider asks ({reason})"
+            warn(self._name, f"{pause}; the run goes on without it")
+
+    def cancelled(self) -> None:
+        """Records that an admitted sample ended without a result."""
+        self._is_tested = False
+
+
+def warn(model: str, text: str) -> None:
+    """Print a warning about an external model to stderr."""
+    print(f"ekipl: warning: external model {model}: {text}", file=sys.stderr)

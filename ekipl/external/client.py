@@ -1,4 +1,4 @@
-"""The one file that knows LiteLLM: a call goes in; a completion, or one of two kinds of failure, comes out."""
+"""The only file that knows LiteLLM: it sends one call and returns completions or one of two kinds of failure."""
 
 from __future__ import annotations
 
@@ -6,102 +6,43 @@ import asyncio
 import json
 import logging
 import os
+import re
+import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
 from ekipl.algorithm.types import Finish
 from ekipl.external import simulated
-from ekipl.external.provider import is_spent, named_parameter, redact, retry_after
+from ekipl.external.request import Call, Completion, Rejected, Unavailable
 
 LOST, UNREADABLE = "connection lost", "unreadable answer"
 _FILTERED = {"content_filter", "content_policy_violation"}
-_NO_ANSWER = "Error converting to valid response"  # LiteLLM of a body that it cannot read, with a status of its own
+_NO_ANSWER = "Error converting to valid response"  # LiteLLM's words for an unreadable body; its status is made up
 _GATEWAY_TIMEOUTS = (504, 524)  # the model behind the gateway may have answered
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request.
-
-    Attributes:
-        model: as LiteLLM writes it, ``provider/model``.
-        messages: of the OpenAI chat format.
-        parameters: decoding and whatever else the provider understands.
-        api_base: another address than the provider's own.
-        api_key: None leaves the search to LiteLLM.
-        timeout_s: seconds until the answer must be complete.
-        known: what a simulated expert knows; None for a real model.
-        choices: completions asked for, the API's ``n``.
-    """
-
-    model: str
-    messages: Sequence[Mapping[str, Any]] = field(repr=False)
-    parameters: Mapping[str, Any]
-    api_base: str | None
-    api_key: str | None = field(repr=False)
-    timeout_s: float
-    known: Mapping[str, Any] | None = field(default=None, repr=False)
-    choices: int = 1
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A model's answer, character for character, and the tokens that its provider counted (0: not told).
-
-    ``fault`` says why there is nothing in it to learn from, ``version`` which model the provider says has answered,
-    ``shared`` how many answers came for the one prompt whose tokens are counted here.
-    """
-
-    text: str
-    finish: Finish
-    prompt_tokens: int
-    completion_tokens: int
-    version: str = ""
-    fault: str | None = None
-    shared: int = 1
-
-
-class Refused(Exception):
-    """Asking again gives the same: a bad key, an unknown model, a refused parameter, a spent quota.
-
-    ``status`` is the HTTP status, ``parameter`` the one that was refused where the provider names it, ``is_spent``
-    whether it is the quota.
-    """
-
-    def __init__(self, status: int, parameter: str | None, message: str, *, is_spent: bool = False) -> None:
-        super().__init__(message)
-        self.status, self.parameter, self.is_spent = status, parameter, is_spent
-
-
-class Unavailable(Exception):
-    """Asking again may help, not before ``retry_after_s`` seconds.
-
-    ``may_be_billed``: the request arrived, and no error was told; the provider may have answered and will say so on
-    its bill.
-    """
-
-    def __init__(self, reason: str, retry_after_s: float = 0.0, *, may_be_billed: bool = False) -> None:
-        super().__init__(reason)
-        self.retry_after_s, self.may_be_billed = retry_after_s, may_be_billed
+_SHOWN = 300  # characters of a provider's message in ours
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+_SECRET_SHAPE = re.compile(r"(?i)\b(?:sk-|AIza|Bearer\s+)[^\s\"',;]+")
+_A_DAY = re.compile(r"(?i)per[ _-]?day|\b[RT]PD\b")  # Gemini's PerDay, OpenAI's "requests per day (RPD)"
+_N = re.compile(r"['\"`]n['\"`]|\bn ?[=>]|(?i:candidate)")  # how messages about n > 1 name it
 
 
 async def complete(call: Call) -> list[Completion]:
-    """Asks once. As many completions as came, at least one (maybe faulty) and at most ``call.choices``.
+    """Send the call once; return 1 to ``call.choices`` completions, which may be faulty.
 
     Raises:
-        Refused, Unavailable: see there.
+        Rejected, Unavailable: as their docstrings say.
     """
     litellm, openai = _libraries()
     replies: list[str] = []
 
-    def keep(details: Mapping[str, Any]) -> None:
+    def keep_reply(details: Mapping[str, Any]) -> None:
         if details.get("log_event_type") == "post_api_call":
             replies.append(str(details.get("original_response")))
 
-    asked = litellm.acompletion(
+    request = litellm.acompletion(
         **_sent(call),
         model=call.model,
         messages=list(call.messages),
@@ -109,31 +50,26 @@ async def complete(call: Call) -> list[Completion]:
         api_key=call.api_key,
         timeout=call.timeout_s,
         metadata=call.known,
-        logger_fn=keep,
-        max_retries=0,  # retries are the pool's, or three layers of them would multiply
+        logger_fn=keep_reply,
+        max_retries=0,  # only the caller retries; with three layers of retries the attempts would multiply
         num_retries=0,
     )
     try:
-        # LiteLLM's own timeout starts anew with every byte that arrives.
-        response = await asyncio.wait_for(asked, call.timeout_s)
+        # LiteLLM's own timeout restarts with every byte that arrives.
+        response = await asyncio.wait_for(request, call.timeout_s)
     except asyncio.TimeoutError:
         raise Unavailable("timeout", may_be_billed=True) from None
-    except openai.OpenAIError as error:  # every exception of LiteLLM is one
+    except openai.OpenAIError as error:  # the base of every LiteLLM exception
         if call.known is not None:
-            raise  # our own code failed
+            raise  # a bug in a simulated expert
         if _is_filtered(error):
             return [Completion("", "stop", 0, 0, fault="content filter")]
-        raise _failure(error, call, replies[-1] if replies else "") from None  # the original holds the key
+        raise _failure(error, call, replies[-1] if replies else "") from None  # the original error holds the key
     return _completions(response, replies[-1] if replies else "", call.choices)
 
 
-def _sent(call: Call) -> dict[str, Any]:
-    """The parameters with ``n``, which some providers refuse even as 1."""
-    return {**call.parameters, **({"n": call.choices} if call.choices > 1 else {})}
-
-
 def unusable(model: str, *, has_key: bool) -> str | None:
-    """Why LiteLLM cannot call ``model``, found out without a call; None when nothing is missing."""
+    """The reason why LiteLLM cannot call ``model``, found without a call; None = it can."""
     litellm, openai = _libraries()
     try:
         litellm.get_llm_provider(model)
@@ -148,7 +84,7 @@ def unusable(model: str, *, has_key: bool) -> str | None:
 
 
 def listed_price(model: str) -> tuple[float, float] | None:
-    """Dollars for a million prompt and completion tokens by LiteLLM's list; None where the model is not in it."""
+    """US dollars for a million prompt and completion tokens in LiteLLM's list; None = the model is not in it."""
     litellm, _ = _libraries()
     provider, _, name = model.partition("/")
     for known in (model, name):
@@ -161,26 +97,26 @@ def listed_price(model: str) -> tuple[float, float] | None:
 
 
 async def close() -> None:
-    """Closes the connections that LiteLLM holds."""
+    """Close LiteLLM's connections and forget its clients, so that no later event loop gets a closed client."""
     litellm, _ = _libraries()
     await litellm.close_litellm_async_clients()
-    litellm.in_memory_llm_clients_cache.flush_cache()  # or a later loop could be handed a closed client
+    litellm.in_memory_llm_clients_cache.flush_cache()
 
 
 @cache
 def _libraries() -> tuple[Any, Any]:
-    """LiteLLM and the SDK it raises the exceptions of; imported late, for it takes seconds."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # its price list from the package, not from the network
-    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # otherwise it loads any .env file above it
+    """LiteLLM, and the SDK whose exceptions it raises. Their import takes seconds, so it happens here."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # the price list of the package, not of the network
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # otherwise LiteLLM loads any .env file in a parent folder
     import litellm
     import openai
 
     litellm.suppress_debug_info = True  # no prints
     litellm.telemetry = False
-    logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # one deprecation warning a call
-    # It makes the request's coroutine in another thread; a call cancelled meanwhile never comes to await it.
+    logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # it logs a deprecation warning for each call
+    # LiteLLM creates the request's coroutine in another thread; a cancelled call may leave it without an await.
     warnings.filterwarnings("ignore", r"coroutine '\w+\.a(sync_)?completion' was never awaited", RuntimeWarning)
-    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # of nonsense that a server sent
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # for malformed replies of a server
     litellm.custom_provider_map.append(
         {"provider": simulated.PREFIX.rstrip("/"), "custom_handler": _SimulatedProvider(litellm.Usage)}
     )
@@ -188,7 +124,7 @@ def _libraries() -> tuple[Any, Any]:
 
 
 class _SimulatedProvider:
-    """What LiteLLM calls for ``simulated/NAME``: the one method of ``litellm.CustomLLM`` that is used."""
+    """LiteLLM's handler of ``simulated/NAME``. It has the one method of ``litellm.CustomLLM`` that is called."""
 
     def __init__(self, usage: Any) -> None:
         self._usage = usage
@@ -206,23 +142,28 @@ class _SimulatedProvider:
         text = simulated.reply(simulated.Expert(model, **settings), litellm_params["metadata"])
         model_response.choices[0].message.content = text
         model_response.choices[0].finish_reason = "stop"
-        asked = sum(len(part.get("text", "")) for message in messages for part in message["content"])
-        prompt, completion = asked // 4, len(text) // 4  # about four characters a token; images are not counted
+        characters = sum(len(part.get("text", "")) for message in messages for part in message["content"])
+        prompt, completion = characters // 4, len(text) // 4  # about four characters a token; images count 0
         model_response.usage = self._usage(
             prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
         )
         return model_response
 
 
+def _sent(call: Call) -> dict[str, Any]:
+    """The parameters, with ``n`` only where it is above 1: some providers reject even ``n=1``."""
+    return {**call.parameters, **({"n": call.choices} if call.choices > 1 else {})}
+
+
 def _completions(response: Any, reply: str, most: int) -> list[Completion]:
-    """The answers that came, ``most`` at most: what is sent beyond is paid for, but no sample has its number."""
+    """The first ``most`` answers of a response: surplus answers are paid for, but no sample number is theirs."""
     usage, version = response.usage, redact(str(response.model or ""), None)
-    prompt, told = max(0, usage.prompt_tokens or 0), max(0, usage.completion_tokens or 0)
+    prompt, billed = max(0, usage.prompt_tokens or 0), max(0, usage.completion_tokens or 0)
     choices = response.choices[:most]
     if not choices:
-        return [Completion("", "stop", prompt, told, version, "empty answer")]
+        return [Completion("", "stop", prompt, billed, version, "empty answer")]
     received = _received(reply)
-    shares = [told // len(choices) + (place < told % len(choices)) for place in range(len(choices))]
+    shares = [billed // len(choices) + (place < billed % len(choices)) for place in range(len(choices))]
     return [
         _completion(choice, received[place] if place < len(received) else {}, prompt, share, version, len(choices))
         for place, (choice, share) in enumerate(zip(choices, shares, strict=True))
@@ -244,11 +185,11 @@ def _completion(
 
 
 def _received(reply: str) -> list[Mapping[str, Any]]:
-    """The messages in the body of an OpenAI-style reply; none for replies of other shapes (Gemini, Anthropic).
+    """The messages in the raw body of an OpenAI-style reply; none for other formats (Gemini, Anthropic).
 
-    LiteLLM takes a leading <think>...</think> out of the text, which is half of the format that the reward asks for.
-    Its split cannot be undone: it forgets which spelling of the tags it took, and a reasoning field that the provider
-    sent looks the same. Replies of other shapes it leaves alone.
+    LiteLLM removes a leading <think>...</think> from the text, which is half of the format that the reward checks.
+    The removal cannot be undone: LiteLLM forgets how the tags were spelled, and a reasoning field of the provider
+    looks the same. It does not touch replies in other formats.
     """
     try:
         messages = [choice["message"] for choice in json.loads(reply)["choices"]]
@@ -268,7 +209,7 @@ def _is_filtered(error: Any) -> bool:
 
 
 def _failure(error: Any, call: Call, reply: str) -> Exception:
-    """Which of the two failures an exception of LiteLLM stands for."""
+    """The LiteLLM exception as ``Rejected`` or ``Unavailable``."""
     body, headers = _body(error), getattr(error, "litellm_response_headers", None)
     status, message = _status(error, reply), str(error)
     if status == 408:
@@ -283,11 +224,11 @@ def _failure(error: Any, call: Call, reply: str) -> Exception:
         billed = reason in (LOST, UNREADABLE) or status in _GATEWAY_TIMEOUTS
         return Unavailable(reason, retry_after(headers, message), may_be_billed=billed)
     parameter = named_parameter(_sent(call), body.get("param"), message) if status in (400, 422) else None
-    return Refused(status, parameter, redact(message, call.api_key), is_spent=spent)
+    return Rejected(status, parameter, redact(message, call.api_key), is_spent=spent)
 
 
 def _status(error: Any, reply: str) -> int:
-    """The HTTP status; that of the body, where an error comes as an answer with status 200 (OpenRouter does that)."""
+    """The HTTP status; where an error comes with status 200 (as from OpenRouter), the status in its body."""
     try:
         code = json.loads(reply)["error"]["code"]
     except (ValueError, LookupError, TypeError):
@@ -298,7 +239,7 @@ def _status(error: Any, reply: str) -> int:
 
 
 def _without_status(error: BaseException) -> str:
-    """What went wrong where no HTTP status was told; LiteLLM makes a status 500 of all of it."""
+    """The reason of a failure without HTTP status, which LiteLLM reports as status 500."""
     import httpx
 
     causes: list[BaseException] = [error]
@@ -307,3 +248,38 @@ def _without_status(error: BaseException) -> str:
     if any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout) for cause in causes):
         return "no connection"
     return LOST if any(isinstance(cause, httpx.TransportError) for cause in causes) else UNREADABLE
+
+
+def is_spent(status: int, code: object, message: str) -> bool:
+    """Whether the money or the day's quota is used up, so that a retry within seconds is useless."""
+    return status == 402 or code == "insufficient_quota" or (status == 429 and _A_DAY.search(message) is not None)
+
+
+def retry_after(headers: Mapping[str, str] | None, message: str) -> float:
+    """Seconds to wait: the ``Retry-After`` header (number or date) or Gemini's retryDelay in the body; 0 = neither."""
+    header = (headers or {}).get("retry-after", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", header):
+        return float(header)
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        delay = re.search(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"', message)
+        return float(delay[1]) if delay else 0.0
+
+
+def named_parameter(sent: Mapping[str, object], param: object, message: str) -> str | None:
+    """The parameter among ``sent`` that an error names: in its field ``param``, else the first found in its message."""
+    if isinstance(param, str) and param in sent:
+        return param
+    patterns = {key: _N if key == "n" else re.compile(rf"\b{re.escape(key)}\b") for key in sent}
+    return next((key for key, pattern in patterns.items() if pattern.search(message)), None)
+
+
+def redact(message: str, api_key: str | None) -> str:
+    """A provider's message as one printable line of at most 300 characters, without ``api_key`` or keys of the env."""
+    secrets = {value.strip() for name, value in os.environ.items() if _SECRET_NAME.search(name)} | {api_key or ""}
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= 8:  # shorter values are no keys, and replacing them would cut words
+            message = message.replace(secret, "[key]")
+    line = " ".join(_SECRET_SHAPE.sub("[key]", message).split())
+    return "".join(c if c.isprintable() else " " for c in line)[:_SHOWN]

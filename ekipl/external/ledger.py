@@ -1,4 +1,4 @@
-"""What a run spends on external models: every call on paper before it is sent, and never more than the budget."""
+"""The ledger of a run: every call is entered before it is sent, and no call is sent that could exceed the budget."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ekipl.external.store import Database
-from ekipl.report.tables import Table
 
 FILE = "ledger.sqlite"  # in the run directory
 ANSWERED = "answered"
 LEFT_OUT = "not in the answer"
-NANO = 10**9  # dollars are added up as whole nanodollars: sums are exact
+NANO = 10**9  # amounts are whole nanodollars, so that sums are exact
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS calls (
@@ -23,9 +23,10 @@ _TABLES = (
     source TEXT NOT NULL,        -- the model's name in the settings
     problem TEXT NOT NULL,       -- task/split/id
     sample INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,    -- from 1; 0: given up without a request; below: in the request of the row before
-    outcome TEXT,                -- 'answered', or what went wrong; NULL: under way, or its process was killed
-    nano INTEGER,                -- dollars / 10^9: at most, until the outcome is known; NULL: price unknown
+    attempt INTEGER NOT NULL,    -- attempt number; 0 = no request sent; negative = further sample of the previous
+                                 -- row's request
+    outcome TEXT,                -- 'answered' or the reason of the failure; NULL = in flight, or its process was killed
+    nano INTEGER,                -- dollars / 10^9: the upper bound until the outcome is known; NULL = price unknown
     prompt_tokens INTEGER NOT NULL DEFAULT 0,
     completion_tokens INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX IF NOT EXISTS under_way ON calls (time) WHERE outcome IS NULL",
@@ -37,7 +38,7 @@ _TABLES = (
 
 
 class Exhausted(Exception):
-    """The budget does not allow this call. ``may_change``: calls under way may turn out cheaper than feared."""
+    """The budget does not allow this call. ``may_change``: calls in flight may cost less than their upper bound."""
 
     def __init__(self, spent_usd: float, may_change: bool) -> None:
         super().__init__(f"{spent_usd:.4f} USD are spent or promised")
@@ -46,27 +47,54 @@ class Exhausted(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A call in the ledger: a row for each sample, from ``id`` on, and the most that it can cost; None = unknown."""
+    """A call in the ledger.
+
+    Attributes:
+        id: of its first row; the rows of its samples follow each other.
+        samples: number of rows.
+        most: upper bound of its cost in nanodollars; None = unknown.
+    """
 
     id: int
     samples: int
     most: int | None
 
     def is_exceeded_by(self, usd: float | None) -> bool:
-        """Whether a call that cost so much was underrated."""
+        """Whether this cost is above the bound; False where either is unknown."""
         return usd is not None and self.most is not None and round(usd * NANO) > self.most
 
 
+class ModelSpending(NamedTuple):
+    """The sums of one model."""
+
+    source: str
+    requests: int
+    retries: int
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached: int  # answers taken from the cache
+    usd: float | None  # None = unknown
+
+
+class Spending(NamedTuple):
+    """The sums of a ledger."""
+
+    models: list[ModelSpending]
+    failed: list[tuple[str, str, int]]  # model, reason, samples
+    dropped: list[tuple[str, str]]  # model, parameter that is no longer sent to it
+
+
 class Ledger:
-    """The calls of one run, in a SQLite file that its processes share and that outlives them."""
+    """The calls of one run, in a SQLite file that its processes and restarts share."""
 
     def __init__(self, path: Path | None, budget_usd: float | None, call_s: float) -> None:
-        """Opens or makes the file.
+        """Opens or creates the file.
 
         Args:
-            path: None keeps the ledger in memory.
-            budget_usd: of the run, over all its processes and restarts; None = without limit.
-            call_s: seconds after which no call is under way any more.
+            path: None = in memory.
+            budget_usd: US dollars for the whole run; None = without limit.
+            call_s: seconds after which a call without outcome is no longer in flight.
 
         Raises:
             UsageError: the file cannot be used.
@@ -80,23 +108,32 @@ class Ledger:
     def has_budget(self) -> bool:
         return self._budget is not None
 
-    def promise(self, source: str, problem: str, samples: Sequence[int], attempt: int, most_usd: float | None) -> Entry:
-        """Notes a call that is about to be sent, at the most that it can cost. Raises Exhausted: do not send it."""
+    @property
+    def requests(self) -> int:
+        """Requests of this process and of the run before it started."""
+        return self._requests
+
+    def reserve(self, source: str, problem: str, samples: Sequence[int], attempt: int, most_usd: float | None) -> Entry:
+        """Enters a call that is about to be sent, with the upper bound of its cost.
+
+        Raises:
+            Exhausted: the bound does not fit into the budget; the call must not be sent.
+        """
         most = None if most_usd is None else math.ceil(most_usd * NANO)
         with self._database.transaction():
             ((spent,),) = self._database.rows("SELECT nano FROM spent")
             if self._budget is not None and spent + (most or 0) > self._budget:
-                now = time.time()  # of a clock that was put back: calls of the future are over, too
-                waiting = "SELECT 1 FROM calls WHERE outcome IS NULL AND time BETWEEN ? AND ? LIMIT 1"
+                now = time.time()  # a clock that was set back leaves calls in the future; they are over, too
+                in_flight = "SELECT 1 FROM calls WHERE outcome IS NULL AND time BETWEEN ? AND ? LIMIT 1"
                 raise Exhausted(
-                    spent / NANO, bool(self._database.rows(waiting, now - self._call_s, now + self._call_s))
+                    spent / NANO, bool(self._database.rows(in_flight, now - self._call_s, now + self._call_s))
                 )
             insert = (
                 "INSERT INTO calls (time, source, problem, sample, attempt, nano) VALUES (?, ?, ?, ?, ?, ?)"
                 " RETURNING id"
             )
             ((first,),) = self._database.rows(insert, time.time(), source, problem, samples[0], attempt, most)
-            for sample in samples[1:]:  # no other process comes in between: the ids follow each other
+            for sample in samples[1:]:  # inside the transaction, so the ids follow each other
                 self._database.rows(insert, time.time(), source, problem, sample, -attempt, 0)
             self._database.rows("UPDATE spent SET nano = nano + ?", most or 0)
         self._requests += 1
@@ -105,14 +142,14 @@ class Ledger:
     def settle(
         self, entry: Entry, outcomes: Sequence[str], usd: float | None, prompt: int = 0, completion: int = 0
     ) -> None:
-        """Notes how a call ended, what it cost (None: unknown; ``most`` was right) and its tokens.
+        """Enters the end of a call.
 
         Args:
-            entry: the call.
-            outcomes: of its samples, in their order; those beyond were not in the answer.
-            usd: see above.
-            prompt: tokens.
-            completion: tokens, of all answers together.
+            entry: from ``reserve``.
+            outcomes: of its samples, in their order; further samples of the call were not in the answer.
+            usd: its cost in US dollars; None = unknown, so the upper bound stays.
+            prompt: prompt tokens.
+            completion: tokens of all answers together.
         """
         nano = entry.most if usd is None else round(usd * NANO)
         with self._database.transaction():
@@ -126,23 +163,28 @@ class Ledger:
             self._database.rows("UPDATE spent SET nano = nano + ?", (nano or 0) - (entry.most or 0))
 
     def give_up(self, source: str, problem: str, sample: int, reason: str) -> None:
-        """Notes a sample for which no request was sent."""
+        """Enters a sample for which no request is sent."""
         self._database.rows(
             "INSERT INTO calls (time, source, problem, sample, attempt, outcome, nano) VALUES (?, ?, ?, ?, 0, ?, 0)",
             *(time.time(), source, problem, sample, reason),
         )
 
     def drop(self, source: str, parameter: str) -> None:
-        """Notes that a parameter is left out, for the provider refuses it."""
+        """Enters that a parameter is no longer sent, because the provider rejects it."""
         self._database.rows("INSERT OR IGNORE INTO dropped VALUES (?, ?)", source, parameter)
 
     def hit(self, source: str, count: int) -> None:
-        """Counts answers that came from the cache."""
+        """Counts answers taken from the cache."""
         add = "INSERT INTO hits VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
         self._database.rows(add, source, count)
 
-    def table(self) -> Table | None:
-        """Requests, tokens and dollars by model, and what went wrong; None where nobody was asked."""
+    def spent_usd(self) -> float:
+        """US dollars spent, plus the upper bounds of calls in flight."""
+        ((nano,),) = self._database.rows("SELECT nano FROM spent")
+        return float(nano / NANO)
+
+    def spending(self) -> Spending:
+        """The sums by model, sorted by its name; empty where no model was called."""
         sums = self._database.rows(
             "SELECT source, sum(attempt > 0), sum(attempt > 1), sum(outcome = ?), sum(prompt_tokens),"
             " sum(completion_tokens), sum(nano), sum(nano IS NULL) FROM calls GROUP BY source",
@@ -150,43 +192,30 @@ class Ledger:
         )
         calls = {row[0]: row[1:] for row in sums}
         hits = dict(self._database.rows("SELECT source, count FROM hits"))
-        if not calls and not hits:
-            return None
-        rows = []
+        models = []
         for source in sorted(calls.keys() | hits.keys()):
-            *counts, nano, unknown = calls.get(source, (0, 0, 0, 0, 0, 0, 0))
-            usd = "unknown" if unknown else f"{nano / NANO:.4f}"
-            rows.append([source, *(str(count) for count in counts), str(hits.get(source, 0)), usd])
-        ends = (
-            "SELECT source, coalesce(outcome, 'never ended'), count(*) FROM calls WHERE outcome IS NOT ? GROUP BY 1, 2"
+            requests, retries, answers, prompt, completion, nano, unknown = calls.get(source, (0,) * 7)
+            usd = None if unknown else nano / NANO
+            cached = hits.get(source, 0)
+            models.append(ModelSpending(source, requests, retries, answers, prompt, completion, cached, usd))
+        failed = self._database.rows(
+            "SELECT source, coalesce(outcome, 'never ended'), count(*) FROM calls WHERE outcome IS NOT ? GROUP BY 1, 2",
+            ANSWERED,
         )
-        notes = [f"{source}: {count} x {outcome}" for source, outcome, count in self._database.rows(ends, ANSWERED)]
-        left_out = self._database.rows("SELECT source, parameter FROM dropped ORDER BY 1, 2")
-        notes += [f"{source}: {parameter} was left out, for the provider refuses it" for source, parameter in left_out]
-        header = ["model", "requests", "retries", "answers", "prompt tokens", "completion tokens", "from cache", "USD"]
-        return Table("External models", header, rows, notes)
-
-    @property
-    def requests(self) -> int:
-        """How many this process has sent, and the run before it."""
-        return self._requests
-
-    def spent_usd(self) -> float:
-        """Dollars spent or promised."""
-        ((nano,),) = self._database.rows("SELECT nano FROM spent")
-        return float(nano / NANO)
+        dropped = self._database.rows("SELECT source, parameter FROM dropped ORDER BY 1, 2")
+        return Spending(models, failed, dropped)
 
     def close(self) -> None:
-        """Closing twice is fine."""
+        """Closes the file; may be called twice."""
         self._database.close()
 
 
-def table_of(directory: Path) -> Table | None:
-    """The table of a run directory; None where no external model was asked."""
+def read_spending(directory: Path) -> Spending:
+    """The sums of a run directory; empty where it has no ledger. Raises UsageError when the file cannot be used."""
     if not (directory / FILE).exists():
-        return None
+        return Spending([], [], [])
     ledger = Ledger(directory / FILE, None, 0.0)
     try:
-        return ledger.table()
+        return ledger.spending()
     finally:
         ledger.close()

@@ -1,38 +1,39 @@
-"""M external models asked over the network: the samples of Eq. 5."""
+"""The pool of M external models that are called over the network: the samples of Eq. 5."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from ekipl.algorithm.seams import Decoding, ExternalSamples
 from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.external import client
-from ekipl.external.cache import Cache
-from ekipl.external.caller import Asker, Failed, Keep
+from ekipl.external.budget import RemainingCost, Tally
+from ekipl.external.caller import Failed, Keep, ModelCaller
 from ekipl.external.ledger import Exhausted, Ledger
-from ekipl.external.loop import LoopThread
-from ekipl.external.outlook import outlook
-from ekipl.external.question import Question
-from ekipl.external.spec import ExternalModel, budget_mistakes, mistakes
-from ekipl.report.tables import Table
+from ekipl.external.request import Completion, Question
+from ekipl.external.spec import ExternalModel, budget_errors, model_errors
+from ekipl.external.store import Cache
 
 OnExhausted = Literal["stop", "policy_only"]
 BUDGET_SPENT = "budget spent"
-GRACE_S = 5.0  # after its deadline a call is surely over
-POLL_S = 0.1  # while another process asks for the same answer
+GRACE_S = 5.0  # a call has surely ended so long after its deadline
+POLL_S = 0.1  # while another process requests the same answer
+T = TypeVar("T")
 
 
 class LiteLLMPool:
-    """Implements ``ExternalPool`` for whatever LiteLLM can call.
+    """Implements ``ExternalPool`` for every model that LiteLLM can call. It may be used from several threads.
 
-    A call asks for as many samples of a problem as the model's ``choices`` says. Providers that refuse that, or send
-    fewer, are asked for one at a time.
+    One call requests ``choices`` samples of a problem. A provider that rejects this, or sends fewer, gets one call for
+    each sample from then on.
     """
 
     def __init__(
@@ -48,60 +49,76 @@ class LiteLLMPool:
         *,
         dry: bool = False,
     ) -> None:
-        """Checks what can be checked without a call; takes seconds, for it imports LiteLLM.
+        """Checks everything that needs no call. Takes seconds, because it imports LiteLLM.
 
         Args:
             models: in the order of their actions.
-            decoding: of every model that says nothing else.
+            decoding: for models without their own values.
             timeout_s: seconds that one call may take.
-            seed: of simulated experts that have none of their own, and of the pauses between attempts.
-            cache: the file that keeps the answers of real models; None = they are not kept.
-            ledger: the file that says what this run has spent; None = in memory.
-            budget_usd: that the run may spend, calls in flight and earlier starts included; None = without limit.
-            on_exhausted: ``stop`` raises; ``policy_only`` goes on with what is in the cache.
-            dry: for ``outlook`` alone: keys may be missing.
+            seed: of simulated experts without their own, and of the pauses between attempts.
+            cache: file that stores the answers of real models for all runs; None = answers are not stored.
+            ledger: file that records the spending of this run; None = in memory.
+            budget_usd: US dollars for the run with all its restarts, calls in flight included; None = without limit.
+            on_exhausted: ``stop`` raises when the budget is spent; ``policy_only`` goes on with the cache alone.
+            dry: only ``remaining_cost`` will be called, so keys may be missing.
 
         Raises:
-            UsageError: a model cannot be called as configured, for example because its key is not in the environment,
-                a budget is set and a price unknown, or the files cannot be used.
+            UsageError: a model cannot be called as configured (for example its key is not in the environment), a
+                budget is set and a cost has no known bound, or a file cannot be used.
         """
-        wrong = [line for number in range(len(models)) for line in mistakes(number, models, dry=dry)]
-        if budget_usd is not None and not wrong:
-            wrong = [line for number, model in enumerate(models) for line in budget_mistakes(number, model, decoding)]
-        if wrong:
-            raise UsageError("\n".join(wrong))
+        errors = [line for number, model in enumerate(models) for line in model_errors(number, model, dry=dry)]
+        if budget_usd is not None and not errors:
+            errors = [line for number, model in enumerate(models) for line in budget_errors(number, model, decoding)]
+        if errors:
+            raise UsageError("\n".join(errors))
         self.names = tuple(model.name for model in models)
         self._ledger = Ledger(ledger, budget_usd, timeout_s + GRACE_S)
-        self._askers = [Asker(i, model, decoding, timeout_s, seed, self._ledger) for i, model in enumerate(models)]
+        self._callers = [
+            ModelCaller(i, model, decoding, timeout_s, seed, self._ledger) for i, model in enumerate(models)
+        ]
         self._budget_usd, self._on_exhausted = budget_usd, on_exhausted
         has_real = not all(model.is_simulated for model in models)
         self._cache = Cache(cache) if cache is not None and has_real else None
-        self._has_said = False
+        self._has_warned = False
         self._fatal: UsageError | None = None
         self._loop = LoopThread("ekipl-external")
 
     def sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
-        """n actions a problem from each model: by problem, then by model, then by number of the sample.
+        """n actions for each problem and model, sorted by problem, then model, then number of the sample.
 
-        Calls that fail for good, empty and filtered answers are counted in ``failed``, and the problem goes on with
-        fewer actions.
+        Failed calls, empty and filtered answers are counted in ``failed``; the problem then has fewer actions.
 
         Raises:
-            UsageError: a model refuses the key, its own name or a parameter: then every call of it would fail. Or the
-                budget is spent, and this is to end the run.
+            UsageError: a model's first call is rejected, as every further call would be; the budget is spent and
+                ``on_exhausted`` is ``stop``; or cache or ledger cannot be written.
         """
         return self._loop.run(self._sample(list(problems), n))
 
     def spent(self) -> tuple[int, float]:
-        """Requests of this process and of earlier starts of the run; dollars spent or promised, as far as known."""
+        """Requests and US dollars of the run so far, with its earlier starts and the bounds of calls in flight."""
         return self._ledger.requests, self._ledger.spent_usd()
 
-    def outlook(self, problems: Iterable[Problem], n: int) -> Table:
-        """What ``sample`` would still cost; nobody is asked."""
-        return outlook(self._askers, self._cache, problems, n)
+    def remaining_cost(self, problems: Iterable[Problem], n: int) -> list[RemainingCost]:
+        """Estimate, for each model, the calls that ``sample`` would still make and their cost. Sends nothing."""
+        tallies = [Tally(caller.meter, caller.model.is_simulated) for caller in self._callers]
+        seen: set[str] = set()
+        for question in map(Question, problems):
+            for caller, tally in zip(self._callers, tallies, strict=True):
+                before = len(tally.missing)
+                for sample in range(0 if tally.is_simulated else caller.samples(n)):
+                    key = caller.key(question, sample)
+                    if self._cache is not None and key in seen:  # the cache will have it by then
+                        continue
+                    seen.add(key)
+                    known = self._cache.get(key) if self._cache is not None else None
+                    if known is not None:
+                        caller.learn(question, known)
+                    tally.add(question.shape, known)
+                tally.requests += [question.shape] * ceil((len(tally.missing) - before) / caller.choices)
+        return [tally.remaining(name) for name, tally in zip(self.names, tallies, strict=True)]
 
     def close(self) -> None:
-        """Ends connections and the thread. Closing twice is fine."""
+        """Ends the calls, connections, files and the thread; may be called twice."""
         if self._loop.is_alive:
             self._loop.run(client.close())
             self._loop.close()
@@ -112,72 +129,69 @@ class LiteLLMPool:
     async def _sample(self, problems: Sequence[Problem], n: int) -> list[ExternalSamples]:
         tasks = [
             [
-                asyncio.create_task(self._outcomes(asker, question, samples))
-                for asker in self._askers
-                for samples in _parts(range(asker.samples(n)), asker.choices)
+                asyncio.create_task(self._outcomes(caller, question, range(start, min(start + size, count))))
+                for caller in self._callers
+                for count, size in [(caller.samples(n), caller.choices)]
+                for start in range(0, count, size)
             ]
             for question in map(Question, problems)
         ]
-        parts = [task for of_problem in tasks for task in of_problem]
+        flat = [task for of_problem in tasks for task in of_problem]
         try:
-            # After a failure no new call begins, but those under way end: their answers are being paid for.
-            ends = await asyncio.gather(*parts, return_exceptions=True)
-        finally:  # Ctrl-C ends them
-            for part in parts:
-                part.cancel()
+            # After a fatal error no call is sent any more, but calls in flight finish: their answers are paid for.
+            ends = await asyncio.gather(*flat, return_exceptions=True)
+        finally:  # Ctrl-C cancels them
+            for task in flat:
+                task.cancel()
         if errors := [end for end in ends if isinstance(end, BaseException)]:
             raise self._fatal or errors[0]
-        return [_external([outcome for task in of_problem for outcome in task.result()]) for of_problem in tasks]
+        return [_external_samples(outcome for task in of_problem for outcome in task.result()) for of_problem in tasks]
 
-    async def _outcomes(self, asker: Asker, question: Question, samples: Sequence[int]) -> list[Action | str]:
-        """For each of these samples of a model the action, or the reason why there is none."""
-        found: dict[int, client.Completion | str] = {}
+    async def _outcomes(self, caller: ModelCaller, question: Question, samples: Sequence[int]) -> list[Action | str]:
+        """For each of these samples the action, or the reason why there is none."""
+        found: dict[int, Completion | str] = {}
         try:
             while missing := [sample for sample in samples if sample not in found]:
-                if self._fatal is not None:  # or it would wait for what another process asks
+                if self._fatal is not None:  # otherwise it would wait for a claim of another process
                     raise self._fatal
-                found |= await self._some(asker, question, missing[: asker.choices])
-        except UsageError as error:
-            self._end(error)
+                found |= await self._some(caller, question, missing[: caller.choices])
+        except UsageError as error:  # fatal: calls in flight finish and are stored, and nothing is sent after them
+            self._fatal = self._fatal or error
+            for each in self._callers:
+                each.end()
             raise
 
         def outcome(sample: int) -> Action | str:
             answer = found[sample]
             if isinstance(answer, str):
                 return answer
-            return answer.fault or Action(question.problem.id, asker.model.name, sample, answer.text, answer.finish)
+            return answer.fault or Action(question.problem.id, caller.model.name, sample, answer.text, answer.finish)
 
         return [outcome(sample) for sample in samples]
 
-    def _end(self, error: UsageError) -> None:
-        """What is under way ends and is kept; nothing is sent after it, a second attempt neither."""
-        self._fatal = self._fatal or error
-        for asker in self._askers:
-            asker.end()
-
     async def _some(
-        self, asker: Asker, question: Question, samples: Sequence[int]
-    ) -> Mapping[int, client.Completion | str]:
-        """Some of these samples: from the cache, or asked for by exactly one of those who want them now.
+        self, caller: ModelCaller, question: Question, samples: Sequence[int]
+    ) -> Mapping[int, Completion | str]:
+        """Results for some of these samples, from the cache or requested under a claim.
 
-        None while others are asking for them all. Simulated experts are asked every time: they cost nothing, and
+        Empty while others hold the claims on all of them. Simulated experts bypass the cache: they cost nothing and
         answer faster than a file is written.
         """
-        cache = None if asker.model.is_simulated else self._cache
+        cache = None if caller.model.is_simulated else self._cache
         if cache is None:
-            async with asker.slots:
-                return await self._ask(asker, question, samples, lambda *_: None)
-        keys = {sample: asker.key(question, sample) for sample in samples}
-        if known := self._known(cache, asker, question, keys):
+            async with caller.slots:
+                return await self._request(caller, question, samples, lambda *_: None)
+        keys = {sample: caller.key(question, sample) for sample in samples}
+        if known := self._known(cache, caller, question, keys):
             return known
-        async with asker.slots:
+        async with caller.slots:
             mine = {sample: key for sample, key in keys.items() if cache.claim(key)}
             try:
-                if known := self._known(cache, asker, question, mine):
+                if known := self._known(cache, caller, question, mine):  # stored between the look and the claim
                     return known
                 if mine:
-                    return await self._ask(
-                        asker, question, list(mine), lambda sample, answer, usd: cache.put(mine[sample], answer, usd)
+                    return await self._request(
+                        caller, question, list(mine), lambda sample, answer, usd: cache.put(mine[sample], answer, usd)
                     )
             finally:
                 for key in mine.values():
@@ -186,48 +200,91 @@ class LiteLLMPool:
         return {}
 
     def _known(
-        self, cache: Cache, asker: Asker, question: Question, keys: Mapping[int, str]
-    ) -> dict[int, client.Completion]:
-        """What the cache has of these samples."""
+        self, cache: Cache, caller: ModelCaller, question: Question, keys: Mapping[int, str]
+    ) -> dict[int, Completion]:
+        """The cached answers to these samples."""
         known = {sample: answer for sample, key in keys.items() if (answer := cache.get(key)) is not None}
         for answer in known.values():
-            asker.learn(question, answer)
+            caller.learn(question, answer)
         if known:
-            self._ledger.hit(asker.model.name, len(known))
+            self._ledger.hit(caller.model.name, len(known))
         return known
 
-    async def _ask(
-        self, asker: Asker, question: Question, samples: Sequence[int], keep: Keep
-    ) -> Mapping[int, client.Completion | str]:
-        """An answer for these samples, or for the first of them, or the reason why none of them has one."""
+    async def _request(
+        self, caller: ModelCaller, question: Question, samples: Sequence[int], keep: Keep
+    ) -> Mapping[int, Completion | str]:
+        """Answers to the first of these samples, at least one; or for all of them the reason why there is none."""
         if self._fatal is not None:
             raise self._fatal
         try:
-            return dict(zip(samples, await asker.ask(question, samples, keep), strict=False))
+            return dict(zip(samples, await caller.request(question, samples, keep), strict=False))
         except Failed as failed:
             return dict.fromkeys(samples, str(failed))
         except Exhausted as exhausted:
-            return dict.fromkeys(samples, self._without_money(asker, question, samples, exhausted))
+            self._budget_spent(caller, exhausted)
+            caller.give_up(question, samples, BUDGET_SPENT)
+            return dict.fromkeys(samples, BUDGET_SPENT)
 
-    def _without_money(self, asker: Asker, question: Question, samples: Sequence[int], exhausted: Exhausted) -> str:
-        """The reason why there are no such samples. Raises UsageError when that shall end the run."""
-        told = f"external.budget_usd: {self._budget_usd:g}: {exhausted}, and a call of {asker.model.name} may cost more"
+    def _budget_spent(self, caller: ModelCaller, exhausted: Exhausted) -> None:
+        """Warns once, or raises UsageError with ``on_exhausted=stop``."""
+        name, budget = caller.model.name, f"{self._budget_usd:g}"
+        text = f"external.budget_usd: {budget}: {exhausted}, and a call of {name} may cost more than is left"
         if self._on_exhausted == "stop":
             raise UsageError(
-                f"{told} than is left; raise it and start again (what is in the cache is not asked again), or set "
+                f"{text}; raise it and start again (what is in the cache is not asked again), or set "
                 "external.on_exhausted=policy_only"
             )
-        if not self._has_said:
-            print(f"ekipl: warning: {told} than is left; no more calls of such a price", file=sys.stderr)
-            self._has_said = True
-        asker.give_up(question, samples, BUDGET_SPENT)
-        return BUDGET_SPENT
+        if not self._has_warned:
+            print(f"ekipl: warning: {text}; no more calls of such a price", file=sys.stderr)
+            self._has_warned = True
 
 
-def _parts(samples: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [samples[start : start + size] for start in range(0, len(samples), size)]
+def _external_samples(outcomes: Iterable[Action | str]) -> ExternalSamples:
+    all_of_them = list(outcomes)
+    actions = tuple(outcome for outcome in all_of_them if isinstance(outcome, Action))
+    return ExternalSamples(actions, Counter(outcome for outcome in all_of_them if isinstance(outcome, str)))
 
 
-def _external(outcomes: Sequence[Action | str]) -> ExternalSamples:
-    actions = tuple(outcome for outcome in outcomes if isinstance(outcome, Action))
-    return ExternalSamples(actions, Counter(outcome for outcome in outcomes if isinstance(outcome, str)))
+class LoopThread:
+    """One event loop in a thread of its own, for callers without an event loop.
+
+    HTTP clients belong to the loop that created them, so a loop for each call would leave dead connections behind.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Starts the thread as a daemon, so that a forgotten ``close`` does not keep the process alive."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``; an exception during the wait (Ctrl-C) cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Cancels unfinished work and ends the thread; may be called twice."""
+        if self.is_alive:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def _work(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        finally:
+            self._loop.close()

@@ -1,23 +1,23 @@
-"""The settings of an external model: what can be wrong with them, and what they mean for a call."""
+"""An external model: its settings, the checks of them that need no call, and the parameters of its calls."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ekipl.algorithm.seams import Decoding
-from ekipl.algorithm.types import POLICY
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
-from ekipl.external.prices import Price, documented
+from ekipl.external.budget import Price, documented
+from ekipl.external.request import Rejected
 
-RESERVED = {  # parameters that have their own place, or would break what the pool promises
+RESERVED = {  # parameters that the pool sets itself, or that would break its promises
     *("model", "messages", "n", "stream", "metadata", "api_base", "base_url", "api_key", "timeout"),
     *("max_retries", "num_retries", "fallbacks", "logger_fn"),
 }
-LIMITS = ("max_tokens", "max_completion_tokens")  # of an answer, the second by its newer name
+LIMITS = ("max_tokens", "max_completion_tokens")  # parameters that bound an answer; the second is the newer name
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,24 @@ class ExternalModel:
     """One external model.
 
     Attributes:
-        name: the source of its actions, in records and figures.
-        model: LiteLLM's name of it: ``openai/gpt-4o-2024-11-20``, ``gemini/gemini-2.5-pro``, ``simulated/careful``.
-        samples: actions a problem; None = N.
+        name: source of its actions in records and figures.
+        model: LiteLLM's name: ``openai/gpt-4o-2024-11-20``, ``gemini/gemini-2.5-pro``, ``simulated/careful``.
+        samples: actions for each problem; None = N.
         api_base: address of an OpenAI-compatible server; None = the provider's own.
-        api_key_env: NAME of the environment variable with the key. None = the provider's usual variable, or no key at
-            all where ``api_base`` is given, so that a key never goes to a server it was not meant for.
-        temperature: None = the pool's, as for the next two.
-        top_p: in (0, 1].
-        max_tokens: of an answer.
+        api_key_env: NAME of the environment variable that holds the key. None = the provider's usual variable, or no
+            key at all where ``api_base`` is set, so that a key never goes to a server that it was not meant for.
+        temperature: None = the pool's.
+        top_p: in (0, 1]; None = the pool's.
+        max_tokens: limit of an answer; None = the pool's.
         concurrency: calls in flight at a time.
-        choices: answers asked for in one call, where the provider honours the API's ``n``.
-        image_tokens: the most that one image can count, for budgets; None = as the provider documents it.
-        on_refused: whether a parameter that the provider refuses ends the run (``stop``), or is left out from then on,
-            told and noted in the ledger (``drop``).
-        price: ``input`` and ``output``, US dollars for a million tokens; None = by LiteLLM's list.
-        requests_per_minute: None = without limit; likewise the next.
-        tokens_per_minute: of prompts and answers, each call at the most that it can have.
-        params: further parameters, passed on as they are; a null leaves out even ``temperature``, ``top_p`` or
+        choices: answers requested in one call, where the provider honours the API's ``n``.
+        image_tokens: the most tokens that one image can count, for budgets; None = as the provider documents.
+        on_refused: ``stop`` ends the run when the provider rejects a parameter; ``drop`` leaves the parameter out
+            from then on, with a warning and a note in the ledger.
+        price: ``input`` and ``output`` in US dollars for a million tokens; None = from LiteLLM's list.
+        requests_per_minute: None = without limit.
+        tokens_per_minute: of prompts and answers, each call at its upper bound; None = without limit.
+        params: further parameters, passed on unchanged; a null leaves out even ``temperature``, ``top_p`` or
             ``max_tokens``. For ``simulated/`` models: the settings of ``ekipl.external.simulated.Expert``.
     """
 
@@ -69,7 +69,7 @@ class ExternalModel:
 
 
 def parameters(model: ExternalModel, decoding: Decoding, seed: int = 0) -> dict[str, Any]:
-    """What is sent with every call of ``model``."""
+    """The parameters of every call of ``model``."""
     chosen = {
         "temperature": decoding.temperature if model.temperature is None else model.temperature,
         "top_p": decoding.top_p if model.top_p is None else model.top_p,
@@ -82,27 +82,27 @@ def parameters(model: ExternalModel, decoding: Decoding, seed: int = 0) -> dict[
 
 
 def limit_of(sent: Mapping[str, Any]) -> int | None:
-    """Tokens that an answer may have; None = without limit."""
+    """The most tokens that an answer may have; None = without limit."""
     return max((sent[key] for key in LIMITS if key in sent), default=None)
 
 
 def key_to(model: ExternalModel) -> str | None:
-    """The key to send; None leaves the search to LiteLLM."""
+    """The API key to send; None = LiteLLM looks for the provider's own in the environment."""
     if model.api_key_env:
         return os.environ.get(model.api_key_env, "").strip()
-    return "none" if model.api_base or model.is_simulated else None  # LiteLLM would send the provider's own key
+    return "none" if model.api_base or model.is_simulated else None  # None would send the provider's key to api_base
 
 
 def price_of(model: ExternalModel) -> Price | None:
-    """What its tokens cost; None = unknown."""
+    """The price of its tokens; None = unknown."""
     if model.is_simulated:
         return Price(0.0, 0.0)
     listed = client.listed_price(model.model) if model.price is None else None
     return Price(*listed) if listed is not None else Price(**model.price) if model.price is not None else None
 
 
-def budget_mistakes(number: int, model: ExternalModel, decoding: Decoding) -> Iterator[str]:
-    """Why nobody can say what a call of model ``number`` costs at most, one line each."""
+def budget_errors(number: int, model: ExternalModel, decoding: Decoding) -> Iterator[str]:
+    """One line for each reason why the cost of a call of model ``number`` has no known bound."""
     here = f"external.models.{number}"
     price = price_of(model)
     if price is None:
@@ -119,19 +119,16 @@ def budget_mistakes(number: int, model: ExternalModel, decoding: Decoding) -> It
         yield f"{here}.params.max_tokens: null: a budget is set, and this call has no limit; leave it out of params"
 
 
-def mistakes(number: int, models: Sequence[ExternalModel], *, dry: bool = False) -> Iterator[str]:
-    """What is wrong with model ``number``, one line each; a ``dry`` run asks nobody and needs no keys."""
-    model, here = models[number], f"external.models.{number}"
-    if not model.name or model.name in [POLICY, *(other.name for other in models[:number])]:
-        yield f"{here}.name: {model.name!r}: empty, the policy's own or taken by another model; give it another"
-    counts = {key: getattr(model, key) for key in ("samples", "concurrency", "choices", "image_tokens")}
-    for what, count in counts.items():
-        if count is not None and count < 1:
-            yield f"{here}.{what}: {count}: too few; give at least 1"
+def model_errors(number: int, model: ExternalModel, *, dry: bool = False) -> Iterator[str]:
+    """One line for each setting of model ``number`` with which it cannot be called; a ``dry`` run needs no keys.
+
+    ``config/rules.py`` has checked names and counts.
+    """
+    here = f"external.models.{number}"
     for parameter in sorted(RESERVED & set(model.params)):
         yield f"{here}.params.{parameter}: the pool sets this itself; leave it out"
     if model.is_simulated:
-        yield from _expert_mistakes(model, here)
+        yield from _expert_errors(model, here)
         return
     if "seed" in model.params:
         yield f"{here}.params.seed: one seed for all samples makes them the same; leave it out"
@@ -147,8 +144,7 @@ def mistakes(number: int, models: Sequence[ExternalModel], *, dry: bool = False)
         yield f"{here}.model: {model.model}: {reason}"
 
 
-def _expert_mistakes(model: ExternalModel, here: str) -> Iterator[str]:
-    """What is wrong with the settings of a simulated expert."""
+def _expert_errors(model: ExternalModel, here: str) -> Iterator[str]:
     for key in sorted(set(model.params) - set(simulated.SETTINGS)):
         yield f"{here}.params.{key}: no setting of a simulated expert; there are {', '.join(simulated.SETTINGS)}"
     settings = {key: value for key, value in model.params.items() if key in simulated.SETTINGS}
@@ -158,21 +154,21 @@ def _expert_mistakes(model: ExternalModel, here: str) -> Iterator[str]:
         yield f"{here}.params.{error}"
 
 
-def refusal(number: int, model: ExternalModel, refused: client.Refused) -> UsageError:
-    """What the user can do about a refusal."""
+def rejection(number: int, model: ExternalModel, rejected: Rejected) -> UsageError:
+    """The error for the user when the API rejects the first call of model ``number``, with the way out."""
     where, way_out = f"external.models.{number}", "see what the provider says"
-    if refused.status in (401, 403):
+    if rejected.status in (401, 403):
         way_out = f"check the key in {model.api_key_env or 'the environment'} and what it is allowed to use"
-    elif refused.status == 404:
+    elif rejected.status == 404:
         way_out = "check the model's name and api_base"
-    elif refused.is_spent:
+    elif rejected.is_spent:
         way_out = "the quota is spent: wait, pay, or take the model out"
-    elif refused.parameter:
-        where += f".{refused.parameter}"
+    elif rejected.parameter:
+        where += f".{rejected.parameter}"
         way_out = (
-            f"change {refused.parameter}, leave it out with params: {{{refused.parameter}: null}}, or let whatever is "
-            "refused be left out with on_refused: drop"
+            f"change {rejected.parameter}, leave it out with params: {{{rejected.parameter}: null}}, or let whatever "
+            "is refused be left out with on_refused: drop"
         )
     return UsageError(
-        f"{where}: {model.name} ({model.model}): refused with status {refused.status} ({refused}); {way_out}"
+        f"{where}: {model.name} ({model.model}): refused with status {rejected.status} ({rejected}); {way_out}"
     )

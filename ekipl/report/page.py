@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any
 
 from ekipl.algorithm.metrics import sources_of
-from ekipl.external.ledger import table_of
 from ekipl.files import read_jsonl
 from ekipl.report import plots
 from ekipl.report.stats import Estimate
@@ -17,8 +16,8 @@ from ekipl.report.tables import Table, percent, percent_interval
 MetricsRow = Mapping[str, Any]
 
 
-def write_report(directory: Path) -> str:
-    """Draw ``curve.png`` and ``provenance.png``; return the summary as Markdown."""
+def write_report(directory: Path, spending: Table | None) -> str:
+    """Draw ``curve.png`` and ``provenance.png``; return the summary as Markdown, with the table of ``spending``."""
     rows = read_jsonl(directory / "metrics.jsonl")
     evaluated = [row for row in rows if any(key.startswith("eval/") for key in row)]
     steps = [row for row in rows if "group/frac_zero_variance" in row]
@@ -28,7 +27,7 @@ def write_report(directory: Path) -> str:
     }
     parts = [_accuracy(evaluated)] if evaluated else []
     parts += [_learning(steps)] if steps else []
-    parts += [spent] if (spent := table_of(directory)) else []
+    parts += [spending] if spending else []
     files = [name for name, is_there in drawn.items() if is_there] + ["model/", "metrics.jsonl", "actions/"]
     return "\n".join([table.markdown() for table in parts] + [f"In {directory}: {', '.join(files)}", ""])
 

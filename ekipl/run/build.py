@@ -137,19 +137,22 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
     external = settings.external
     models = external.models[: settings.M]
     if external.kind == "none" or not models:
-        from ekipl.external.none import NoPool
+        from ekipl.external.offline import NoPool
 
         return NoPool()
     if external.kind == "demonstrations":
-        from ekipl.external.demonstrations import Demonstrations
+        from ekipl.external.offline import Demonstrations
 
         return Demonstrations(models[0].name, with_reasoning=settings.prompt.strategy != "answer")
     if external.kind == "recorded":
-        from ekipl.external.recorded import RecordedPool
+        from ekipl.external.offline import RecordedPool
+        from ekipl.run.records import read_actions
 
         assert external.path is not None  # a rule of the settings
+        file = actions_file(external.path)
+        recorded = ((record.task, record.split, record.action) for record in read_actions(file))
         samples = {model.name: model.samples for model in models}
-        return RecordedPool(actions_file(external.path), list(samples), samples)
+        return RecordedPool(recorded, list(samples), samples, file)
     from ekipl.external.ledger import FILE
     from ekipl.external.pool import LiteLLMPool
     from ekipl.external.spec import ExternalModel
@@ -183,7 +186,7 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
 
 def refuse_strangers(pool: ExternalPool, problems: Iterable[Problem]) -> None:
     """Raises UsageError for a recording of other problems only: training on it would be plain GRPO."""
-    from ekipl.external.recorded import RecordedPool
+    from ekipl.external.offline import RecordedPool
 
     if isinstance(pool, RecordedPool):
         pool.refuse_strangers(problems)

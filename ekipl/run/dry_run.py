@@ -51,13 +51,15 @@ def of_splits(settings: Settings, problems: Iterable[Sequence[Problem]], samples
 
 def show(settings: Settings, problems: Iterable[Problem], samples: int) -> None:
     """Print the table for these problems."""
+    from ekipl.external.budget import IMAGE_TOKENS
     from ekipl.external.pool import LiteLLMPool
+    from ekipl.report.spending import remaining_table
     from ekipl.run import build
 
     pool = build.build_pool(settings, None)
     try:
         if isinstance(pool, LiteLLMPool):
-            pool.outlook(problems, samples).show()
+            remaining_table(pool.remaining_cost(problems, samples), IMAGE_TOKENS).show()
         else:
             print(f"external.kind: {settings.external.kind}, M: {settings.M}: nobody is asked")
     finally:

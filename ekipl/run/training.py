@@ -119,8 +119,9 @@ def _after_stage1(settings: Settings, directory: Path) -> Settings:
 def _report(directory: Path) -> None:
     """The figures, and a summary of one page."""
     from ekipl.report.page import write_report
+    from ekipl.run.spending import spending
 
-    page = write_report(directory)
+    page = write_report(directory, spending(directory))
     write_text(directory / "summary.md", page)
     print(page)
 

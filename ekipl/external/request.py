@@ -1,0 +1,151 @@
+"""The types of one API call: the question, the call, its completions and the two ways in which it fails."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from ekipl.algorithm.types import Finish, Problem
+
+Size = tuple[int, int]  # width, height in pixels
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that decide the cost of a question. It holds no pixels, so a whole data set of shapes fits in memory.
+
+    Attributes:
+        images: width and height of each image.
+        characters: length of the prompt.
+        bytes: length of the prompt in UTF-8.
+    """
+
+    images: tuple[Size, ...]
+    characters: int
+    bytes: int
+
+
+class Question:
+    """A problem as one user message: its images as PNG data URLs, then its prompt, and nothing else."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Encodes nothing yet: each property is computed when it is first read."""
+        self.problem = problem
+
+    @property
+    def name(self) -> str:
+        """``task/split/id``, unique among all problems."""
+        return f"{self.problem.task}/{self.problem.split}/{self.problem.id}"
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The sizes of the images and of the prompt."""
+        prompt = self.problem.prompt
+        sizes = tuple(image.size for image in self.problem.images)
+        return Shape(sizes, len(prompt), len(prompt.encode(errors="replace")))
+
+    @cached_property
+    def messages(self) -> list[dict[str, Any]]:
+        """The message in the OpenAI chat format."""
+        return self._messages([data_url(image) for image in self.problem.images])
+
+    @cached_property
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """The message with digests of the pixels in place of the images, so that no PNG encoder changes cache keys."""
+        return self._messages([digest(image) for image in self.problem.images])
+
+    def _messages(self, images: list[str]) -> list[dict[str, Any]]:
+        parts = [{"type": "image_url", "image_url": {"url": image}} for image in images]
+        return [{"role": "user", "content": [*parts, {"type": "text", "text": self.problem.prompt}]}]
+
+
+def data_url(image: Image.Image) -> str:
+    """The image as a lossless PNG data URL."""
+    file = BytesIO()
+    image.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def digest(image: Image.Image) -> str:
+    """SHA-256 of the pixels (as RGBA) and of the image's size."""
+    pixels = image.convert("RGBA")
+    return hashlib.sha256(f"{pixels.width}x{pixels.height}:".encode() + pixels.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One API call.
+
+    Attributes:
+        model: LiteLLM's name, ``provider/model``.
+        messages: in the OpenAI chat format.
+        parameters: decoding and other parameters of the provider.
+        api_base: address of the server; None = the provider's own.
+        api_key: None = LiteLLM looks in the environment.
+        timeout_s: seconds from sending to the last byte of the answer.
+        known: the facts for a simulated expert (``simulated.known``); None for a real model.
+        choices: completions requested, the API's ``n``.
+    """
+
+    model: str
+    messages: Sequence[Mapping[str, Any]] = field(repr=False)
+    parameters: Mapping[str, Any]
+    api_base: str | None
+    api_key: str | None = field(repr=False)
+    timeout_s: float
+    known: Mapping[str, Any] | None = field(default=None, repr=False)
+    choices: int = 1
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer of a model, as the cache stores it.
+
+    Attributes:
+        text: character for character as received.
+        finish: ``length`` when the answer was cut at its token limit.
+        prompt_tokens: as the provider counted them; 0 = it reported none.
+        completion_tokens: likewise.
+        version: the model that the provider says has answered.
+        fault: why the text is useless (empty, filtered, a refusal); None = it is usable.
+        shared: completions of the call; ``prompt_tokens`` were billed once for all of them.
+    """
+
+    text: str
+    finish: Finish
+    prompt_tokens: int
+    completion_tokens: int
+    version: str = ""
+    fault: str | None = None
+    shared: int = 1
+
+
+class Rejected(Exception):
+    """The API rejected the call and would reject it again: a bad key, an unknown model or parameter, a spent quota.
+
+    ``status`` is the HTTP status, ``parameter`` the rejected parameter where the provider names one, and ``is_spent``
+    says that the quota is used up.
+    """
+
+    def __init__(self, status: int, parameter: str | None, message: str, *, is_spent: bool = False) -> None:
+        super().__init__(message)
+        self.status, self.parameter, self.is_spent = status, parameter, is_spent
+
+
+class Unavailable(Exception):
+    """The call failed, and a retry after ``retry_after_s`` seconds may succeed.
+
+    ``may_be_billed``: the request arrived and no error came back, so the provider may have answered and may charge
+    for it.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float = 0.0, *, may_be_billed: bool = False) -> None:
+        super().__init__(reason)
+        self.retry_after_s, self.may_be_billed = retry_after_s, may_be_billed
