@@ -21,13 +21,15 @@ from hydra import compose, initialize_config_dir
 
 from ekipl import cli
 from ekipl.algorithm.loop import train
-from ekipl.algorithm.seams import Engine, Sampler
-from ekipl.algorithm.types import POLICY, Action, Group, Problem
+from ekipl.algorithm.seams import Engine, ExternalSamples, Sampler
+from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
 from ekipl.cli import conf_dir
 from ekipl.config import check
 from ekipl.config.settings import ExternalModelSettings
+from ekipl.errors import UsageError
 from ekipl.policy.model import TINY
 from ekipl.run import build
+from ekipl.run.records import Record, write_actions
 from ekipl.run.training import plan_of
 from tests.openai_server import OpenAIServer, Reply, digits
 from tests.test_external import problem
@@ -258,6 +260,22 @@ def test_the_examples_of_the_document_are_accepted(words: list[str], monkeypatch
     build.build_pool(
         settings.model_copy(update={"external": settings.external.model_copy(update={"cache": None})}), None
     ).close()
+
+
+def test_a_recording_is_read_from_its_run_folder(tmp_path: Path) -> None:
+    action = Action("p0", "expert_b", 0, "b0", "stop", reward=Reward(1, 1))
+    write_actions(tmp_path / "actions.jsonl", [Record("counting", "train", action)])
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        overrides = ["external=recorded", f"external.path={tmp_path}", "M=1", "external.models.0.name=expert_b"]
+        settings = check(compose("train", overrides=[*overrides, "external.models.1.name=c"]), "train")
+    pool = build.build_pool(settings, None)
+    assert pool.sample([problem("p0")], 2) == [ExternalSamples((replace(action, reward=None),))]
+    build.refuse_strangers(pool, [problem("p0")])
+    with pytest.raises(UsageError, match=f"external.path: {tmp_path}/actions.jsonl: none of the problems"):
+        build.refuse_strangers(pool, [problem("p1")])
+    (tmp_path / "actions.jsonl").unlink()
+    with pytest.raises(UsageError, match="actions.jsonl: No such file"):
+        build.build_pool(settings, None)
 
 
 def test_the_document_shows_all_settings_of_a_model() -> None:
