@@ -20,7 +20,7 @@ from ekipl.reward import parse
 from ekipl.reward.graders import grade
 
 Case = tuple[str, str, AnswerKind]
-SCORINGS = ("strict", "reason_rft", "reason_rft_reward")
+GRADERS = ("strict", "reason_rft", "reason_rft_reward")
 
 
 def plain(number: int, seed: int) -> list[Case]:
@@ -55,18 +55,18 @@ def computed() -> float:
 
 def measure(name: str, cases: list[Case]) -> None:
     """Print rates by the clock, and by computing alone, which a busy machine does not slow down."""
-    for scoring in SCORINGS:
+    for reward in GRADERS:
         grading.forget()
         parse.forget()
         errors, start, before = 0, time.perf_counter(), computed()
         for text, gold, kind in cases:
             try:
-                grade(text, gold, kind, scoring)
+                grade(text, gold, kind, reward)
             except GraderError:
                 errors += 1
         seconds, cpu = time.perf_counter() - start, computed() - before
         rates = f"{len(cases) / seconds:10,.0f} completions/s, {len(cases) / cpu:10,.0f} per CPU second"
-        print(f"{name:>8} {scoring:>18}: {rates}, {errors} errors in {len(cases)}")
+        print(f"{name:>8} {reward:>18}: {rates}, {errors} errors in {len(cases)}")
 
 
 def main() -> None:

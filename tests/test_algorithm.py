@@ -15,24 +15,13 @@ from ekipl.algorithm.advantages import AdvantageRule
 from ekipl.algorithm.loop import Hyperparameters, Step, data_order, train
 from ekipl.algorithm.seams import Engine, ExternalSamples
 from ekipl.algorithm.selection import Selection
-from ekipl.algorithm.types import POLICY, Action, Example, Group, Problem, Reward
+from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
 from ekipl.errors import GraderError
 
 
-class Yes:
-    """A task that rewards the text "yes"; "no" is well-formed and wrong."""
-
-    name = "yes"
-    splits = ("id",)
-
-    def prompt(self, row: Example) -> str:
-        return row.question
-
-    def score(self, problem: Problem, text: str) -> Reward:
-        return Reward(format=1.0, accuracy=float(text == "yes"))
-
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
-        raise NotImplementedError
+def yes(problem: Problem, text: str) -> Reward:
+    """Rewards the text "yes"; "no" is well-formed and wrong."""
+    return Reward(format=1.0, accuracy=float(text == "yes"))
 
 
 class Policy:
@@ -96,7 +85,7 @@ PROBLEMS = [Problem(f"p{i}", "yes", "train", (), "?", "?", "yes", "number") for 
 def run(plan: Hyperparameters, answers: Sequence[str], pool: Pool, first_step: int = 0) -> tuple[list[Step], list[str]]:
     log: list[str] = []
     steps: list[Step] = []
-    train(PROBLEMS, Yes(), Policy(answers, log), pool, Recorder(log), plan, steps.append, first_step)
+    train(PROBLEMS, yes, Policy(answers, log), pool, Recorder(log), plan, steps.append, first_step)
     return steps, log
 
 
@@ -153,15 +142,14 @@ def test_without_own_actions_it_is_supervised_learning() -> None:
 
 
 def test_what_cannot_be_graded_is_no_candidate_and_counted() -> None:
-    class Unsure(Yes):
-        def score(self, problem: Problem, text: str) -> Reward:
-            if text == "bomb":
-                raise GraderError("no answer within 1.8 s")
-            return super().score(problem, text)
+    def unsure(problem: Problem, text: str) -> Reward:
+        if text == "bomb":
+            raise GraderError("no answer within 1.8 s")
+        return yes(problem, text)
 
     steps: list[Step] = []
     plan = Hyperparameters(N=2, G=2, I=1, B=2, mu=1, problems_per_step=1)
-    train(PROBLEMS, Unsure(), Policy(["yes", "bomb"], []), Pool(), Recorder([]), plan, steps.append)
+    train(PROBLEMS, unsure, Policy(["yes", "bomb"], []), Pool(), Recorder([]), plan, steps.append)
     assert [step.groups[0].refused for step in steps] == [{"ungraded": 1}] * 2
     assert [a.text for a in steps[0].groups[0].offered] == ["yes"]
 
@@ -177,7 +165,7 @@ def test_the_engine_gets_groups_alike_in_length_together() -> None:
 
     log: list[str] = []
     plan = Hyperparameters(N=1, G=1, I=1, B=1, mu=1, problems_per_step=5)
-    train(PROBLEMS, Yes(), Lengths(["yes"], []), Pool(), Sees(log), plan, lambda step: None)
+    train(PROBLEMS, yes, Lengths(["yes"], []), Pool(), Sees(log), plan, lambda step: None)
     assert log[1] == [1, 2, 3, 4, 5]
 
 

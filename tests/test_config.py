@@ -213,7 +213,7 @@ def test_every_experiment_of_the_paper_composes(name: str) -> None:
     epochs = 5 if task == "structure" and not supervised else 1
     used = rows - result.data.train_start
     if method.endswith("ekipl"):  # the paper does not say
-        assert (result.N, result.G, result.scoring) == (8, 16, "strict")
+        assert (result.N, result.G, result.reward) == (8, 16, "strict")
         text = (conf_dir() / "experiment" / "paper" / f"{name}.yaml").read_text()
         assert "# Choices of ours, where the paper does not say: N, G, I, mu, steps, batch" in text
     assert result.data.train_start == (1600 if method in ("reason_rft", "sft_ekipl") and task != "structure" else 0)
@@ -299,9 +299,9 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
         ("selection.ties=first", "selection.ties: first: unknown; known are random, policy_first or external_first"),
         ("engine.zero_stage=1", "engine.zero_stage: 1: unknown; known are 0, 2 or 3"),
         (
-            "scoring=lenient",
-            "scoring: lenient: unknown; known are strict, reason_rft, reason_rft_reward, reason_rft_partial, "
-            "reason_rft_penalty, reason_rft_tolerance",
+            "reward=lenient",
+            "reward: lenient: unknown; known are strict, reason_rft, reason_rft_reward, reason_rft_partial, "
+            "reason_rft_penalty, reason_rft_tolerance; or write package.module:function",
         ),
         ("+engine.learnin_rate=1", "engine.learnin_rate: no such setting; did you mean engine.learning_rate?"),
         (
@@ -496,10 +496,10 @@ def test_external_models_are_evaluated_where_there_are_some() -> None:
     assert line.startswith("M: 0: no external model to sample")
 
 
-def test_scorings_beside_are_known_ones() -> None:
-    check(composed("eval", "beside=[]", "missing=skip"), "eval")
-    (line,) = refusal("eval", "beside=[strict,lenient]")
-    assert line.startswith("beside.1: lenient: unknown; known are strict, reason_rft, ")
+def test_further_graders_are_known_ones() -> None:
+    check(composed("eval", "also_grade_with=[]", "missing_split=skip"), "eval")
+    (line,) = refusal("eval", "also_grade_with=[strict,lenient]")
+    assert line.startswith("also_grade_with.1: lenient: unknown; known are strict, reason_rft, ")
 
 
 def test_settings_are_of_the_command_that_asks() -> None:

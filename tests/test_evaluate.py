@@ -10,30 +10,19 @@ import numpy as np
 import pytest
 
 from ekipl.algorithm.seams import Engine
-from ekipl.algorithm.types import Action, AnswerKind, Example, Finish, Problem, Reward
+from ekipl.algorithm.types import Action, AnswerKind, Finish, Problem, Reward
 from ekipl.errors import GraderError
 from ekipl.report import evaluate as module
-from ekipl.report.evaluate import GradedAction, compare, draw, evaluate, grade, metrics, summarize
+from ekipl.report.evaluate import GradedAction, compare, draw, evaluate, grade_action, metrics, summarize
 from ekipl.report.stats import wilson
 
 
-class Exact:
-    """A task whose answers are digits: right when equal, half right when off by one, broken on "?"."""
-
-    name = "digits"
-    splits = ("id", "ood")
-
-    def prompt(self, row: Example) -> str:
-        return row.question
-
-    def score(self, problem: Problem, text: str) -> Reward:
-        if text == "?":
-            raise GraderError("no verdict within 5 s")
-        off = abs(int(text) - int(problem.answer))
-        return Reward(float(text != "9"), float(off == 0), {"partial": 0.5 ** min(off, 2) if off < 2 else 0.0})
-
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
-        raise NotImplementedError
+def exact(problem: Problem, text: str) -> Reward:
+    """Of digits: right when equal, half right when off by one, broken on "?"."""
+    if text == "?":
+        raise GraderError("no verdict within 5 s")
+    off = abs(int(text) - int(problem.answer))
+    return Reward(float(text != "9"), float(off == 0), {"partial": 0.5 ** min(off, 2) if off < 2 else 0.0})
 
 
 class Uniform:
@@ -73,7 +62,7 @@ def score(
 def test_uniform_digits_are_right_one_time_in_ten() -> None:
     problems = [problem(i, split) for split in ("id", "ood") for i in range(400)]
     done: list[int] = []
-    result = evaluate(Uniform(), Exact(), problems, samples=4, seed=1, progress=done.append)
+    result = evaluate(Uniform(), exact, problems, samples=4, seed=1, progress=done.append)
     assert sum(done) == 800
     assert [s.split for s in result.splits] == ["id", "ood"]
     for summary in result.splits:
@@ -88,12 +77,12 @@ def test_uniform_digits_are_right_one_time_in_ten() -> None:
 
 def test_the_seed_decides_and_the_chunks_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = [problem(i) for i in range(40)]
-    whole = evaluate(Uniform(), Exact(), problems, samples=2, seed=1)
+    whole = evaluate(Uniform(), exact, problems, samples=2, seed=1)
     monkeypatch.setattr(module, "ACTIONS_AT_ONCE", 7)
     sampler = Uniform()
-    assert evaluate(sampler, Exact(), problems, samples=2, seed=1) == whole
+    assert evaluate(sampler, exact, problems, samples=2, seed=1) == whole
     assert max(sampler.calls) == 3
-    assert evaluate(Uniform(), Exact(), problems, samples=2, seed=2).scores != whole.scores
+    assert evaluate(Uniform(), exact, problems, samples=2, seed=2).scores != whole.scores
 
 
 def test_problems_are_read_once_and_only_a_chunk_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +120,7 @@ def test_samples_of_a_problem_are_averaged_first() -> None:
 
 
 def test_a_grader_failure_is_shown_and_in_no_mean() -> None:
-    graded = grade(Exact(), problem(3), Action("p3", "policy", 0, "?", "stop"))
+    graded = grade_action(exact, problem(3), Action("p3", "policy", 0, "?", "stop"))
     assert graded.reward is None
     assert graded.error == "no verdict within 5 s"
     assert graded.as_row()["accuracy"] is None
@@ -146,7 +135,7 @@ def test_a_grader_failure_is_shown_and_in_no_mean() -> None:
 
 def test_only_grader_failures_are_data() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
-        grade(Exact(), problem(3), Action("p3", "policy", 0, "three", "stop"))
+        grade_action(exact, problem(3), Action("p3", "policy", 0, "three", "stop"))
 
 
 def test_nothing_graded_is_not_a_number() -> None:
@@ -191,19 +180,17 @@ def test_comparison_is_paired_over_shared_problems_of_shared_splits() -> None:
     assert differences["id"]["accuracy"].mean == pytest.approx(0.5)  # a: 0 -> 1, b: 1 -> 1
 
 
-class Lenient(Exact):
+def lenient(problem: Problem, text: str) -> Reward:
     """Accepts whatever is off by one; broken on "7"."""
-
-    def score(self, problem: Problem, text: str) -> Reward:
-        if text == "7":
-            raise GraderError("no sevens")
-        return Reward(1.0, float(abs(int(text) - int(problem.answer)) <= 1))
+    if text == "7":
+        raise GraderError("no sevens")
+    return Reward(1.0, float(abs(int(text) - int(problem.answer)) <= 1))
 
 
-def test_other_scorings_are_reported_beside_of_the_same_completions() -> None:
+def test_further_graders_are_reported_of_the_same_completions() -> None:
     said = {"p3": "3", "p4": "5", "p7": "7", "p8": "2"}
     rows = [
-        grade(Exact(), problem(int(name[1:])), Action(name, "policy", 0, text, "stop"), {"lenient": Lenient()})
+        grade_action(exact, problem(int(name[1:])), Action(name, "policy", 0, text, "stop"), {"lenient": lenient})
         for name, text in said.items()
     ]
     (summary,) = summarize(rows).splits
@@ -211,10 +198,10 @@ def test_other_scorings_are_reported_beside_of_the_same_completions() -> None:
     assert summary.total.detail["lenient"] == wilson(2, 3)  # 3, and 5 for 4; 7 could not be graded, and is in no mean
     assert summary.total.errors == 0
     assert (summary.reasons, summary.ungraded) == ({}, {"lenient: no sevens": 1})
-    assert rows[0].as_row()["beside"] == {"lenient": 1.0}
-    assert (rows[2].as_row()["beside"], rows[2].as_row()["ungraded"]) == ({"lenient": None}, {"lenient": "no sevens"})
-    # a problem that only one of the two scorings has graded counts for that one alone
-    broken = grade(Exact(), problem(3), Action("p3", "policy", 0, "?", "stop"))
+    assert rows[0].as_row()["also"] == {"lenient": 1.0}
+    assert (rows[2].as_row()["also"], rows[2].as_row()["ungraded"]) == ({"lenient": None}, {"lenient": "no sevens"})
+    # a problem that only one of the two graders has graded counts for that one alone
+    broken = grade_action(exact, problem(3), Action("p3", "policy", 0, "?", "stop"))
     assert broken.values == {}
     other = summarize([broken, *rows[1:]])
     differences = compare(other, summarize(rows))["id"]

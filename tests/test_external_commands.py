@@ -116,7 +116,8 @@ def train_here(
     pool = build.prefetching(build.build_pool(settings, folder), problems, plan, 0, settings)
     groups: list[Group] = []
     try:
-        train(problems, task, policy or Policy(), pool, Still(), plan, lambda step: groups.extend(step.groups))  # type: ignore[arg-type]
+        grade = build.build_grader(settings, task)
+        train(problems, grade, policy or Policy(), pool, Still(), plan, lambda step: groups.extend(step.groups))  # type: ignore[arg-type]
     finally:
         pool.close()
     return groups
@@ -227,7 +228,7 @@ def test_a_run_that_breaks_leaves_no_key_in_any_file(tmp_path: Path) -> None:
             "logger=wandb",
             "logger.mode=offline",
         ]
-        both = [*pair(server, tmp_path / "c.sqlite"), "task._target_=tests.broken_task.BrokenTask"]
+        both = [*pair(server, tmp_path / "c.sqlite"), "reward=tests.broken_reward:breaks"]
         where = {name: str(place) for name, place in places.items()}
         said = ekipl("train", *run, *both, f"hydra.run.dir={tmp_path / 'run'}", status=1, **where)
         assert f"Bearer {KEY}" in {request.headers["authorization"] for request in server.requests}

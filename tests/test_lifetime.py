@@ -128,8 +128,7 @@ def test_ctrl_c_before_anything_is_trained(start: Start, processes: int, tmp_pat
 def test_when_one_of_several_fails_it_alone_is_heard(
     start: Start, fault: str, status: int, said: str, tmp_path: Path
 ) -> None:
-    task = ["task._target_=tests.broken_task.BrokenInOne", f"+task.fault={fault}"]
-    command = start(tmp_path, *task, "M=0", "engine.num_processes=2")
+    command = start(tmp_path, f"reward=tests.broken_reward:{fault}", "M=0", "engine.num_processes=2")
     _, told = command.communicate(timeout=200)
     assert command.returncode == status
     assert told.startswith(said), told

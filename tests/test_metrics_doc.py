@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ekipl.algorithm.metrics import step_metrics
 from ekipl.algorithm.types import Action, Group, Problem, Reward
-from ekipl.report.evaluate import grade, metrics, summarize
-from ekipl.tasks.spatial import Spatial
+from ekipl.report.evaluate import grade_action, metrics, summarize
+from ekipl.reward.graders import grader
 
 ROOT = Path(__file__).parents[1]
 LITERAL = re.compile(r'"((?:loss|time|progress)/[a-z_]+)"')
@@ -24,7 +24,7 @@ def written() -> set[str]:
     problem = Problem("p", "spatial", "SPLIT", (), "q", "q", "change_size(0, small)", "functions")
     actions = [Action("p", source, 0, "x", "stop", (1,), reward=Reward(1.0, 0.0)) for source in ("policy", "SOURCE")]
     names = set(step_metrics([Group(problem, tuple(actions), (0, 1), (0.0, 0.0), {"REASON": 1})]))
-    names |= set(metrics(summarize([grade(Spatial(), problem, actions[0])])))
+    names |= set(metrics(summarize([grade_action(grader("strict"), problem, actions[0])])))
     for file in ("run/recorder.py", "engine/deepspeed.py"):
         names |= set(LITERAL.findall((ROOT / "ekipl" / file).read_text()))
     phases = re.findall(r'clock\("([a-z]+)"\)', (ROOT / "ekipl" / "algorithm" / "loop.py").read_text())

@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ekipl.algorithm.seams import Task
+from ekipl.algorithm.seams import Grader, Task
+from ekipl.data.problems import gold_as_it_stands, gold_of
 from ekipl.errors import UsageError
 from ekipl.report.predictions import score_predictions
+from ekipl.reward.graders import PUBLISHED, grader
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
@@ -23,10 +26,13 @@ def tagged(answer: str) -> str:
     return f"<think>so</think>\n<answer>{answer}</answer>"
 
 
-def score(folder: Path, task: Task, rows: list[Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def score(
+    folder: Path, task: Task, rows: list[Any], reward: str = "strict", grade: Grader | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     file = folder / "predictions.jsonl"
     file.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    summary = score_predictions(file, task, folder / "out")
+    gold = partial(gold_as_it_stands if reward in PUBLISHED else gold_of, task=task)
+    summary = score_predictions(file, task.name, gold, grade or grader(reward), folder / "out")
     return summary, [json.loads(line) for line in (folder / "out" / "scores.jsonl").read_text().splitlines()]
 
 
@@ -104,10 +110,10 @@ def test_published_graders_take_the_gold_as_it_stands(tmp_path: Path) -> None:
         row("b", "three", tagged("three")),
         {"id": "c", "solution": "3", "completion": "3"},
     ]
-    assert [line["accuracy"] for line in score(tmp_path, Counting("reason_rft"), rows)[1]] == [0, 1, 1]
-    assert [line["accuracy"] for line in score(tmp_path, Counting("reason_rft_reward"), rows)[1]] == [1, 1, 1]
+    assert [line["accuracy"] for line in score(tmp_path, Counting(), rows, "reason_rft")[1]] == [0, 1, 1]
+    assert [line["accuracy"] for line in score(tmp_path, Counting(), rows, "reason_rft_reward")[1]] == [1, 1, 1]
     nothing = [row("a", "no change", tagged("change_color(3, cyan)"))]
-    assert [line["accuracy"] for line in score(tmp_path, Spatial("reason_rft"), nothing)[1]] == [0]
+    assert [line["accuracy"] for line in score(tmp_path, Spatial(), nothing, "reason_rft")[1]] == [0]
 
 
 def test_a_row_may_bring_its_scene(tmp_path: Path) -> None:
@@ -143,7 +149,9 @@ def test_all_faulty_lines_are_named_and_nothing_is_written(tmp_path: Path) -> No
 
 def test_files_that_are_not_there_or_empty(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere.jsonl: No such file"):
-        score_predictions(tmp_path / "nowhere.jsonl", Counting(), tmp_path)
+        score_predictions(
+            tmp_path / "nowhere.jsonl", "counting", partial(gold_of, task=Counting()), grader("strict"), tmp_path
+        )
     with pytest.raises(UsageError, match="no rows"):
         score(tmp_path, Counting(), [""])
 
@@ -163,14 +171,13 @@ def test_hostile_text_comes_through(tmp_path: Path) -> None:
 
 
 def test_old_scores_stay_until_new_ones_are_complete(tmp_path: Path) -> None:
-    class Broken(Counting):
-        def score(self, problem: Any, text: str) -> Any:
-            raise RuntimeError("a bug is not a grader error")
+    def broken(problem: Any, text: str) -> Any:
+        raise RuntimeError("a bug is not a grader error")
 
     score(tmp_path, Counting(), [row("a", "3", tagged("3"))])
     before = (tmp_path / "out" / "scores.jsonl").read_bytes()
     with pytest.raises(RuntimeError):
-        score(tmp_path, Broken(), [row("a", "3", tagged("3"))])
+        score(tmp_path, Counting(), [row("a", "3", tagged("3"))], grade=broken)
     assert (tmp_path / "out" / "scores.jsonl").read_bytes() == before
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["scores.jsonl"]
 
@@ -179,23 +186,24 @@ def test_no_model_library_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(json.dumps(row("a", "3", tagged("3"))))
     code = (
         "import sys; from pathlib import Path; from ekipl.report.predictions import score_predictions\n"
-        "from ekipl.tasks.counting import Counting\n"
-        f"score_predictions(Path({str(tmp_path / 'p.jsonl')!r}), Counting(), Path({str(tmp_path)!r}))\n"
+        "from ekipl.reward.graders import grader\n"
+        f"score_predictions(Path({str(tmp_path / 'p.jsonl')!r}), 'counting', lambda row, question: ('3', 'number'), "
+        f"grader('strict'), Path({str(tmp_path)!r}))\n"
         "sys.exit(' '.join({'torch', 'transformers', 'datasets', 'sympy', 'litellm'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 @pytest.mark.skipif("EKIPL_REAL_OUTPUTS" not in os.environ, reason="EKIPL_REAL_OUTPUTS names no folder of completions")
-@pytest.mark.parametrize("scoring", ["strict", "reason_rft", "reason_rft_reward", "reason_rft_tolerance"])
-def test_real_completions(scoring: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reward", ["strict", "reason_rft", "reason_rft_reward", "reason_rft_tolerance"])
+def test_real_completions(reward: str, tmp_path: Path) -> None:
     for file in sorted(Path(os.environ["EKIPL_REAL_OUTPUTS"]).glob("*.jsonl")):
         rows = [{"id": str(i), **json.loads(line)} for i, line in enumerate(file.read_text().splitlines())]
-        summary, scores = score(tmp_path, Structure(scoring), rows)
+        summary, scores = score(tmp_path, Structure(), rows, reward)
         assert summary["errors"] == 0
         judged = [(line["accuracy"] > 0, r["correct_by_peer"]) for line, r in zip(scores, rows, strict=True)]
         known = [(ours, theirs) for ours, theirs in judged if theirs is not None]
         agreed = sum(ours == theirs for ours, theirs in known)
-        print(file.name, scoring, f"{summary['accuracy']:.3f}; agrees with the peer in {agreed} of {len(known)}")
-        if known and scoring in ("strict", "reason_rft"):
+        print(file.name, reward, f"{summary['accuracy']:.3f}; agrees with the peer in {agreed} of {len(known)}")
+        if known and reward in ("strict", "reason_rft"):
             assert agreed >= 0.95 * len(known)

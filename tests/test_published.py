@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from ekipl.algorithm.types import Reward
-from ekipl.errors import UsageError
 from ekipl.report.evaluate import GradedAction, summarize
 from ekipl.report.published import ROWS, published_tables
-from tests.test_config import composed
 from tests.test_train import ekipl
 
 
@@ -41,15 +39,6 @@ def test_published_rows_are_whole() -> None:
     assert means == pytest.approx([66.00, 34.15, 50.14], abs=0.006)
 
 
-def test_a_scoring_that_the_task_does_not_have_is_refused() -> None:
-    from ekipl.commands.eval import _beside
-
-    assert set(_beside(composed("eval", "scoring=reason_rft_reward"))) == {"strict", "reason_rft"}
-    assert _beside(composed("eval", "beside=[strict]")) == {}
-    with pytest.raises(UsageError, match="beside: scoring: reason_rft_partial: does not grade the answers of counting"):
-        _beside(composed("eval", "beside=[reason_rft_partial]"))
-
-
 def test_external_models_are_evaluated_like_any_other(tmp_path: Path) -> None:
     few = ["limit=4", "samples=2", "splits=[id]", "model.path=external", "external.experts.1.accuracy=1"]
     done = ekipl("eval", *few, f"hydra.run.dir={tmp_path}")
@@ -61,7 +50,7 @@ def test_external_models_are_evaluated_like_any_other(tmp_path: Path) -> None:
     ]
     assert scores["splits"][1]["accuracy"]["mean"] == 1
     assert scores["differences"][0]["against"] == "expert_a"  # paired, with an interval
-    assert scores["splits"][1]["detail"]["reason_rft"]["mean"] == 1  # beside
+    assert scores["splits"][1]["detail"]["reason_rft"]["mean"] == 1  # as well
     page = (tmp_path / "table.md").read_text()
     assert "counting: accuracy by strict" in page
     assert "| reason_rft |" in page.partition("Against expert_a")[2]

@@ -26,7 +26,14 @@ def ekipl(directory: Path, command: str, task: str, *arguments: str) -> str:
 
 def test_one_command_evaluates_every_row_with_both_graders(tmp_path: Path) -> None:
     """37 rows: 14, 20 and 3."""
-    command = ["eval", "--multirun", f"task={','.join(ROWS)}", "data=reason_rft", f"data.root={REAL}", "missing=skip"]
+    command = [
+        "eval",
+        "--multirun",
+        f"task={','.join(ROWS)}",
+        "data=reason_rft",
+        f"data.root={REAL}",
+        "missing_split=skip",
+    ]
     line = [*command, "decoding.max_tokens=48", f"hydra.sweep.dir={tmp_path}"]
     done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

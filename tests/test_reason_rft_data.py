@@ -17,6 +17,7 @@ from ekipl.config import check
 from ekipl.data.problems import answer_kind
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.errors import UsageError
+from ekipl.reward.graders import grader
 from ekipl.run import build
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
@@ -171,15 +172,15 @@ def test_eval_goes_on_without_a_split_where_told_to(write: Write, tmp_path: Path
         return list(build.open_problems(check(cfg, "eval"), Counting()))
 
     with pytest.raises(
-        UsageError, match=r"no Visual-Counting-ood-.*; name the splits .* splits=\[id\], or missing=skip"
+        UsageError, match=r"no Visual-Counting-ood-.*; name the splits .* splits=\[id\], or missing_split=skip"
     ):
         opened()
-    assert opened("missing=skip") == ["id"]
+    assert opened("missing_split=skip") == ["id"]
     with pytest.raises(UsageError, match="no Visual-Counting-ood-"):
-        opened("missing=skip", "splits=[ood]")  # nothing is left
+        opened("missing_split=skip", "splits=[ood]")  # nothing is left
     write([{**COUNTING[0], "answer": ""}], "Visual-Counting-id-test-1k.json")
     with pytest.raises(UsageError, match="answer: ''"):
-        opened("missing=skip")
+        opened("missing_split=skip")
 
 
 def test_all_faults_of_the_rows_are_said_at_once(write: Write) -> None:
@@ -344,8 +345,8 @@ def test_real_rows() -> None:
     data = ReasonRFTData(os.environ["EKIPL_REAL_DATA"], train_split="id")
     tasks: list[Task] = [Counting(), Structure(), Spatial()]
     splits = [(task, split) for task in tasks for split in ("train", *task.splits) if split != "ood"]
-    problems = [(task, problem) for task, split in splits for problem in data.problems(task, split)]
-    assert len({(problem.task, problem.split, problem.id) for _, problem in problems}) == len(problems) >= 37
-    for task, problem in problems:
-        assert task.score(problem, f"<think>so</think>\n<answer>{problem.answer}</answer>").total == 2
+    problems = [problem for task, split in splits for problem in data.problems(task, split)]
+    assert len({(problem.task, problem.split, problem.id) for problem in problems}) == len(problems) >= 37
+    for problem in problems:
+        assert grader("strict")(problem, f"<think>so</think>\n<answer>{problem.answer}</answer>").total == 2
         assert all(image.mode == "RGB" for image in problem.images)

@@ -8,11 +8,11 @@ from ekipl.algorithm.types import AnswerKind
 from ekipl.errors import UsageError
 from ekipl.reward import equivalence as grading
 from ekipl.reward import graders as reward
-from ekipl.reward.graders import SCORINGS, check_scoring, grade
+from ekipl.reward.graders import GRADERS, check_grader, grade
 
 
-def accuracy(text: str, gold: str, kind: AnswerKind, scoring: str) -> float:
-    return grade(text, gold, kind, scoring).accuracy
+def accuracy(text: str, gold: str, kind: AnswerKind, name: str) -> float:
+    return grade(text, gold, kind, name).accuracy
 
 
 def tagged(answer: str) -> str:
@@ -46,8 +46,8 @@ GOOD = "<think>a</think>\n<answer>3</answer>"
 )
 def test_format(text: str, ours: int, published: int) -> None:
     assert grade(text, "3", "number", "strict").format == ours
-    for scoring in ("reason_rft", "reason_rft_reward"):
-        assert grade(text, "3", "number", scoring).format == published
+    for name in ("reason_rft", "reason_rft_reward"):
+        assert grade(text, "3", "number", name).format == published
 
 
 # --- numbers and choices: (completion, gold, published reward, published evaluator, strict) ---
@@ -317,11 +317,11 @@ def test_strict_functions(text: str, exact: float, partial: float) -> None:
     assert graded.detail == {"exact": exact, "partial": pytest.approx(partial)}
 
 
-def test_detail_is_the_same_measure_under_every_scoring() -> None:
+def test_detail_is_the_same_measure_under_every_grader() -> None:
     text = tagged("change_color(3,cyan), change_color(3,cyan), change_position(5,front)")
-    for scoring in SCORINGS:
-        if "functions" in SCORINGS[scoring]:
-            assert grade(text, G2, "functions", scoring).detail == {"exact": 0.0, "partial": 0.75}
+    for name in GRADERS:
+        if "functions" in GRADERS[name]:
+            assert grade(text, G2, "functions", name).detail == {"exact": 0.0, "partial": 0.75}
 
 
 function = st.builds(
@@ -332,7 +332,7 @@ function = st.builds(
 @given(st.lists(function, min_size=1, max_size=5), st.lists(function, min_size=1, max_size=5))
 def test_relations_between_the_function_scores(predicted: list[str], gold: list[str]) -> None:
     text, wanted = tagged(", ".join(predicted)), ", ".join(gold)
-    scores = {s: accuracy(text, wanted, "functions", s) for s in SCORINGS if "functions" in SCORINGS[s]}
+    scores = {s: accuracy(text, wanted, "functions", s) for s in GRADERS if "functions" in GRADERS[s]}
     assert -0.5 <= scores["reason_rft_penalty"] <= scores["reason_rft_reward"] <= scores["reason_rft_partial"] <= 1
     assert scores["reason_rft_partial"] <= scores["reason_rft"]
     assert scores["strict"] == (set(predicted) == set(gold)) == (scores["reason_rft"] == 1)
@@ -401,11 +401,11 @@ def test_a_move_may_be_of_one_or_two_steps() -> None:
 # --- names ---
 
 
-def test_scorings_are_checked() -> None:
-    assert check_scoring("strict", "counting", ("number",)) == "strict"
-    with pytest.raises(UsageError, match="scoring: lenient: no such scoring; use one of strict, reason_rft"):
-        check_scoring("lenient", "counting", ("number",))
+def test_names_are_checked() -> None:
+    assert check_grader("strict", "counting", ("number",)) == "strict"
+    with pytest.raises(UsageError, match="lenient: no such grader; use one of strict, reason_rft"):
+        check_grader("lenient", "counting", ("number",))
     with pytest.raises(UsageError, match="does not grade the answers of counting"):
-        check_scoring("reason_rft_penalty", "counting", ("number",))
+        check_grader("reason_rft_penalty", "counting", ("number",))
     with pytest.raises(UsageError, match="does not grade the answers of spatial"):
-        check_scoring("reason_rft_tolerance", "spatial", ("functions",))
+        check_grader("reason_rft_tolerance", "spatial", ("functions",))

@@ -47,16 +47,16 @@ def test_the_three_files(tmp_path: Path) -> None:
     assert "+33.3 (+0.0 to +100.0)" in page
 
 
-def test_what_another_scoring_could_not_grade_is_told(tmp_path: Path) -> None:
+def test_what_another_grader_could_not_grade_is_told(tmp_path: Path) -> None:
     rows = [
-        replace(score("a", 1.0), beside={"reason_rft": 0.0}),
+        replace(score("a", 1.0), also={"reason_rft": 0.0}),
         replace(score("b", 1.0), ungraded={"reason_rft": "slow"}),
     ]
     (table,) = write_scores(tmp_path, "t", {"m": summarize(rows)}, {}, notes=["ood: no file"])
     assert list(table.header)[3:6] == ["accuracy %", "partial %", "reason_rft %"]
     assert [cell.split(" ")[0] for cell in table.rows[0]][3:6] == ["100.0", "50.0", "0.0"]
     assert list(table.notes) == [
-        "m, id: scorings reported beside could not grade all, and leave these out (1 x reason_rft: slow)",
+        "m, id: further graders could not grade all, and leave these out (1 x reason_rft: slow)",
         "ood: no file",
     ]
     (split,) = json.loads((tmp_path / "scores.json").read_text())["splits"]

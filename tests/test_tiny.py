@@ -16,6 +16,7 @@ from ekipl.algorithm.types import Problem
 from ekipl.data.synthetic.source import SyntheticData
 from ekipl.policy.encoding import encode_prompts, encode_text
 from ekipl.policy.model import TINY, VLM, load_model
+from ekipl.reward.graders import grader
 from tools.tiny.corpus import HELD_OUT, TASKS, Mixture, completion, example
 from tools.tiny.measure import MAX_TOKENS, measure
 from tools.tiny.sight import IMAGE_SIZE
@@ -103,7 +104,7 @@ def test_right_answers_fit_the_limit_and_are_graded_right(vlm: VLM) -> None:
             for problem in SyntheticData(1, IMAGE_SIZE).problems(task, split, 40):
                 text = f"<think>{problem.metadata['cot']}</think>\n<answer>{problem.answer}</answer>"
                 assert len(encode_text(vlm.tokenizer, text)) < MAX_TOKENS
-                assert task.score(problem, text).total == 2.0
+                assert grader("strict")(problem, text).total == 2.0
 
 
 def test_lessons_leave_out_the_held_out_families() -> None:

@@ -24,26 +24,20 @@ from benchmarks.speed.setting import (
 )
 from ekipl.algorithm.loop import Hyperparameters, choose
 from ekipl.algorithm.loss import Objective
-from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.seams import Decoding, Grader
 from ekipl.algorithm.timing import Clock
-from ekipl.algorithm.types import Problem, Reward
+from ekipl.algorithm.types import Reward
 from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
 from ekipl.external.offline import NoPool
 from ekipl.policy.hf import HFSampler
 from ekipl.policy.model import embed_patches_by_product, load_model
-from ekipl.tasks.counting import Counting
 
 
-class Alternating(Counting):
-    """Every other action is right: no group is without gradient, however random the weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.accuracy = itertools.cycle((0.0, 1.0))
-
-    def score(self, problem: Problem, text: str) -> Reward:
-        return Reward(1.0, next(self.accuracy))
+def alternating() -> Grader:
+    """Every other action is right, so every group has a gradient, however random the weights are."""
+    accuracy = itertools.cycle((0.0, 1.0))
+    return lambda problem, text: Reward(1.0, next(accuracy))
 
 
 def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measured:
@@ -62,11 +56,11 @@ def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measure
     engine.refresh_reference()
     sampler = HFSampler(vlm, Decoding(max_tokens=setting.tokens))
     plan = Hyperparameters(N=setting.G, G=setting.G, I=1, B=steps, mu=1, problems_per_step=setting.problems)
-    task, pool, batch = Alternating(), NoPool(), problems(setting)
+    grade, pool, batch = alternating(), NoPool(), problems(setting)
     meter = Meter(where.device)
     for number in range(1 + steps):
         with meter.phase("sampling"):
-            groups = tuple(choose(batch, task, sampler, pool, plan, number, Clock()))
+            groups = tuple(choose(batch, grade, sampler, pool, plan, number, Clock()))
         assert all(len(action.tokens or ()) == setting.tokens for g in groups for action in g.actions)
         with meter.phase("reference"):
             prepared = engine.prepare(groups)

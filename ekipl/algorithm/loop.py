@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ekipl.algorithm.advantages import AdvantageRule
-from ekipl.algorithm.seams import Engine, ExternalPool, ExternalSamples, Sampler, Task
+from ekipl.algorithm.seams import Engine, ExternalPool, ExternalSamples, Grader, Sampler
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.timing import Clock
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
@@ -64,7 +64,7 @@ class Step:
 
 def train(
     problems: Sequence[Problem],
-    task: Task,
+    grade: Grader,
     policy: Sampler,
     external: ExternalPool,
     engine: Engine,
@@ -80,7 +80,7 @@ def train(
         clock = Clock()
         with clock("data"):
             batch = [problems[i] for i in next(batches)[plan.rank :: plan.processes]]
-        groups = tuple(choose(batch, task, policy, external, plan, number, clock))
+        groups = tuple(choose(batch, grade, policy, external, plan, number, clock))
         with clock("prepare"):
             prepared = engine.prepare(sorted(groups, key=longest))  # alike in length, a micro-batch has little padding
         with clock("update"):
@@ -92,7 +92,7 @@ def train(
 
 def choose(
     problems: Sequence[Problem],
-    task: Task,
+    grade: Grader,
     policy: Sampler,
     external: ExternalPool,
     plan: Hyperparameters,
@@ -107,13 +107,13 @@ def choose(
         others = external.sample(problems, plan.N)
     with clock("score"):
         for problem, actions, answer in zip(problems, own, others, strict=True):
-            offered, refused = candidates(problem, actions, answer, task, policy)
+            offered, refused = candidates(problem, actions, answer, grade, policy)
             rng = random.Random(f"{plan.seed}/{step}/{problem.id}")
             yield group(problem, offered, refused, plan, rng)
 
 
 def candidates(
-    problem: Problem, own: Sequence[Action], answer: ExternalSamples, task: Task, policy: Sampler
+    problem: Problem, own: Sequence[Action], answer: ExternalSamples, grade: Grader, policy: Sampler
 ) -> tuple[list[Action], Counter[str]]:
     """The scored actions of O that the policy can learn from, and why the others cannot take part."""
     offered: list[Action] = []
@@ -124,7 +124,7 @@ def candidates(
             refused[encoded] += 1
             continue
         try:
-            offered.append(encoded.with_reward(task.score(problem, action.text)))
+            offered.append(encoded.with_reward(grade(problem, action.text)))
         except GraderError:  # no reward is known, least of all 0
             refused["ungraded"] += 1
     return offered, refused

@@ -1,4 +1,4 @@
-"""The seams: what Algorithm 1 asks of a task, a sampler, an external pool, an engine and a logger."""
+"""The seams: what Algorithm 1 asks of a task, a grader, a sampler, an external pool, an engine and a logger."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ekipl.algorithm.types import Action, Example, Group, Problem, Reward
+from ekipl.algorithm.types import Action, AnswerKind, Example, Group, Problem, Reward
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,26 @@ class Decoding:
 
 
 class Task(Protocol):
-    """One benchmark task: how it asks, what it accepts, which splits it is measured on."""
+    """One benchmark task: how it asks, which kinds of answer it has, which splits it is measured on."""
 
     name: str
     splits: tuple[str, ...]  # evaluation splits, in-distribution first
+    kinds: tuple[AnswerKind, ...]  # of its gold answers
 
     def prompt(self, row: Example) -> str:
         """The user's text for this row (images are placed before it)."""
         ...
 
-    def score(self, problem: Problem, text: str) -> Reward:
-        """Grade one completion. Raises GraderError, never returns 0 for a failure of the grader."""
-        ...
-
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
         """Example ``index`` of the built-in synthetic split (``train`` or one of ``splits``); a pure function."""
+        ...
+
+
+class Grader(Protocol):
+    """The reward of a completion."""
+
+    def __call__(self, problem: Problem, text: str, /) -> Reward:
+        """Grade one completion. Raises GraderError when it cannot; a failure of the grader is never a reward of 0."""
         ...
 
 

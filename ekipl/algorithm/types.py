@@ -23,7 +23,7 @@ class Example:
         images: RGB images in the order the question speaks of them (spatial: initial, final).
         question: the question's own words.
         answer: the gold answer as a string.
-        kind: how the answer is compared; the data says so, it is never guessed while scoring.
+        kind: how the answer is compared; the data says so, it is never guessed while grading.
         metadata: what only this data knows: ``cot`` (reasoning without tags), ``family``, ``scene``.
     """
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ekipl.algorithm.seams import Task
+    from ekipl.algorithm.seams import Grader, Task
     from ekipl.algorithm.types import Action, Problem
     from ekipl.config import Settings
     from ekipl.report.evaluate import Evaluation, GradedAction
     from ekipl.report.tables import Table
 
     Problems = Mapping[str, Sequence[Problem]]  # by split
-    Graders = Mapping[str, Task]  # the task by further scorings
+    Graders = Mapping[str, Grader]  # further ones, by name
 
 
 EXTERNAL = "external"  # as a model's path: the first M external models
@@ -34,50 +35,32 @@ def run(cfg: DictConfig) -> None:
 
     settings, directory = build.begin(cfg, "eval")
     task = build.build_task(cfg)
+    grade, also = build.build_grader(settings, task), build.further_graders(settings, task)
     if settings.predictions is not None:
-        show_all(_predictions(Path(settings.predictions).expanduser(), task, directory, build.meta(settings)))
+        show_all(_predictions(settings, task, grade, directory))
         print(directory / "table.md")
         return
     problems = build.open_problems(settings, task)
-    beside = _beside(cfg)
-    found = _recorded(settings, task, problems, beside)
+    found = _recorded(settings, task, problems, grade, also)
     paths = build.policies(settings)
     refuse_mixed(found, paths)
     for path in paths:
         found |= (
-            _asked(settings, task, problems, beside, directory)
+            _asked(settings, problems, grade, also, directory)
             if path == EXTERNAL
-            else {path: _sampled(settings, task, problems, beside, path)}
+            else {path: _sampled(settings, problems, grade, also, path)}
         )
     names = build.labels(list(found))
     evaluations = {names[model]: evaluation for model, evaluation in found.items()}
-    scoring = cfg.task.get("scoring", "its own scoring")
-    among = published_tables(task.name, evaluations, scoring) if settings.data.kind == "reason_rft" else []
+    among = published_tables(task.name, evaluations, settings.reward) if settings.data.kind == "reason_rft" else []
     absent = [split for split in settings.splits or task.splits if split not in problems]
-    notes = [f"{split}: its file is missing, and it was not evaluated (missing=skip)" for split in absent]
-    title = f"{task.name}: accuracy by {scoring}"
+    notes = [f"{split}: its file is missing, and it was not evaluated (missing_split=skip)" for split in absent]
+    title = f"{task.name}: accuracy by {settings.reward}"
     show_all(write_scores(directory, title, evaluations, build.meta(settings), among, notes))
     print(directory / "table.md")
 
 
-def _beside(cfg: DictConfig) -> dict[str, Task]:
-    """The task by each scoring of ``beside`` but its own. Raises UsageError for one that it does not have."""
-    from omegaconf import OmegaConf
-
-    from ekipl.errors import UsageError
-    from ekipl.run import build
-
-    def by(scoring: str) -> Task:
-        try:
-            return build.build_task(cast("DictConfig", OmegaConf.merge(cfg, {"task": {"scoring": scoring}})))
-        except UsageError as error:
-            raise UsageError(f"beside: {error}") from error
-
-    own = cfg.task.get("scoring")  # a task of one's own may have but one
-    return {} if own is None else {scoring: by(scoring) for scoring in cfg.beside if scoring != own}
-
-
-def _sampled(settings: Settings, task: Task, problems: Problems, beside: Graders, path: str) -> Evaluation:
+def _sampled(settings: Settings, problems: Problems, grade: Grader, also: Graders, path: str) -> Evaluation:
     """The model at ``path``; it is unloaded on return."""
     from ekipl.report.evaluate import evaluate, summarize
     from ekipl.run import build
@@ -87,15 +70,15 @@ def _sampled(settings: Settings, task: Task, problems: Problems, beside: Graders
     scores: list[GradedAction] = []
     with progress(build.count(problems), f"eval {path}") as advance:
         for of_split in problems.values():
-            scores += evaluate(sampler, task, of_split, settings.samples or 1, settings.seed, advance, beside).scores
+            scores += evaluate(sampler, grade, of_split, settings.samples or 1, settings.seed, advance, also).scores
     return summarize(scores)
 
 
 def _asked(
-    settings: Settings, task: Task, problems: Problems, beside: Graders, directory: Path
+    settings: Settings, problems: Problems, grade: Grader, also: Graders, directory: Path
 ) -> dict[str, Evaluation]:
     """The external models, each by its name. What failed in the end is an error, in no mean."""
-    from ekipl.report.evaluate import chunks, failed, grade, summarize
+    from ekipl.report.evaluate import chunks, failed, grade_action, summarize
     from ekipl.run import build
     from ekipl.run.log import progress
 
@@ -107,7 +90,7 @@ def _asked(
             for chunk in (chunk for split in problems.values() for chunk in chunks(split, number)):
                 for problem, answer in zip(chunk, pool.sample(chunk, number), strict=True):
                     for action in answer.actions:
-                        scores[action.source].append(grade(task, problem, action, beside))
+                        scores[action.source].append(grade_action(grade, problem, action, also))
                     for name, own in scores.items():
                         got = sum(action.source == name for action in answer.actions)
                         own += failed(problem, range(got, number), answer.failed)
@@ -117,10 +100,12 @@ def _asked(
     return {name: summarize(own) for name, own in scores.items()}
 
 
-def _recorded(settings: Settings, task: Task, problems: Problems, beside: Graders) -> dict[str, Evaluation]:
-    """Recorded actions by model, graded anew with this task's scoring. Raises UsageError where there are none."""
+def _recorded(
+    settings: Settings, task: Task, problems: Problems, grade: Grader, also: Graders
+) -> dict[str, Evaluation]:
+    """Recorded actions by model, graded anew. Raises UsageError where there are none."""
     from ekipl.errors import UsageError
-    from ekipl.report.evaluate import grade, summarize
+    from ekipl.report.evaluate import grade_action, summarize
     from ekipl.run.actions_io import replay
 
     actions: dict[tuple[str, str], list[tuple[str, Action]]] = {}  # of a problem, with their models
@@ -130,7 +115,7 @@ def _recorded(settings: Settings, task: Task, problems: Problems, beside: Grader
     for split, of_split in problems.items():
         for problem in of_split if actions else ():
             for model, action in actions.get((split, problem.id), ()):
-                scores.setdefault(model, []).append(grade(task, problem, action, beside))
+                scores.setdefault(model, []).append(grade_action(grade, problem, action, also))
     if settings.records and not scores:
         there = ", ".join(sorted({split for split, _ in actions})) or "none"
         raise UsageError(
@@ -140,19 +125,25 @@ def _recorded(settings: Settings, task: Task, problems: Problems, beside: Grader
     return {model: summarize(own) for model, own in scores.items()}
 
 
-def _predictions(path: Path, task: Task, directory: Path, meta: Mapping[str, Any]) -> list[Table]:
+def _predictions(settings: Settings, task: Task, grade: Grader, directory: Path) -> list[Table]:
     """A file of completions: no model, no data set. ``scores.jsonl`` is in the file's order."""
+    from ekipl.data.problems import gold_as_it_stands, gold_of
     from ekipl.files import read_jsonl, write_json, write_text
     from ekipl.report.predictions import score_predictions
     from ekipl.report.stats import cluster_interval
     from ekipl.report.tables import Table, percent, percent_interval
+    from ekipl.reward.graders import PUBLISHED
+    from ekipl.run import build
 
-    summary = score_predictions(path, task, directory)
+    assert settings.predictions is not None
+    path = Path(settings.predictions).expanduser()
+    gold = partial(gold_as_it_stands if settings.reward in PUBLISHED else gold_of, task=task)
+    summary = score_predictions(path, task.name, gold, grade, directory)
     graded = [row for row in read_jsonl(directory / "scores.jsonl") if row["error"] is None]
     ids = [json.dumps(row["id"]) for row in graded]  # 1 and "1" are two problems
     accuracy = cluster_interval([row["accuracy"] for row in graded], ids)
     split = {"split": "predictions", **summary, "problems": len(set(ids)), "accuracy": accuracy._asdict()}
-    write_json(directory / "scores.json", {"splits": [split], "meta": meta})
+    write_json(directory / "scores.json", {"splits": [split], "meta": build.meta(settings)})
     details = [key for key in summary if key not in ("rows", "errors", "format", "accuracy", "kinds")]
     header = ["file", "rows", "problems", "accuracy %", "format %", *(f"{key} %" for key in details), "errors"]
     shares = [math.nan if summary[key] is None else summary[key] for key in ("format", *details)]

@@ -32,6 +32,7 @@ def run(cfg: DictConfig) -> None:
 
     settings, directory = build.begin(cfg, "external_sample")
     task = build.build_task(cfg)
+    grade = build.build_grader(settings, task)
     problems = build.open_problems(settings, task)
     samples = settings.samples or settings.N
     if settings.dry_run:
@@ -53,7 +54,7 @@ def run(cfg: DictConfig) -> None:
 
     try:
         with progress(build.count(problems), "external-sample", lambda: spent_so_far(pool)) as advance:
-            evaluations = write_scored(directory / "actions.jsonl", task, drawn(), settings.seed)
+            evaluations = write_scored(directory / "actions.jsonl", grade, drawn(), settings.seed)
     finally:
         pool.close()
     evaluations = {name: evaluations[name] for name in pool.names if name in evaluations}

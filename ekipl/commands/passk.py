@@ -81,7 +81,7 @@ def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Pa
     from ekipl.run.actions_io import Drawn, write_scored
     from ekipl.run.log import progress
 
-    problems = build.open_problems(settings, task)
+    problems, grade = build.open_problems(settings, task), build.build_grader(settings, task)
     decoding = build.decoding_of(settings.decoding)
     samples = (settings.passk.samples if settings.passk else None) or max(_ks(settings))
 
@@ -95,7 +95,7 @@ def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Pa
 
     with progress(len(paths) * build.count(problems), "passk") as advance:
         drawn = (one for path in paths for one in of_model(path))
-        evaluations = write_scored(directory / "actions.jsonl", task, drawn, settings.seed)
+        evaluations = write_scored(directory / "actions.jsonl", grade, drawn, settings.seed)
     return [
         Outcome(model, score.split, score.problem_id, score.right)
         for model, evaluation in evaluations.items()

@@ -21,6 +21,7 @@ def run(cfg: DictConfig) -> None:
 
     settings, directory = build.begin(cfg, "rollout")
     task = build.build_task(cfg)
+    grade = build.build_grader(settings, task)
     problems = build.open_problems(settings, task)
     path, decoding = settings.model.path, build.decoding_of(settings.rollout)
     sampler = build.build_sampler(settings, decoding)
@@ -34,7 +35,7 @@ def run(cfg: DictConfig) -> None:
                 advance(1)
 
     with progress(build.count(problems), "rollout") as advance:
-        evaluations = write_scored(directory / "actions.jsonl", task, drawn(), settings.seed)
+        evaluations = write_scored(directory / "actions.jsonl", grade, drawn(), settings.seed)
     title = f"{task.name}: {samples} action{'' if samples == 1 else 's'} a problem"
     accuracy_table(title, evaluations).show()
     print(directory / "actions.jsonl")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ekipl.algorithm.types import POLICY
-from ekipl.reward.graders import SCORINGS
+from ekipl.reward.graders import GRADERS
 
 SECRET = re.compile(r"(?i)(api_?key|access_key(_id)?|token|secret|password|credentials?|authorization)$")
 HOTTEST_OF_VLLM = 2.0
@@ -71,15 +71,18 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _scoring(v: Values) -> Iterator[str]:
-    if v["scoring"] not in SCORINGS:
-        yield f"scoring: {v['scoring']}: unknown; known are {', '.join(SCORINGS)}"
+def _reward(v: Values) -> Iterator[str]:
+    yield from _grader("reward", v["reward"])
 
 
-def _beside(v: Values) -> Iterator[str]:
-    for number, scoring in enumerate(v["beside"]):
-        if scoring not in SCORINGS:
-            yield f"beside.{number}: {scoring}: unknown; known are {', '.join(SCORINGS)}"
+def _also_grade_with(v: Values) -> Iterator[str]:
+    for number, name in enumerate(v["also_grade_with"]):
+        yield from _grader(f"also_grade_with.{number}", name)
+
+
+def _grader(key: str, name: str) -> Iterator[str]:
+    if ":" not in name and name not in GRADERS:
+        yield f"{key}: {name}: unknown; known are {', '.join(GRADERS)}; or write package.module:function"
 
 
 def _task(v: Values) -> Iterator[str]:
@@ -294,14 +297,14 @@ def _passk_samples(v: Values) -> Iterator[str]:
             yield f"passk.k: {k}: pass@k is undefined with {samples} samples; set passk.samples={k} or leave out {k}"
 
 
-COMMON: tuple[Rule, ...] = (_scoring, _task, _data, _pixels, _vllm_temperature)
+COMMON: tuple[Rule, ...] = (_reward, _task, _data, _pixels, _vllm_temperature)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
 ENGINE: tuple[Rule, ...] = (_accumulation, _offload, _lora)
 RULES: dict[str, tuple[Rule, ...]] = {
     "train": (*COMMON, _policy, *EXTERNAL, _somebody, _train_rows, _selection, _temperature, _processes, *ENGINE),
     "rollout": (*COMMON, _policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
-    "eval": (*COMMON, _beside, _evaluated, _one_origin),
+    "eval": (*COMMON, _also_grade_with, _evaluated, _one_origin),
     "passk": (*COMMON, _policy, _compared_models, _passk_samples),
 }
 

@@ -254,7 +254,7 @@ class Settings(Section):
     beta: Annotated[float, Field(ge=0)]
     seed: Whole
     problems_per_step: Count
-    scoring: Name
+    reward: Name
     first_stage: dict[str, Any] | None
     task: dict[str, Any]
     prompt: PromptSettings
@@ -272,8 +272,8 @@ class Settings(Section):
 
     splits: tuple[Name, ...] | None = None
     limit: Count | None = None
-    missing: Literal["refuse", "skip"] = ABSENT
-    beside: tuple[Name, ...] = ABSENT
+    missing_split: Literal["error", "skip"] = ABSENT
+    also_grade_with: tuple[Name, ...] = ABSENT
     predictions: Name | None = None
     decoding: DecodingSettings = ABSENT
     samples: Count = ABSENT
@@ -289,7 +289,17 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset(
-        {"decoding", "splits", "missing", "limit", "samples", "beside", "predictions", "records", "models"}
+        {
+            "decoding",
+            "splits",
+            "missing_split",
+            "limit",
+            "samples",
+            "also_grade_with",
+            "predictions",
+            "records",
+            "models",
+        }
     ),
     "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
 }

@@ -58,27 +58,26 @@ def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, Ans
     if stated is not None and stated not in get_args(AnswerKind):
         raise ValueError(f"kind: {reprlib.repr(stated)}: not one of {', '.join(get_args(AnswerKind))}")
     kind = cast(AnswerKind, stated) if stated else answer_kind(answer, question)
-    kinds = getattr(task, "kinds", get_args(AnswerKind))  # a task of one's own need not say
-    if kind not in kinds:
-        raise ValueError(f"answer: {reprlib.repr(answer)}: {kind}; {task.name} needs {' or '.join(kinds)}")
+    if kind not in task.kinds:
+        raise ValueError(f"answer: {reprlib.repr(answer)}: {kind}; {task.name} needs {' or '.join(task.kinds)}")
     if (kind == "choice" and not parse.choice(answer)) or (kind == "functions" and not parse.functions(answer)):
         raise ValueError(f"answer: {reprlib.repr(answer)}: not of kind {kind}")
     return answer, kind
 
 
 def gold_as_it_stands(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, AnswerKind]:
-    """Like ``gold_of``; for the published graders, which compare texts, with white space and tags, and of any kind.
+    """Like ``gold_of``, but with white space and tags, and of any kind: the published graders compare texts.
 
     Raises:
-        ValueError: as ``gold_of``; for the published graders only what is no text.
+        ValueError: it is no text.
     """
     text = row.get("solution") if row.get("answer") is None else row["answer"]
-    if getattr(task, "scoring", "strict") == "strict" or not isinstance(text, str):
+    if not isinstance(text, str):
         return gold_of(row, question, task)
     try:
         return text, gold_of(row, question, task)[1]
     except ValueError:
-        return text, getattr(task, "kinds", get_args(AnswerKind))[0]
+        return text, task.kinds[0]
 
 
 def refuse(where: str, faults: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
-from ekipl.algorithm.seams import Sampler, Task
+from ekipl.algorithm.seams import Grader, Sampler
 from ekipl.algorithm.types import Action, AnswerKind, Finish, Problem, Reward
 from ekipl.errors import GraderError
 from ekipl.report.stats import Estimate, cluster_interval, cluster_means, paired_difference
@@ -27,8 +27,8 @@ class GradedAction:
         family: what the data calls the problem's family, if it does.
         length: tokens, None where they are not known.
         reward: None exactly when the grader failed, and then ``error`` says how.
-        beside: accuracy by further scorings.
-        ungraded: further scorings whose grader failed, and how.
+        also: accuracy by further graders.
+        ungraded: further graders that failed, and how.
     """
 
     problem_id: str
@@ -41,14 +41,14 @@ class GradedAction:
     length: int | None
     reward: Reward | None
     error: str | None = None
-    beside: Mapping[str, float] = field(default_factory=dict)
+    also: Mapping[str, float] = field(default_factory=dict)
     ungraded: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, float]:
-        """All that was scored, by name: ``accuracy``, the task's further scores, the accuracies by further scorings."""
+        """All that was scored, by name: ``accuracy``, the task's further scores, the accuracies by further graders."""
         own = {} if self.reward is None else {"accuracy": self.reward.accuracy, **self.reward.detail}
-        return {**own, **self.beside}
+        return {**own, **self.also}
 
     @property
     def right(self) -> bool | None:
@@ -71,7 +71,7 @@ class GradedAction:
             "accuracy": reward and reward.accuracy,
             "detail": dict(reward.detail) if reward else {},
             "error": self.error,
-            "beside": {**self.beside, **dict.fromkeys(self.ungraded)},
+            "also": {**self.also, **dict.fromkeys(self.ungraded)},
             "ungraded": dict(self.ungraded),
         }
 
@@ -84,7 +84,7 @@ class Part:
         problems: with at least one graded completion.
         errors: completions that could not be graded; they are in no mean.
         accuracy: mean over problems of each problem's mean over its completions; 95 % interval over problems.
-        detail: the same of the task's further scores, and of the accuracies by further scorings.
+        detail: the same of the task's further scores, and of the accuracies by further graders.
     """
 
     problems: int
@@ -106,7 +106,7 @@ class SplitResult:
         kinds: by answer kind, where there are several.
         families: by family, where the data names them.
         reasons: why completions could not be graded, counted.
-        ungraded: why further scorings could not grade one, counted.
+        ungraded: why further graders could not grade one, counted.
     """
 
     split: str
@@ -131,27 +131,27 @@ class Evaluation:
 
 def evaluate(
     sampler: Sampler,
-    task: Task,
+    grade: Grader,
     problems: Sequence[Problem],
     samples: int,
     seed: int,
     progress: Callable[[int], None] = lambda problems: None,
-    beside: Mapping[str, Task] = MappingProxyType({}),
+    also: Mapping[str, Grader] = MappingProxyType({}),
 ) -> Evaluation:
     """Sample and grade.
 
     Args:
         sampler: the policy.
-        task: grades.
+        grade: the reward.
         problems: of one split or several; each is read once, and not kept.
         samples: completions a problem.
         seed: of the sampling.
         progress: called with the number of problems done since the last call.
-        beside: the task by further scorings, which are reported beside its own.
+        also: further graders by name, which are reported as well.
     """
     scores = []
     for problem, actions in draw(sampler, problems, samples, seed):
-        scores += [grade(task, problem, action, beside) for action in actions]
+        scores += [grade_action(grade, problem, action, also) for action in actions]
         progress(1)
     return summarize(scores)
 
@@ -171,12 +171,12 @@ def chunks(problems: Sequence[Problem], actions: int) -> Iterator[list[Problem]]
         yield [problems[i] for i in range(start, min(start + size, len(problems)))]
 
 
-def grade(
-    task: Task, problem: Problem, action: Action, beside: Mapping[str, Task] = MappingProxyType({})
+def grade_action(
+    grade: Grader, problem: Problem, action: Action, also: Mapping[str, Grader] = MappingProxyType({})
 ) -> GradedAction:
     """The action's score. A grader's failure is a score with an error in place of a reward."""
-    reward, error = _graded(task, problem, action)
-    others = {scoring: _graded(other, problem, action) for scoring, other in beside.items()}
+    reward, error = _graded(grade, problem, action)
+    others = {name: _graded(other, problem, action) for name, other in also.items()}
     return GradedAction(
         problem_id=problem.id,
         split=problem.split,
@@ -188,14 +188,14 @@ def grade(
         length=None if action.tokens is None else len(action.tokens),
         reward=reward,
         error=error,
-        beside={scoring: got.accuracy for scoring, (got, _) in others.items() if got is not None},
-        ungraded={scoring: why for scoring, (_, why) in others.items() if why is not None},
+        also={name: got.accuracy for name, (got, _) in others.items() if got is not None},
+        ungraded={name: why for name, (_, why) in others.items() if why is not None},
     )
 
 
-def _graded(task: Task, problem: Problem, action: Action) -> tuple[Reward | None, str | None]:
+def _graded(grade: Grader, problem: Problem, action: Action) -> tuple[Reward | None, str | None]:
     try:
-        return task.score(problem, action.text), None
+        return grade(problem, action.text), None
     except GraderError as failure:
         return None, str(failure) or "the grader failed without a reason"
 
@@ -269,7 +269,7 @@ def _summary(split: str, scores: Sequence[GradedAction]) -> SplitResult:
         kinds={kind: _part(kinds[kind]) for kind in sorted(kinds)} if len(kinds) > 1 else {},
         families={family: _part(families[family]) for family in sorted(families)},
         reasons=Counter(score.error for score in scores if score.error is not None),
-        ungraded=Counter(f"{scoring}: {why}" for score in scores for scoring, why in score.ungraded.items()),
+        ungraded=Counter(f"{name}: {why}" for score in scores for name, why in score.ungraded.items()),
     )
 
 

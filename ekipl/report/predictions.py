@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ekipl.algorithm.seams import Task
+from ekipl.algorithm.seams import Grader
 from ekipl.algorithm.types import AnswerKind, Problem, Reward
-from ekipl.data.problems import gold_as_it_stands, refuse
+from ekipl.data.problems import refuse
 from ekipl.errors import GraderError, UsageError
 from ekipl.files import atomic_write, dump_line, parse_line
 
+Gold = Callable[[Mapping[str, Any], str], tuple[str, AnswerKind]]
 
-def score_predictions(path: Path, task: Task, out_dir: Path) -> dict[str, Any]:
+
+def score_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir: Path) -> dict[str, Any]:
     """Grade a JSONL file of rows ``{"id", "answer", "completion"}`` and write ``out_dir/scores.jsonl``.
 
     A row may state the ``kind`` of its answer, and give its question as ``problem`` and its ``scene``; ids may repeat
     (several completions of one problem). The written rows have ``id``, ``format``, ``accuracy``, ``error`` and, where
-    the task reports them, ``exact`` and ``partial``, in the order of the file; what cannot be graded, for its gold
+    the grader reports them, ``exact`` and ``partial``, in the order of the file; what cannot be graded, for its gold
     answer or its completion, has null scores and says why.
+
+    Args:
+        path: the file.
+        task: its name.
+        gold: the gold answer of a row with this question, and its kind; raises ValueError where there is none.
+        grade: the reward.
+        out_dir: of ``scores.jsonl``.
 
     Returns:
         ``rows``, ``errors``, and the means over the graded rows (null without any): ``format``, ``accuracy``, what else
-        the task reports, and ``kinds`` with rows and accuracy of each kind of answer.
+        the grader reports, and ``kinds`` with rows and accuracy of each kind of answer.
 
     Raises:
         UsageError: the file cannot be read, or lines in it are no such rows; nothing is written.
@@ -35,8 +44,8 @@ def score_predictions(path: Path, task: Task, out_dir: Path) -> dict[str, Any]:
         for row in rows:
             scores: dict[str, Any] = {"id": row["id"], "format": None, "accuracy": None, "error": None}
             try:
-                problem = _problem(row, task)
-                reward = task.score(problem, row["completion"])
+                problem = _problem(row, task, gold)
+                reward = grade(problem, row["completion"])
             except (_NoGold, GraderError) as error:
                 scores["error"] = str(error)
             else:
@@ -50,14 +59,14 @@ class _NoGold(Exception):
     """A row without a gold answer that the task can have."""
 
 
-def _problem(row: Mapping[str, Any], task: Task) -> Problem:
+def _problem(row: Mapping[str, Any], task: str, gold: Gold) -> Problem:
     question = str(row.get("problem", ""))
     try:
-        answer, kind = gold_as_it_stands(row, question, task)
+        answer, kind = gold(row, question)
     except ValueError as error:
         raise _NoGold(str(error)) from error
     metadata = {"scene": row["scene"]} if row.get("scene") else {}
-    return Problem(str(row["id"]), task.name, "predictions", (), question, "", answer, kind, metadata)
+    return Problem(str(row["id"]), task, "predictions", (), question, "", answer, kind, metadata)
 
 
 def _means(graded: list[tuple[AnswerKind, Reward]]) -> dict[str, Any]:

@@ -55,10 +55,10 @@ NOTES = {
 }
 
 
-def published_tables(task: str, evaluations: Mapping[str, Evaluation], scoring: str) -> list[Table]:
+def published_tables(task: str, evaluations: Mapping[str, Evaluation], reward: str) -> list[Table]:
     """The published rows of the task with the measured ones below, split by split; nothing for a task of one's own.
 
-    ``scoring`` is what the accuracies of the evaluations are by.
+    ``reward`` names the grader of the evaluations' accuracies.
     """
     if task not in SPLITS:
         return []
@@ -67,8 +67,8 @@ def published_tables(task: str, evaluations: Mapping[str, Evaluation], scoring: 
     for model, evaluation in evaluations.items():
         found = {summary.split: summary.total for summary in evaluation.splits}
         details = dict.fromkeys(name for part in found.values() for name in part.detail)
-        for name in (scoring, *details):
-            scores = {s: part.accuracy if name == scoring else part.detail.get(name) for s, part in found.items()}
+        for name in (reward, *details):
+            scores = {s: part.accuracy if name == reward else part.detail.get(name) for s, part in found.items()}
             cells = (percent_interval(score) if (score := scores.get(split)) else "-" for split in splits)
             rows.append([model, f"measured, {name}", *cells])
     notes = ("averages over splits are not set here: the published ones follow several formulas", *NOTES[task])

@@ -118,7 +118,7 @@ def _ungraded(summary: SplitResult) -> Iterator[str]:
             f"({_most(summary.reasons)})"
         )
     if summary.ungraded:
-        yield f"scorings reported beside could not grade all, and leave these out ({_most(summary.ungraded)})"
+        yield f"further graders could not grade all, and leave these out ({_most(summary.ungraded)})"
 
 
 def _most(reasons: Mapping[str, int]) -> str:

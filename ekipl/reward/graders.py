@@ -1,6 +1,6 @@
-"""R(o) = R_format(o) + R_acc(o), Eq. 6: our own strict scoring, and Reason-RFT's rewards and evaluators as published.
+"""R(o) = R_format(o) + R_acc(o), Eq. 6: our own strict grader, and Reason-RFT's rewards and evaluators as published.
 
-Names of scorings:
+Names of graders:
     strict                format after stripping outer white space; equal values, letters, sets of functions, or
                           functions that lead to the final state where the scene is known.
     reason_rft            the published evaluators: math-verify; partial credit for functions.
@@ -18,16 +18,18 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from fractions import Fraction
 from itertools import chain
+from numbers import Real
 from typing import NamedTuple
 
-from ekipl.algorithm.types import AnswerKind, Reward
-from ekipl.errors import UsageError
+from ekipl.algorithm.seams import Grader
+from ekipl.algorithm.types import AnswerKind, Problem, Reward
+from ekipl.errors import GraderError, UsageError
 from ekipl.reward import equivalence as grading
 from ekipl.reward import parse
 from ekipl.reward.magnitude import magnitude
 from ekipl.reward.simulate import Scene, reaches
 
-SCORINGS: dict[str, tuple[AnswerKind, ...]] = {  # and the kinds of answer that each grades
+GRADERS: dict[str, tuple[AnswerKind, ...]] = {  # name -> the kinds of answer that it grades
     "strict": ("number", "choice", "expression", "functions"),
     "reason_rft": ("number", "choice", "expression", "functions"),
     "reason_rft_reward": ("number", "choice", "expression", "functions"),
@@ -35,34 +37,58 @@ SCORINGS: dict[str, tuple[AnswerKind, ...]] = {  # and the kinds of answer that 
     "reason_rft_penalty": ("functions",),
     "reason_rft_tolerance": ("number", "choice", "expression"),
 }
+PUBLISHED = tuple(name for name in GRADERS if name != "strict")  # those that compare texts as they stand
 
 
-def check_scoring(scoring: str, task: str, kinds: Sequence[AnswerKind]) -> str:
-    """``scoring`` itself, when it is known and grades every kind of answer of the task. Raises UsageError."""
-    fitting = [name for name, graded in SCORINGS.items() if set(kinds) <= set(graded)]
-    if scoring not in fitting:
-        reason = f"does not grade the answers of {task}" if scoring in SCORINGS else "no such scoring"
-        raise UsageError(f"scoring: {scoring}: {reason}; use one of {', '.join(fitting)}")
-    return scoring
+def check_grader(name: str, task: str, kinds: Sequence[AnswerKind]) -> str:
+    """``name`` itself, when it is known and grades every kind of answer of the task. Raises UsageError."""
+    fitting = [known for known, graded in GRADERS.items() if set(kinds) <= set(graded)]
+    if name not in fitting:
+        reason = f"does not grade the answers of {task}" if name in GRADERS else "no such grader"
+        raise UsageError(f"{name}: {reason}; use one of {', '.join(fitting)}")
+    return name
 
 
-def grade(text: str, gold: str, kind: AnswerKind, scoring: str, scene: Scene | None = None) -> Reward:
+def grader(name: str) -> Grader:
+    """The grader of that name in ``GRADERS``."""
+    return lambda problem, text: grade(text, problem.answer, problem.kind, name, problem.metadata.get("scene"))
+
+
+def grader_of(name: str, function: Callable[[Problem, str], Reward | float]) -> Grader:
+    """A function of the user's own as a grader; a number that it returns is the accuracy, with format 0.
+
+    The grader raises GraderError for a reward that is not finite, and UsageError for what is no reward.
+    """
+
+    def graded(problem: Problem, text: str) -> Reward:
+        got = function(problem, text)
+        if not isinstance(got, Reward | Real):
+            raise UsageError(f"reward: {name}: returned {type(got).__name__}; return a Reward or a number")
+        reward = got if isinstance(got, Reward) else Reward(0.0, float(got))
+        if not math.isfinite(reward.total):
+            raise GraderError(f"{name} returned a reward of {reward.total}")
+        return reward
+
+    return graded
+
+
+def grade(text: str, gold: str, kind: AnswerKind, name: str, scene: Scene | None = None) -> Reward:
     """Grade one completion: format 0 or 1; accuracy in [0, 1], in [-0.5, 1] with ``reason_rft_penalty``.
 
-    For functions ``detail`` holds ``exact`` (the gold set) and ``partial`` whatever the scoring; ``strict`` simulates
+    For functions ``detail`` holds ``exact`` (the gold set) and ``partial`` whatever the grader; ``strict`` simulates
     them where the scene is known (``reward/simulate.py``), and so accepts every answer that leads to the final state.
 
     Raises:
         GraderError: the equivalence of two expressions could not be decided.
     """
-    strict = scoring == "strict"
+    strict = name == "strict"
     formatted = float(parse.well_formed(text.strip() if strict else text))
     if kind == "functions":
-        return _grade_functions(text, gold, scoring, formatted, scene)
+        return _grade_functions(text, gold, name, formatted, scene)
     if strict:
         same = _same_choice if kind == "choice" else _same_number
         return Reward(formatted, float(same(parse.answer_text(text), gold.strip())))
-    return Reward(formatted, _published_accuracy(text, gold, scoring))
+    return Reward(formatted, _published_accuracy(text, gold, name))
 
 
 # --- letters, numbers, expressions ---
@@ -102,15 +128,15 @@ def _mixed(answer: str, gold: str) -> bool:
     return (parse.decimal(answer) is None) != (parse.decimal(gold) is None)
 
 
-def _published_accuracy(text: str, gold: str, scoring: str) -> float:
+def _published_accuracy(text: str, gold: str, name: str) -> float:
     block = parse.answer_block(text)
-    if scoring == "reason_rft":  # compares a tagged answer with the gold as it stands, white space, tags and all
+    if name == "reason_rft":  # compares a tagged answer with the gold as it stands, white space, tags and all
         same = text.strip() == gold.strip() if block is None else block.strip() == gold
         return float(same or _verified(text if block is None else block.strip(), gold))
     answer = (text if block is None else block).strip()
     tagged = parse.answer_block(gold)
     wanted = (gold if tagged is None else tagged).strip()
-    reward = _tolerance(answer, wanted) if scoring == "reason_rft_tolerance" else float(answer == wanted)
+    reward = _tolerance(answer, wanted) if name == "reason_rft_tolerance" else float(answer == wanted)
     return float(_verified(text, gold)) if reward == 0 and block is None else reward
 
 
@@ -209,11 +235,11 @@ def _matches(predicted: Iterable[parse.Function], wanted: Iterable[parse.Functio
     return counts
 
 
-def _grade_functions(text: str, gold: str, scoring: str, formatted: float, scene: Scene | None) -> Reward:
-    if scoring == "strict":
+def _grade_functions(text: str, gold: str, name: str, formatted: float, scene: Scene | None) -> Reward:
+    if name == "strict":
         listed, wanted = parse.functions(parse.answer_text(text)), set(parse.functions(gold))
     else:
-        block = parse.answer_block_on_one_line(text) if scoring == "reason_rft" else parse.answer_block(text)
+        block = parse.answer_block_on_one_line(text) if name == "reason_rft" else parse.answer_block(text)
         listed = parse.functions_as_published(text if block is None else block)
         wanted = set(parse.functions_as_published(gold))
     predicted = set(listed)
@@ -226,9 +252,9 @@ def _grade_functions(text: str, gold: str, scoring: str, formatted: float, scene
         return sum((count * share * weight for count, weight in zip(counts, weights, strict=True)), 0.0)
 
     exact, partial = float(predicted == wanted), weighed(_PARTIAL)
-    if scoring == "strict":
+    if name == "strict":
         accuracy = exact if scene is None else float(reaches(scene, listed))
     else:
-        unrepeated = 1.0 if scoring == "reason_rft" else len(predicted) / len(listed)
-        accuracy = weighed(_WEIGHTS[scoring], unrepeated)
+        unrepeated = 1.0 if name == "reason_rft" else len(predicted) / len(listed)
+        accuracy = weighed(_WEIGHTS[name], unrepeated)
     return Reward(formatted, accuracy, {"exact": exact, "partial": partial})

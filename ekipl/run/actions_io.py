@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from ekipl.algorithm.seams import Task
+from ekipl.algorithm.seams import Grader, Task
 from ekipl.algorithm.types import POLICY, Action, Problem
 from ekipl.errors import UsageError
-from ekipl.report.evaluate import Evaluation, GradedAction, grade, summarize
+from ekipl.report.evaluate import Evaluation, GradedAction, grade_action, summarize
 from ekipl.run.records import Record, Sampling, actions_file, map_actions, write_actions
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
     actions: Sequence[Action]
 
 
-def write_scored(path: Path, task: Task, drawn: Iterable[Drawn], seed: int) -> dict[str, Evaluation]:
+def write_scored(path: Path, grade: Grader, drawn: Iterable[Drawn], seed: int) -> dict[str, Evaluation]:
     """Write the actions with their rewards; returns how good they are, by model.
 
     An action that could not be graded is written without a reward.
@@ -35,10 +35,10 @@ def write_scored(path: Path, task: Task, drawn: Iterable[Drawn], seed: int) -> d
     def records() -> Iterator[Record]:
         for model, sampling, problem, actions in drawn:
             for action in actions:
-                score = grade(task, problem, action)
+                score = grade_action(grade, problem, action)
                 scores.setdefault(model, []).append(score)
                 rewarded = action if score.reward is None else action.with_reward(score.reward)
-                yield Record(task.name, problem.split, rewarded, sampling, seed)
+                yield Record(problem.task, problem.split, rewarded, sampling, seed)
 
     write_actions(path, records())
     return {model: summarize(own) for model, own in scores.items()}

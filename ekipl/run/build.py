@@ -8,10 +8,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl.algorithm.seams import Decoding, ExternalPool, Logger, ProblemSource, Sampler, Task
+from ekipl.algorithm.seams import Decoding, ExternalPool, Grader, Logger, ProblemSource, Sampler, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.files import write_text
+from ekipl.reward.graders import check_grader, grader, grader_of
+from ekipl.run.importing import imported
 from ekipl.run.records import Sampling, actions_file
 
 if TYPE_CHECKING:
@@ -65,6 +67,26 @@ def _templates(cfg: DictConfig) -> dict[str, str]:
     return found
 
 
+def build_grader(settings: Settings, task: Task) -> Grader:
+    """The reward of the setting ``reward``. Raises UsageError when it does not fit the task or cannot be imported."""
+    return _grader("reward", settings.reward, task)
+
+
+def further_graders(settings: Settings, task: Task) -> dict[str, Grader]:
+    """The graders of ``also_grade_with`` by name, without that of ``reward``. Raises UsageError."""
+    names = [(f"also_grade_with.{number}", name) for number, name in enumerate(settings.also_grade_with)]
+    return {name: _grader(key, name, task) for key, name in names if name != settings.reward}
+
+
+def _grader(key: str, name: str, task: Task) -> Grader:
+    if ":" in name:
+        return grader_of(name, imported(key, name))
+    try:
+        return grader(check_grader(name, task.name, task.kinds))
+    except UsageError as error:
+        raise UsageError(f"{key}: {error}") from error
+
+
 def build_data(settings: Settings) -> ProblemSource:
     """Where the problems come from. Raises UsageError."""
     data = settings.data
@@ -97,8 +119,8 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
     """The problems of the splits asked for (by default all that the task is measured on), by split.
 
     Raises:
-        UsageError: no such split, no file for one (unless ``missing`` is skip, and others have theirs), or bad rows;
-            those of all splits are told together.
+        UsageError: no such split, no file for one (unless ``missing_split`` is skip and others have theirs), or bad
+            rows; those of all splits are told together.
     """
     known = ("train", *task.splits)
     splits = settings.splits or task.splits
@@ -112,10 +134,10 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
         try:
             problems[split] = data.problems(task, split, limit)
         except MissingSplit as error:
-            absent.append(str(error) + (", or missing=skip" if settings.missing else ""))
+            absent.append(str(error) + (", or missing_split=skip" if settings.missing_split else ""))
         except UsageError as error:
             faults.append(str(error))
-    if settings.missing != "skip" or not problems:
+    if settings.missing_split != "skip" or not problems:
         faults += absent
     if faults:
         raise UsageError("\n".join(faults))
@@ -323,7 +345,7 @@ def meta(settings: Settings) -> dict[str, Any]:
     """What the results of a command depend on, and when they were made."""
     from ekipl.report.scores import versions
 
-    parts = {"task", "prompt", "scoring", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
+    parts = {"task", "prompt", "reward", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
     inputs = {"models", "records", "predictions"}
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {**settings.model_dump(mode="json", include=parts | inputs), "versions": versions(), "date": date}

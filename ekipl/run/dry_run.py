@@ -25,6 +25,7 @@ def of_training(stages: Sequence[DictConfig]) -> None:
 
     for cfg in stages:
         settings, task = check(cfg, "train"), build.build_task(cfg)
+        build.build_grader(settings, task)  # refused here as in the run
         show_all([estimate.work(settings, task.name), estimate.memory(settings, task.name)])
         asked = settings.external.kind == "litellm" and settings.M > 0
         try:

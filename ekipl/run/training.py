@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ekipl.algorithm.advantages import AdvantageRule
 from ekipl.algorithm.loop import Hyperparameters, train
-from ekipl.algorithm.seams import ProblemSource, Sampler, Task
+from ekipl.algorithm.seams import Grader, ProblemSource, Sampler, Task
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Problem
 from ekipl.errors import UsageError
@@ -56,6 +56,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
 
     settings = _after_stage1(check(cfg, "train"), directory)
     task, data = build.build_task(cfg), build.build_data(settings)
+    grade = build.build_grader(settings, task)
     problems = data.problems(task, "train", settings.data.train_limit)
     if len(problems) < settings.problems_per_step:
         raise UsageError(
@@ -88,7 +89,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     }
 
     def measure() -> dict[str, float]:
-        return _evaluate(judge, task, held_out, settings, processes)
+        return _evaluate(judge, grade, held_out, settings, processes)
 
     stop = Stop()
     with progress(settings.I * settings.B - first_step, "train") as advance:
@@ -99,7 +100,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         pool = build.prefetching(pool, problems, plan, first_step, settings)
         try:
             with stop if settings.checkpoint.every else nullcontext():
-                train(problems, task, policy, pool, engine, plan, recorder.after_step, first_step)
+                train(problems, grade, policy, pool, engine, plan, recorder.after_step, first_step)
         finally:
             pool.close()
             logger.close()
@@ -159,14 +160,14 @@ def _check_targets(model: ModelSettings) -> None:
 
 
 def _evaluate(
-    judge: Sampler, task: Task, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
+    judge: Sampler, grade: Grader, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
 ) -> dict[str, float]:
     """Metrics of every held-out split; each process takes its share of the problems."""
     from ekipl.report.evaluate import evaluate, metrics, summarize
 
     values: dict[str, float] = {}
     for split in held_out:
-        part = evaluate(judge, task, processes.mine(split), settings.evaluation.samples, settings.seed)
+        part = evaluate(judge, grade, processes.mine(split), settings.evaluation.samples, settings.seed)
         values |= metrics(summarize(score for scores in processes.gather(part.scores) for score in scores))
     return values
 

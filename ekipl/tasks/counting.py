@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Example, Problem, Reward
-from ekipl.reward.graders import check_scoring, grade
+from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.tasks.templates import check_template, worded
 
 PROMPT = (
@@ -18,18 +17,13 @@ class Counting:
     splits = ("id", "ood")
     kinds: tuple[AnswerKind, ...] = ("number",)
 
-    def __init__(self, scoring: str = "strict", prompt: str = PROMPT) -> None:
-        """``scoring`` is a name in ``graders.SCORINGS``, ``prompt`` a template; raises UsageError for others."""
-        self.scoring = check_scoring(scoring, self.name, self.kinds)
+    def __init__(self, prompt: str = PROMPT) -> None:
+        """``prompt`` is a template. Raises UsageError when it has no ``{question}``."""
         self.template = check_template(prompt)
 
     def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""
         return worded(self.template, row.question)
-
-    def score(self, problem: Problem, text: str) -> Reward:
-        """Format and accuracy, each in [0, 1]. Raises GraderError."""
-        return grade(text, problem.answer, problem.kind, self.scoring)
 
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
         """Example ``index`` of the built-in split: a drawn scene."""

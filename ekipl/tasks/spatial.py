@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Example, Problem, Reward
-from ekipl.reward.graders import check_scoring, grade
+from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.tasks.templates import check_template, worded
 
 RULES = (
@@ -29,18 +28,13 @@ class Spatial:
     splits = ("id", "ood_left", "ood_right")
     kinds: tuple[AnswerKind, ...] = ("functions",)
 
-    def __init__(self, scoring: str = "strict", prompt: str = PROMPT) -> None:
-        """``scoring`` is a name in ``graders.SCORINGS``, ``prompt`` a template; raises UsageError for others."""
-        self.scoring = check_scoring(scoring, self.name, self.kinds)
+    def __init__(self, prompt: str = PROMPT) -> None:
+        """``prompt`` is a template. Raises UsageError when it has no ``{question}``."""
         self.template = check_template(prompt)
 
     def prompt(self, row: Example) -> str:
         """The rules, the attributes of the initial objects and the form of the answer."""
         return worded(self.template, row.question)
-
-    def score(self, problem: Problem, text: str) -> Reward:
-        """Format and accuracy, each in [0, 1] (in [-0.5, 1] with penalty). Raises GraderError."""
-        return grade(text, problem.answer, problem.kind, self.scoring, problem.metadata.get("scene"))
 
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
         """Example ``index`` of the built-in split: two views of a drawn scene."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Example, Problem, Reward
-from ekipl.reward.graders import check_scoring, grade
+from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.tasks.templates import check_template, worded
 
 CHOICE_PROMPT = (
@@ -23,29 +22,21 @@ class Structure:
     splits = ("id", "ood")
     kinds: tuple[AnswerKind, ...] = ("choice", "number", "expression")
 
-    def __init__(
-        self, scoring: str = "strict", prompt: str = NUMBER_PROMPT, choice_prompt: str = CHOICE_PROMPT
-    ) -> None:
+    def __init__(self, prompt: str = NUMBER_PROMPT, choice_prompt: str = CHOICE_PROMPT) -> None:
         """A task that asks by templates, one of them for questions with choices.
 
         Args:
-            scoring: a name in ``ekipl.reward.graders.SCORINGS``.
             prompt: template of open questions.
             choice_prompt: template of questions whose answer is of kind ``choice``: the row says so, nothing guesses.
 
         Raises:
-            UsageError: no such scoring, or a template without ``{question}``.
+            UsageError: a template without ``{question}``.
         """
-        self.scoring = check_scoring(scoring, self.name, self.kinds)
         self.template, self.choice_template = check_template(prompt), check_template(choice_prompt)
 
     def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""
         return worded(self.choice_template if row.kind == "choice" else self.template, row.question)
-
-    def score(self, problem: Problem, text: str) -> Reward:
-        """Format and accuracy, each in [0, 1]. Raises GraderError."""
-        return grade(text, problem.answer, problem.kind, self.scoring)
 
     def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
         """Example ``index`` of the built-in split: a drawn diagram."""

@@ -15,10 +15,12 @@ from ekipl.algorithm.types import Problem, Reward
 from ekipl.data.synthetic.source import SyntheticData
 from ekipl.policy.hf import HFSampler
 from ekipl.policy.model import VLM, load_model
+from ekipl.reward.graders import grader
 from tools.tiny.corpus import TASKS
 from tools.tiny.sight import IMAGE_SIZE
 
 MAX_TOKENS = 64
+GRADE = grader("strict")
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Measured:
 def measure(vlm: VLM, task: Task, split: str, number: int, seed: int) -> Measured:
     """Sample one answer at temperature 1 and one greedily for each of ``number`` problems."""
     problems = list(SyntheticData(seed, IMAGE_SIZE, test_size=number).problems(task, split, number))
-    sampled = _rewards(vlm, task, problems, 1.0, seed)
-    greedy = _rewards(vlm, task, problems, 0.0, seed)
+    sampled = _rewards(vlm, problems, 1.0, seed)
+    greedy = _rewards(vlm, problems, 0.0, seed)
     families: dict[str, list[float]] = defaultdict(list)
     for problem, reward in zip(problems, sampled, strict=True):
         families[problem.metadata["family"]].append(reward.accuracy)
@@ -50,10 +52,10 @@ def measure(vlm: VLM, task: Task, split: str, number: int, seed: int) -> Measure
     )
 
 
-def _rewards(vlm: VLM, task: Task, problems: Sequence[Problem], temperature: float, seed: int) -> list[Reward]:
+def _rewards(vlm: VLM, problems: Sequence[Problem], temperature: float, seed: int) -> list[Reward]:
     sampler = HFSampler(vlm, Decoding(temperature=temperature, max_tokens=MAX_TOKENS))
     samples = sampler.sample(problems, 1, seed)
-    return [task.score(problem, actions[0].text) for problem, actions in zip(problems, samples, strict=True)]
+    return [GRADE(problem, actions[0].text) for problem, actions in zip(problems, samples, strict=True)]
 
 
 def report(vlm: VLM, number: int, seed: int, tasks: Sequence[str] = tuple(TASKS)) -> str:
