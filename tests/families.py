@@ -213,30 +213,51 @@ def gemma3() -> Made:
     return config, processor, tokenizer
 
 
-def qwen25_vl() -> Made:
-    """Of the policy's own family: its image processor and tokenizer do without a processor of both."""
+def _trained(config: Any, patch_size: int, text: dict[str, Any], vision: dict[str, Any]) -> Made:
+    """Of a family that ekipl trains: image processor and tokenizer do without a processor of both."""
     tokenizer = _tokenizer()
-    ids = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-        for name, token in {
-            "image": "image_pad",
-            "video": "video_pad",
-            "vision_start": "vision_start",
-            "vision_end": "vision_end",
-        }.items()
+    tokens = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+    text = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_attention_heads": 2,  # of 32 numbers each: vLLM has no smaller ones
+        "num_key_value_heads": 1,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 1e4},
+        **text,
     }
-    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}
-    sight = {"hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 16, "depth": 2, "num_heads": 2}
-    config = transformers.Qwen2_5_VLConfig(
-        vision_config={**sight, "patch_size": 8, "fullatt_block_indexes": [1], "window_size": 32},
-        text_config=_text(tokenizer, rope_parameters=rope),
-        **ids,
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "depth": 2,
+        "num_heads": 2,
+        "out_hidden_size": text["hidden_size"],
+        "patch_size": patch_size,
+        **vision,
+    }
+    made = config(
+        vision_config=vision,
+        text_config=_text(tokenizer, **text),
+        **{f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in tokens.items()},
     )
-    return config, AutoImageProcessor.from_pretrained(TINY, backend="pil"), tokenizer
+    return made, AutoImageProcessor.from_pretrained(TINY, backend="pil", patch_size=patch_size), tokenizer
 
 
-FAMILIES: dict[str, Callable[[], Made]] = {
-    made.__name__: made for made in (llava, llava_next, mllama, idefics3, gemma3, qwen25_vl)
+def qwen25_vl() -> Made:
+    """With windowed attention in the vision tower."""
+    return _trained(transformers.Qwen2_5_VLConfig, 8, {}, {"fullatt_block_indexes": [1], "window_size": 32})
+
+
+def qwen3_vl() -> Made:
+    """With features of two layers of the vision tower added in the first two layers of the language model."""
+    rope = {"rope_type": "default", "mrope_section": [6, 5, 5], "mrope_interleaved": True, "rope_theta": 1e4}
+    text = {"num_hidden_layers": 3, "head_dim": 32, "rope_parameters": rope}
+    vision = {"depth": 3, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16}
+    return _trained(transformers.Qwen3VLConfig, 16, text, vision)
+
+
+TRAINED: dict[str, Callable[[], Made]] = {made.__name__: made for made in (qwen25_vl, qwen3_vl)}  # beside ``tiny``
+EVALUATED: dict[str, Callable[[], Made]] = {
+    made.__name__: made for made in (llava, llava_next, mllama, idefics3, gemma3)
 }
 WITH_TORCHVISION: dict[str, Callable[[], Made]] = {  # what their processors ask for
     made.__name__: made for made in (llava_onevision, internvl, pixtral)

@@ -58,7 +58,7 @@ def made(
     frozen: bool = False,
 ) -> DeepSpeedEngine:
     vlm = load_model("tiny", device="cpu")
-    freeze(vlm.model, tower=frozen, projector=False)
+    freeze(vlm.model, vision=frozen, projector=False)
     return DeepSpeedEngine(
         vlm,
         Objective(beta=beta, max_tokens=8),

@@ -14,9 +14,9 @@ from PIL import Image
 from ekipl.algorithm.seams import Decoding
 from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
-from ekipl.policy.generate import GenerateSampler, is_other
+from ekipl.policy.generate import GenerateSampler, evaluated_only
 from ekipl.policy.model import TINY
-from tests.families import FAMILIES, WITH_TORCHVISION, pixtral, save
+from tests.families import EVALUATED, TRAINED, WITH_TORCHVISION, pixtral, save
 
 HAS_TORCHVISION = find_spec("torchvision") is not None
 
@@ -24,7 +24,7 @@ HAS_TORCHVISION = find_spec("torchvision") is not None
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A model of each family."""
-    families = FAMILIES | (WITH_TORCHVISION if HAS_TORCHVISION else {})
+    families = EVALUATED | TRAINED | (WITH_TORCHVISION if HAS_TORCHVISION else {})
     return {name: save(make(), tmp_path_factory.mktemp("families") / name) for name, make in families.items()}
 
 
@@ -38,10 +38,10 @@ def problem(name: str, shade: int = 0) -> Problem:
     return Problem(name, "counting", "id", (image,), "How many?", "How many?", "3", "number")
 
 
-def test_the_policys_own_family_is_told_apart(llava: Path) -> None:
-    assert is_other(str(llava))
-    assert not is_other(str(TINY))
-    assert not is_other("/nowhere")
+def test_families_that_are_trained_are_known_by_their_config(folders: dict[str, Path]) -> None:
+    assert {name for name, folder in folders.items() if not evaluated_only(str(folder))} == set(TRAINED)
+    assert not evaluated_only(str(TINY))
+    assert not evaluated_only("/nowhere")
 
 
 def test_samples_are_whole_reproducible_and_in_order(llava: Path) -> None:
@@ -82,12 +82,10 @@ def test_one_command_evaluates_models_of_all_families(folders: dict[str, Path], 
     assert [difference["model"] for difference in scores["differences"]] == others
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *WITH_TORCHVISION])
+@pytest.mark.parametrize("family", [*EVALUATED, *WITH_TORCHVISION])
 def test_problems_of_several_images_and_sizes(family: str, folders: dict[str, Path]) -> None:
     if family not in folders:
         pytest.skip("its processor needs torchvision")
-    if not is_other(str(folders[family])):
-        pytest.skip("sampled like the policy: tests/test_sampler.py")
     images = [Image.new("RGB", (40 + 30 * i, 60), (80 * i, 9, 9)) for i in range(3)]
     pairs = [(images[0],), (images[1], images[2])]
     problems = [

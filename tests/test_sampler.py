@@ -18,8 +18,9 @@ from ekipl.policy.hf import HFSampler, choose
 from ekipl.policy.model import VLM, load_model
 from ekipl.policy.prefix import ActionScorer
 from ekipl.policy.vllm import start
-from tests.test_prefix import PROBLEMS
-from tests.test_prefix import vlm as family  # noqa: F401 - a fixture: Qwen2-VL and Qwen2.5-VL
+from tests.float64 import EXACT
+from tests.test_prefix import PROBLEMS, models  # noqa: F401 - a fixture
+from tests.test_prefix import vlm as family  # noqa: F401 - a fixture: each family that ekipl trains
 
 DECODING = Decoding(max_tokens=24)
 
@@ -51,32 +52,32 @@ def test_samples_and_seeds_differ(vlm: VLM) -> None:
 
 
 def test_log_probabilities_are_those_of_the_learner(family: VLM) -> None:  # noqa: F811
-    vlm = family
-    actions = HFSampler(vlm, replace(DECODING, temperature=0.7)).sample(PROBLEMS, 3, seed=0)
+    actions = HFSampler(family, replace(DECODING, temperature=0.7)).sample(PROBLEMS, 3, seed=0)
     flat = [(row, action) for row, group in enumerate(actions) for action in group]
     length = max(len(a.tokens or ()) for _, a in flat)
     tokens = torch.tensor([[*(a.tokens or ()), *[0] * (length - len(a.tokens or ()))] for _, a in flat])
     mask = torch.tensor([[1.0] * len(a.tokens or ()) + [0.0] * (length - len(a.tokens or ())) for _, a in flat])
     sampled = torch.tensor([[*(a.logprobs or ()), *[0.0] * (length - len(a.logprobs or ()))] for _, a in flat])
     with torch.no_grad():
-        scorer = ActionScorer(vlm.model, 0.7, vlm.suppressed)
-        scored = scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([row for row, _ in flat]), tokens, mask, 1)
-    assert (scored - sampled).abs().max() < 1e-4
+        scorer = ActionScorer(family.model, 0.7, family.suppressed)
+        scored = scorer(encode_prompts(family, PROBLEMS), torch.tensor([row for row, _ in flat]), tokens, mask, 1)
+    assert (scored - sampled).abs().max() < EXACT
 
 
-def test_greedy_equals_generate_of_transformers(vlm: VLM) -> None:
-    greedy = HFSampler(vlm, replace(DECODING, temperature=0)).sample(PROBLEMS, 1, seed=0)
-    for problem, (action,) in zip(PROBLEMS[:2], greedy[:2], strict=True):
-        prompt = encode_prompts(vlm, [problem])
-        output = vlm.model.generate(  # type: ignore[operator]
+def test_greedy_equals_generate_of_transformers(family: VLM) -> None:  # noqa: F811
+    greedy = HFSampler(family, replace(DECODING, temperature=0)).sample(PROBLEMS, 1, seed=0)
+    for problem, (action,) in zip(PROBLEMS, greedy, strict=True):
+        prompt = encode_prompts(family, [problem])
+        family.model.model.rope_deltas = None  # of the call before
+        images = {"pixel_values": prompt.pixel_values, "image_grid_thw": prompt.image_grid} if problem.images else {}
+        output = family.model.generate(
             input_ids=prompt.input_ids,
             attention_mask=prompt.attention_mask,
             mm_token_type_ids=prompt.token_types,
-            pixel_values=prompt.pixel_values,
-            image_grid_thw=prompt.image_grid,
+            **images,
             do_sample=False,
             max_new_tokens=24,
-            suppress_tokens=list(vlm.suppressed),
+            suppress_tokens=list(family.suppressed),
         )
         assert action.tokens == tuple(output[0, prompt.input_ids.shape[1] :].tolist())
 

@@ -28,7 +28,8 @@ from ekipl.policy.vllm import VLLMSampler, start
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
-from tests.test_prefix import PROBLEMS, qwen25vl
+from tests.families import qwen25_vl, save
+from tests.test_prefix import PROBLEMS
 
 pytestmark = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed here; make test-vllm")
 
@@ -171,7 +172,7 @@ def test_images_that_vllm_sizes_in_another_way_are_refused(vlm: VLM, llm: Any) -
 
 def test_qwen25vl_is_sampled_and_handed_over_too(tmp_path: Path, llm: Any) -> None:
     """By the second vLLM of one process, as eval has it with several models; ``llm`` is ended by it."""
-    other = load_model(str(qwen25vl(tmp_path)), device="cpu")
+    other = load_model(str(save(qwen25_vl(), tmp_path)), device="cpu")
     problems = [*PROBLEMS, *drawn()]
     sampler = VLLMSampler(other, start(other, dtype="float32", batch_size=32, cache_gib=0.25, processes=1), GREEDY)
     assert gap(HFSampler(other, GREEDY).sample(problems, 1, seed=0), sampler.sample(problems, 1, seed=0)) < 1e-3

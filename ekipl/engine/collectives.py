@@ -108,7 +108,7 @@ def join() -> Processes:
             dist.init_process_group(backend, timeout=PATIENCE)
         else:
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
-            os.environ.setdefault("LOCAL_RANK", "0")
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed reads it
     return Processes(dist.get_rank(), dist.get_world_size())
 
 

@@ -14,12 +14,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
+from ekipl.policy.family import built_as
+
 
 def recompute_layers(model: Any) -> None:
     """Let every layer of the language model and of the vision tower keep its input alone for the backward pass."""
-    for layer in model.model.language_model.layers:
+    family = built_as(model)
+    for layer in model.model.get_submodule(family.language_model).layers:
         layer.forward = _with_cache(layer.forward, layer.self_attn.layer_idx)
-    for block in model.model.visual.blocks:
+    for block in model.model.get_submodule(family.vision_layers):
         block.forward = _plain(block.forward)
 
 

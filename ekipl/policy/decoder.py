@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from ekipl.policy.family import built_as
 from ekipl.policy.prefix import Prefix
 
 ATTENTION = "ekipl_shared_prompt"
@@ -25,13 +26,13 @@ class Decoder:
 
     def __init__(self, model: Any, prefix: Prefix, n: int, length: int) -> None:
         """For at most ``length`` tokens after the prompts of ``prefix``."""
-        self._text: Any = model.model.language_model
+        family = built_as(model)
+        self._text: Any = model.model.get_submodule(family.language_model)
         layers = tuple((layer.keys.flatten(0, 1), layer.values.flatten(0, 1)) for layer in prefix.cache.layers)
         self._prompts = _Prompts(n, layers, _hiding(prefix, model.dtype))
         self._said = _Said(length)
-        first = prefix.next_position.repeat_interleave(n)  # (A,)
-        positions = first[:, None] + torch.arange(length, device=first.device)  # (A, T)
-        self._rotary = self._text.rotary_emb(prefix.last_hidden, positions.expand(3, -1, -1))  # cosines, sines
+        positions = family.completion_positions(prefix.next_position.repeat_interleave(n), length)  # (axes, A, T)
+        self._rotary = self._text.rotary_emb(prefix.last_hidden, positions)  # cosines, sines
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Hidden states (A, H) after one more token of each row, (A,). Only inside ``shared_attention``."""
@@ -49,7 +50,7 @@ class Decoder:
 @contextmanager
 def shared_attention(model: Any) -> Iterator[None]:
     """Inside, the language model attends as a ``Decoder`` needs it."""
-    config = model.model.language_model.config
+    config = model.model.get_submodule(built_as(model).language_model).config
     before = config._attn_implementation
     config._attn_implementation = ATTENTION
     try:
@@ -123,7 +124,8 @@ def _attend(
     asked, said, answers = query.reshape(A * K, r, width), key.flatten(0, 1), value.flatten(0, 1)
     shared = torch.baddbmm(prompts.hiding, by_prompt(asked), keys.mT, alpha=scaling)  # (P K, n r, L)
     own = torch.baddbmm(asked.new_zeros(1), asked, said.mT, beta=0, alpha=scaling)  # (A K, r, t)
-    weights = torch.cat([by_row(shared), own], dim=-1).softmax(-1, dtype=torch.float32).to(query.dtype)
+    wide = torch.promote_types(query.dtype, torch.float32)
+    weights = torch.cat([by_row(shared), own], dim=-1).softmax(-1, dtype=wide).to(query.dtype)
     of_prompt, of_said = weights[..., : keys.shape[1]], weights[..., keys.shape[1] :]
     seen = torch.baddbmm(by_row(by_prompt(of_prompt).bmm(values)), of_said, answers)  # (A K, r, width)
     return seen.reshape(A, 1, heads, width), None

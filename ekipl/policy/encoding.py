@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
@@ -16,26 +16,9 @@ from torch import Tensor
 
 from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
-
-if TYPE_CHECKING:
-    from ekipl.policy.model import VLM
+from ekipl.policy.model import VLM, Encoded
 
 _TEXT_SLOT = "\ue000ekipl-text\ue000"  # stands for the user's text while the chat template is rendered
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One prompt, on the CPU.
-
-    Attributes:
-        ids: token ids, as many placeholders among them as the images have features.
-        pixels: (patches, patch dimension) of its images, or None without images.
-        grid: (images, 3) patches as (time, height, width), or None.
-    """
-
-    ids: tuple[int, ...]
-    pixels: Tensor | None
-    grid: Tensor | None
 
 
 @dataclass(frozen=True)

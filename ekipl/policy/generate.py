@@ -15,17 +15,16 @@ from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
 from ekipl.algorithm.seams import Decoding, Engine
 from ekipl.algorithm.types import POLICY, Action, Problem
 from ekipl.errors import UsageError
+from ekipl.policy.family import family_of
 
-TRAINED = ("qwen2_vl", "qwen2_5_vl")  # model types that hf.py samples from and the engine trains
 
-
-def is_other(path: str, trust_remote_code: bool = False) -> bool:
-    """Whether the model is of a type that ``generate`` must sample from; False where its config cannot be read."""
+def evaluated_only(path: str, trust_remote_code: bool = False) -> bool:
+    """Whether the model is of a family that ekipl does not train; False where its config cannot be read."""
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception:  # of many classes; whoever loads the model says what is wrong
         return False
-    return config.model_type not in TRAINED
+    return family_of(config) is None
 
 
 class GenerateSampler:

@@ -6,7 +6,7 @@ matter here (image processor, tokenizer, chat template) are used as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +20,25 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 from transformers.utils import logging as transformers_logging
 
 from ekipl.errors import UsageError
-from ekipl.policy.encoding import Encoded
+from ekipl.policy.family import built_as, family_of
 
 TINY = Path(__file__).parents[1] / "tiny" / "checkpoint"
 _WAY_OUT = "; give a folder written by save_pretrained (ekipl train writes one at RUN/model)"
-PLACEHOLDERS = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One prompt, on the CPU.
+
+    Attributes:
+        ids: token ids, as many placeholders among them as the images have features.
+        pixels: (patches, patch dimension) of its images, or None without images.
+        grid: (images, 3) patches as (time, height, width), or None.
+    """
+
+    ids: tuple[int, ...]
+    pixels: Tensor | None
+    grid: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,7 @@ def load_model(
         path=folder,
         end_of_turn=tokenizer.eos_token_id,
         eos=_eos_ids(model, tokenizer),
-        suppressed=_suppressed(tokenizer),
+        suppressed=_suppressed(tokenizer, built_as(model).placeholders),
         image_token=model.config.image_token_id,
     )
 
@@ -144,10 +158,15 @@ def outline(path: str, trust_remote_code: bool = False) -> Any:
         return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
 
 
-def freeze(model: Any, *, tower: bool, projector: bool) -> None:
-    """Keep the vision tower as it is, the projector from it to the language model, both or neither."""
-    for name, parameter in model.model.visual.named_parameters():
-        if projector if name.startswith("merger.") else tower:
+def freeze(model: Any, *, vision: bool, projector: bool) -> None:
+    """Train neither the vision tower nor the projector, one of them, or both."""
+    family = built_as(model)
+    for name, parameter in model.model.named_parameters():
+        if name.startswith(tuple(f"{part}." for part in family.projector)):
+            frozen = projector
+        else:
+            frozen = vision and name.startswith(f"{family.vision}.")
+        if frozen:
             parameter.requires_grad_(False)
 
 
@@ -156,7 +175,7 @@ def embed_patches_by_product(model: Any) -> None:
 
     Six times faster on a CPU; equal but for rounding. The layer, its weights and their names stay as they are.
     """
-    layer = model.model.visual.patch_embed.proj
+    layer = model.model.get_submodule(built_as(model).patch_embedding)
     layer.forward = MethodType(_product, layer)  # a method, so that a copy of the model uses its own weights
 
 
@@ -170,7 +189,7 @@ def _fault(model: Any, tokenizer: Any, report: Mapping[str, Any]) -> str | None:
     absent = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if absent:
         return f"{len(absent)} of its weights are missing or of another shape, {absent[0]} among them"
-    if not hasattr(model.model, "get_rope_index"):
+    if family_of(model.config) is None:
         return f"{model.config.model_type}: not built like Qwen2-VL, which is what ekipl trains"
     return None if tokenizer.chat_template else "its tokenizer has no chat template"
 
@@ -182,6 +201,6 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
 
 
-def _suppressed(tokenizer: Any) -> tuple[int, ...]:
+def _suppressed(tokenizer: Any, placeholders: Iterable[str]) -> tuple[int, ...]:
     vocabulary = tokenizer.get_vocab()
-    return tuple(sorted(vocabulary[token] for token in PLACEHOLDERS if token in vocabulary))
+    return tuple(sorted(vocabulary[token] for token in placeholders if token in vocabulary))

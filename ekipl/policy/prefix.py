@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
 from ekipl.policy.encoding import Prompts
+from ekipl.policy.family import built_as
 
 # Logits held at once. On a CPU: what its allocator reuses without asking the system for fresh pages (16 MiB in
 # float32). On a GPU: enough that reading the head's weights again for each chunk is not what takes the time.
@@ -53,7 +54,9 @@ def _layers(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
 def encode_prefix(model: Any, prompts: Prompts) -> Prefix:
     """Run vision tower and prompt once. Works with and without gradient."""
     backbone = model.model
-    positions = _positions(backbone, prompts)  # (3, P, L)
+    positions = built_as(model).positions(
+        backbone, prompts.input_ids, prompts.attention_mask, prompts.token_types, prompts.image_grid
+    )  # (axes, P, L)
     inputs: dict[str, Any] = {"input_ids": prompts.input_ids, "mm_token_type_ids": prompts.token_types}
     if prompts.pixel_values is not None:
         inputs |= {"pixel_values": prompts.pixel_values, "image_grid_thw": prompts.image_grid}
@@ -63,20 +66,6 @@ def encode_prefix(model: Any, prompts: Prompts) -> Prefix:
     )  # fmt: skip
     next_position = positions.amax(dim=(0, 2)) + 1  # (P,)
     return Prefix(output.past_key_values, prompts.attention_mask, next_position, output.last_hidden_state[:, -1])
-
-
-def _positions(backbone: Any, prompts: Prompts) -> Tensor:
-    """Multimodal rotary positions (3, P, L)."""
-    if prompts.image_grid is None:
-        text = (prompts.attention_mask.cumsum(-1) - 1).clamp(min=0)  # (P, L)
-        return text.expand(3, -1, -1)
-    positions: Tensor = backbone.get_rope_index(
-        prompts.input_ids,
-        mm_token_type_ids=prompts.token_types,
-        image_grid_thw=prompts.image_grid,
-        attention_mask=prompts.attention_mask,
-    )[0]
-    return positions
 
 
 def continue_from(model: Any, prefix: Prefix, tokens: Tensor, mask: Tensor) -> Tensor:
@@ -91,12 +80,10 @@ def continue_from(model: Any, prefix: Prefix, tokens: Tensor, mask: Tensor) -> T
     Returns:
         (A, t, H).
     """
-    steps = torch.arange(tokens.shape[1], device=tokens.device)
-    positions = (prefix.next_position[:, None] + steps).expand(3, -1, -1)  # (3, A, t)
     hidden: Tensor = model.model(
         input_ids=tokens,
         attention_mask=torch.cat([prefix.mask, mask], dim=1),
-        position_ids=positions,
+        position_ids=built_as(model).completion_positions(prefix.next_position, tokens.shape[1]),  # (axes, A, t)
         past_key_values=prefix.cache,
         use_cache=True,
     ).last_hidden_state
@@ -142,7 +129,7 @@ class ActionScorer(nn.Module):
             hidden = torch.cat([hidden, later], dim=1)  # (A, T, H)
         real = mask.bool()
         logp = self._chosen(hidden[real], tokens[real], chunks)  # (tokens,)
-        return torch.zeros_like(mask).masked_scatter(real, logp)
+        return torch.zeros_like(mask, dtype=logp.dtype).masked_scatter(real, logp)
 
     def _chosen(self, hidden: Tensor, tokens: Tensor, chunks: int) -> Tensor:
         """Log-probability of each token. (n, H), (n,) -> (n,)."""
@@ -161,7 +148,7 @@ def prepared(logits: Tensor, temperature: float, suppressed: tuple[int, ...]) ->
 
     ``logits`` may be overwritten: they are what takes time and memory, so no pass is made that can be spared.
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature not in (0.0, 1.0):
         logits = logits / temperature
     if suppressed:

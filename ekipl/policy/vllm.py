@@ -16,6 +16,7 @@ from ekipl.algorithm.seams import Decoding, Engine
 from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompt
+from ekipl.policy.family import built_as
 from ekipl.policy.model import VLM
 from ekipl.policy.tokens import policy_action, stream, with_tokens
 
@@ -51,8 +52,11 @@ def start(
         trust_remote_code: run code that comes with the model.
 
     Raises:
-        UsageError: vLLM is missing, or refuses the model or the memory.
+        UsageError: vLLM is missing, or refuses the model or the memory; or its samples of the model's family have not
+            been compared with the learner's.
     """
+    if not built_as(vlm.model).vllm:
+        raise UsageError(f"rollout.kind: vllm: {vlm.model.config.model_type}: not tried with vLLM yet; set rollout=hf")
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over within the process

@@ -63,7 +63,7 @@ def size_of(model: ModelSettings) -> Size | None:
 
     try:
         empty = _empty(model)
-        freeze(empty, tower=model.freeze_vision, projector=model.freeze_projector)
+        freeze(empty, vision=model.freeze_vision, projector=model.freeze_projector)
     except (OSError, ValueError, AttributeError):
         return None
     text, vision = empty.config.get_text_config(), empty.config.vision_config

@@ -301,12 +301,12 @@ def start_vllm(settings: Settings, vlm: VLM, processes: int = 1) -> Any:
 
 def build_sampler(settings: Settings, decoding: Decoding, path: str | None = None) -> Sampler:
     """A sampler of the model at ``path`` (None: ``model.path``). Loads weights. Raises UsageError."""
-    from ekipl.policy.generate import GenerateSampler, is_other
+    from ekipl.policy.generate import GenerateSampler, evaluated_only
     from ekipl.policy.hf import HFSampler
     from ekipl.policy.model import resolve_path
 
     model, folder = settings.model, resolve_path(path or settings.model.path)
-    if is_other(folder, model.trust_remote_code):
+    if evaluated_only(folder, model.trust_remote_code):
         return GenerateSampler(
             folder,
             decoding,

@@ -135,7 +135,7 @@ def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, 
     from ekipl.run import build
 
     vlm = build.load_policy(settings)
-    freeze(vlm.model, tower=settings.model.freeze_vision, projector=settings.model.freeze_projector)
+    freeze(vlm.model, vision=settings.model.freeze_vision, projector=settings.model.freeze_projector)
     rollout, judging = build.decoding_of(settings.rollout), build.decoding_of(settings.evaluation)
     if settings.rollout.kind == "vllm":
         engine = _engine(settings, vlm, processes)
@@ -155,7 +155,7 @@ def _check_targets(model: ModelSettings) -> None:
         from ekipl.policy.model import freeze, outline
 
         empty = outline(model.path, model.trust_remote_code)
-        freeze(empty, tower=model.freeze_vision, projector=model.freeze_projector)
+        freeze(empty, vision=model.freeze_vision, projector=model.freeze_projector)
         target_layers(empty, model.lora.targets)
 
 
