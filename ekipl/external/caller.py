@@ -84,8 +84,8 @@ class ModelCaller:
         Raises:
             Failed: none of these samples has an answer.
             Exhausted: the budget does not allow the call.
-            UsageError: the API rejects the model's first call, so the settings are wrong; or a bill was above its
-                bound, and there is a budget.
+            UsageError: the API rejects a call before the model's first answer, so its settings are wrong; or a bill
+                was above its bound, and there is a budget.
         """
         if not self._health.admits():
             self.give_up(question, samples, SET_ASIDE)

@@ -86,7 +86,10 @@ class Spending(NamedTuple):
 
 
 class Ledger:
-    """The calls of one run, in a SQLite file that its processes and restarts share."""
+    """The calls of one run, in a SQLite file that its processes and restarts share.
+
+    ``requests`` counts those of this process and those that the run had sent before it started.
+    """
 
     def __init__(self, path: Path | None, budget_usd: float | None, call_s: float) -> None:
         """Opens or creates the file.
@@ -100,18 +103,10 @@ class Ledger:
             UsageError: the file cannot be used.
         """
         self._database = Database(path, "hydra.run.dir", _TABLES)
+        self.has_budget = budget_usd is not None
         self._budget = None if budget_usd is None else math.floor(budget_usd * NANO)
         self._call_s = call_s
-        self._requests = int(self._database.rows("SELECT count(*) FROM calls WHERE attempt > 0")[0][0])
-
-    @property
-    def has_budget(self) -> bool:
-        return self._budget is not None
-
-    @property
-    def requests(self) -> int:
-        """Requests of this process and of the run before it started."""
-        return self._requests
+        self.requests: int = self._database.rows("SELECT count(*) FROM calls WHERE attempt > 0")[0][0]
 
     def reserve(self, source: str, problem: str, samples: Sequence[int], attempt: int, most_usd: float | None) -> Entry:
         """Enters a call that is about to be sent, with the upper bound of its cost.
@@ -136,7 +131,7 @@ class Ledger:
             for sample in samples[1:]:  # inside the transaction, so the ids follow each other
                 self._database.rows(insert, time.time(), source, problem, sample, -attempt, 0)
             self._database.rows("UPDATE spent SET nano = nano + ?", most or 0)
-        self._requests += 1
+        self.requests += 1
         return Entry(first, len(samples), most)
 
     def settle(

@@ -89,8 +89,8 @@ class LiteLLMPool:
         Failed calls, empty and filtered answers are counted in ``failed``; the problem then has fewer actions.
 
         Raises:
-            UsageError: a model's first call is rejected, as every further call would be; the budget is spent and
-                ``on_exhausted`` is ``stop``; or cache or ledger cannot be written.
+            UsageError: a call is rejected before the model's first answer, so further calls would be rejected too; the
+                budget is spent and ``on_exhausted`` is ``stop``; or cache or ledger cannot be written.
         """
         return self._loop.run(self._sample(list(problems), n))
 

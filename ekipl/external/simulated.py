@@ -1,8 +1,8 @@
-"""Experts of stated accuracy and style, for runs without network and keys.
+"""Simulated experts with a set accuracy and style, for runs without network and keys.
 
-They answer through LiteLLM like any other model (provider ``simulated``, registered in ``client.py``), so the same
-code asks them, limits them and counts their failures. What an expert says is a pure function of its own settings, the
-problem and the number of the sample.
+LiteLLM calls them like any other model (``client.py`` registers the provider ``simulated``), so they take the same path
+through the pool as real models. An answer is a pure function of the expert's settings, the problem and the number of
+the sample.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ekipl.algorithm.types import Problem
 
 PREFIX = "simulated/"
 LETTERS = "ABCD"
-VALUES = {  # of the spatial functions
+VALUES = {  # of the functions that answer a spatial problem; their order is part of the random draws
     "size": ("small", "medium", "large"),
     "color": ("yellow", "gray", "cyan", "blue", "brown", "green", "red", "purple"),
     "material": ("glass", "metal", "rubber"),
@@ -37,12 +37,12 @@ class Expert:
     """A simulated external model.
 
     Attributes:
-        name: what stands behind ``simulated/``; experts of different names make different mistakes.
-        accuracy: probability that the answer is the gold answer.
-        format_rate: probability that the reasoning stands in its tags, independent of ``accuracy`` (the answer always
-            stands in its own).
-        style: ``verbose`` puts a sentence in front of the reasoning.
-        seed: of the draws.
+        name: the part of the model's name after ``simulated/``; experts with different names make different mistakes.
+        accuracy: probability in [0, 1] that the answer is the gold answer.
+        format_rate: probability in [0, 1] that the reasoning is in its tags, independent of ``accuracy``. The answer
+            always is in its own.
+        style: ``verbose`` puts a word in front of the reasoning.
+        seed: of the random draws.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Expert:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no expert can be."""
+        """Raises ValueError for a value out of range."""
         for key, value in (("accuracy", self.accuracy), ("format_rate", self.format_rate)):
             if not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise ValueError(f"{key}: {value}: no probability; give a number from 0 to 1")
@@ -64,7 +64,7 @@ SETTINGS = tuple(field.name for field in fields(Expert) if field.name != "name")
 
 
 def known(problem: Problem, sample: int) -> dict[str, Any]:
-    """What an expert knows, the gold answer included: only for ``simulated/`` models, never for a real one."""
+    """The facts that ``reply`` needs. They hold the gold answer, so they never go to a real model."""
     return {
         "problem_id": problem.id,
         "answer": problem.answer,
@@ -75,13 +75,13 @@ def known(problem: Problem, sample: int) -> dict[str, Any]:
 
 
 def reply(expert: Expert, known: Mapping[str, Any]) -> str:
-    """One completion, from what ``known`` returned."""
+    """One completion, from the facts of ``known``."""
     rng = random.Random(f"{expert.seed}/{expert.name}/{known['problem_id']}/{known['sample']}")
     is_correct, is_formed = rng.random() < expert.accuracy, rng.random() < expert.format_rate
     answer, thinking = known["answer"], known["cot"] or GENERIC
     if not is_correct:
-        answer, said, instead = mistake(answer, known["kind"], rng)
-        thinking = misled(thinking, said, instead)
+        answer, old, new = mistake(answer, known["kind"], rng)
+        thinking = misled(thinking, old, new)
     if expert.style == "verbose":
         thinking = OPENING + thinking
     if is_formed:
@@ -90,7 +90,7 @@ def reply(expert: Expert, known: Mapping[str, Any]) -> str:
 
 
 def mistake(gold: str, kind: str, rng: random.Random) -> tuple[str, str, str]:
-    """A plausible answer that is not equivalent to ``gold``, the words of ``gold`` it replaced, and by what."""
+    """A plausible answer that is not equivalent to ``gold``, the part of ``gold`` that differs, and its replacement."""
     if kind == "choice":
         letter = rng.choice([letter for letter in LETTERS if letter != gold.strip().upper()])
         return letter, gold, letter
@@ -104,10 +104,10 @@ def mistake(gold: str, kind: str, rng: random.Random) -> tuple[str, str, str]:
     return wrong, gold, wrong
 
 
-def misled(thinking: str, said: str, instead: str) -> str:
-    """The reasoning with ``instead`` wherever ``said`` is a word of it, or without its last clause if it is none."""
-    word = rf"(?<![\w.]){re.escape(said)}(?!\w|\.\d)"
-    changed = re.sub(word, lambda _: instead, thinking)
+def misled(thinking: str, old: str, new: str) -> str:
+    """The reasoning with the word ``old`` replaced by ``new``; without its last clause if ``old`` is not in it."""
+    word = rf"(?<![\w.]){re.escape(old)}(?!\w|\.\d)"
+    changed = re.sub(word, lambda _: new, thinking)
     if changed != thinking:
         return changed
     head = re.sub(r"[.,;]\s+[^.,;]+[.,;]?\s*$", "", thinking)
@@ -115,7 +115,10 @@ def misled(thinking: str, said: str, instead: str) -> str:
 
 
 def _near(gold: str, rng: random.Random) -> str | None:
-    """Another number one or two fifths away (at least 1 or 2), not negative unless ``gold`` is; None if it is none."""
+    """A number one or two fifths away from ``gold`` (at least 1 or 2), negative only if ``gold`` is.
+
+    None if ``gold`` is not a finite number of at most 10^12.
+    """
     try:
         value = Decimal(gold.strip())
     except InvalidOperation:

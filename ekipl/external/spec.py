@@ -13,7 +13,7 @@ from ekipl.external import client, simulated
 from ekipl.external.budget import Price, documented
 from ekipl.external.request import Rejected
 
-RESERVED = {  # parameters that the pool sets itself, or that would break its promises
+RESERVED = {  # parameters that the pool sets itself, or that would break its guarantees
     *("model", "messages", "n", "stream", "metadata", "api_base", "base_url", "api_key", "timeout"),
     *("max_retries", "num_retries", "fallbacks", "logger_fn"),
 }
@@ -155,7 +155,7 @@ def _expert_errors(model: ExternalModel, here: str) -> Iterator[str]:
 
 
 def rejection(number: int, model: ExternalModel, rejected: Rejected) -> UsageError:
-    """The error for the user when the API rejects the first call of model ``number``, with the way out."""
+    """The error for the user when the API rejects a call of model ``number``, with the way out."""
     where, way_out = f"external.models.{number}", "see what the provider says"
     if rejected.status in (401, 403):
         way_out = f"check the key in {model.api_key_env or 'the environment'} and what it is allowed to use"
