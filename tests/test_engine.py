@@ -20,7 +20,7 @@ from ekipl.engine.state import Stored
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import VLM, load_model
-from ekipl.policy.prefix import ActionScorer
+from ekipl.policy.prefix import ActionLogProbs
 from tests.test_prefix import PROBLEMS
 
 RATE = 1e-4
@@ -87,9 +87,9 @@ def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
     arguments = encode_prompts(vlm, PROBLEMS), torch.tensor([row for row, _, _ in actions]), tokens, mask, 1
     objective, losses = Objective(beta=0.1, max_tokens=8), []
     with torch.no_grad():
-        ref = ActionScorer(reference.model, 1.0, vlm.suppressed)(*arguments)
+        ref = ActionLogProbs(reference.model, 1.0, vlm.suppressed)(*arguments)
     for _ in range(steps):
-        logp = ActionScorer(vlm.model, 1.0, vlm.suppressed)(*arguments)
+        logp = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)(*arguments)
         per_token = objective.token_weights(mask, len(actions), float(mask.sum()))
         value = loss(objective, logp, logp.detach(), ref, advantages, external, mask, per_token).value
         adamw.zero_grad()

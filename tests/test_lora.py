@@ -12,7 +12,7 @@ from ekipl.engine.lora import Lora, target_layers
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import freeze, load_model, outline
-from ekipl.policy.prefix import ActionScorer
+from ekipl.policy.prefix import ActionLogProbs
 from tests.test_engine import PROBLEMS, make, run
 
 LORA = Lora(rank=4, alpha=8, targets=("q_proj", "down_proj"))
@@ -38,7 +38,7 @@ def test_what_is_saved_is_what_was_trained(memory: dict[str, object], tmp_path: 
     )  # fmt: skip
     with torch.no_grad():
         ours = engine.engine(*arguments)
-        theirs = ActionScorer(opened.eval(), 1.0, engine.vlm.suppressed)(*arguments)
+        theirs = ActionLogProbs(opened.eval(), 1.0, engine.vlm.suppressed)(*arguments)
     assert (ours - theirs).abs().max() < 1e-5
 
 

@@ -17,7 +17,7 @@ from ekipl.algorithm.types import Problem
 from ekipl.engine.recompute import recompute_layers
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import VLM, load_model
-from ekipl.policy.prefix import ActionScorer
+from ekipl.policy.prefix import ActionLogProbs
 from tests.families import TRAINED, save
 from tests.float64 import EXACT, in_float64
 
@@ -88,7 +88,7 @@ def both(vlm: VLM, chunks: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]
     rows = torch.tensor([p for p, _ in LENGTHS])
     parameters = list(vlm.model.parameters())
 
-    logp = ActionScorer(vlm.model, 0.7, vlm.suppressed)(encode_prompts(vlm, PROBLEMS), rows, tokens, mask, chunks)
+    logp = ActionLogProbs(vlm.model, 0.7, vlm.suppressed)(encode_prompts(vlm, PROBLEMS), rows, tokens, mask, chunks)
     assert logp[mask == 0].abs().sum() == 0
     shared = [logp[mask == 1], *torch.autograd.grad((logp * weights).sum(), parameters)]
     pieces = [plain(vlm, number, tokens[row, :count].tolist(), 0.7) for row, (number, count) in enumerate(LENGTHS)]
@@ -122,7 +122,7 @@ def test_in_float32_they_differ_by_rounding_alone() -> None:
 
 
 def test_a_prompt_does_not_depend_on_its_neighbours(vlm: VLM) -> None:
-    scorer = ActionScorer(vlm.model, 1.0, vlm.suppressed)
+    scorer = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)
     tokens, mask = torch.tensor([[30, 31, 32]]), torch.ones(1, 3)
     for number, one in enumerate(PROBLEMS):
         alone = scorer(encode_prompts(vlm, [one]), torch.tensor([0]), tokens, mask, 1)
@@ -151,7 +151,7 @@ def test_layers_computed_again_hold_less_and_give_the_same_gradients(vlm: VLM) -
         tokens, mask = torch.arange(30, 60).reshape(3, 10), torch.ones(3, 10)
         prompts, rows = encode_prompts(vlm, PROBLEMS), torch.tensor([0, 1, 1])
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            logp = ActionScorer(model, 1.0, ())(prompts, rows, tokens, mask, 1)
+            logp = ActionLogProbs(model, 1.0, ())(prompts, rows, tokens, mask, 1)
         return held, list(torch.autograd.grad(logp.sum(), list(model.parameters())))
 
     again = copy.deepcopy(vlm.model)
@@ -176,7 +176,7 @@ def test_the_logits_of_all_tokens_never_exist_at_once(vlm: VLM, monkeypatch: pyt
                     largest = max(largest, tensor.numel() // size)
             return output
 
-    scorer = ActionScorer(vlm.model, 1.0, vlm.suppressed)
+    scorer = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)
     tokens, mask = torch.arange(30, 60).reshape(3, 10), torch.ones(3, 10)
     with Watch():
         chunks = scorer.chunks(30)

@@ -16,7 +16,7 @@ from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.hf import HFSampler, choose
 from ekipl.policy.model import VLM, load_model
-from ekipl.policy.prefix import ActionScorer
+from ekipl.policy.prefix import ActionLogProbs
 from ekipl.policy.vllm import start
 from tests.float64 import EXACT
 from tests.test_prefix import PROBLEMS, models  # noqa: F401 - a fixture
@@ -59,7 +59,7 @@ def test_log_probabilities_are_those_of_the_learner(family: VLM) -> None:  # noq
     mask = torch.tensor([[1.0] * len(a.tokens or ()) + [0.0] * (length - len(a.tokens or ())) for _, a in flat])
     sampled = torch.tensor([[*(a.logprobs or ()), *[0.0] * (length - len(a.logprobs or ()))] for _, a in flat])
     with torch.no_grad():
-        scorer = ActionScorer(family.model, 0.7, family.suppressed)
+        scorer = ActionLogProbs(family.model, 0.7, family.suppressed)
         scored = scorer(encode_prompts(family, PROBLEMS), torch.tensor([row for row, _ in flat]), tokens, mask, 1)
     assert (scored - sampled).abs().max() < EXACT
 

@@ -18,7 +18,7 @@ from benchmarks.speed.theirs import make_trainer
 from ekipl.algorithm.loss import Objective, loss
 from ekipl.policy.encoding import Prompts, encode_prompts
 from ekipl.policy.model import load_model
-from ekipl.policy.prefix import ActionScorer
+from ekipl.policy.prefix import ActionLogProbs
 
 AGGREGATION = {"grpo": "action_mean", "bnpo": "token_mean", "dr_grpo": "constant"}  # TRL's name: ekipl's
 
@@ -97,8 +97,8 @@ def ours(
     objective = Objective(eps=EPS, beta=BETA, aggregation=aggregation, max_tokens=tokens)
     batch = prompts, actions.rows, actions.tokens, actions.mask, 3
     with torch.no_grad():
-        ref = ActionScorer(reference, 1.0, ())(*batch)
-    logp = ActionScorer(model, 1.0, ())(*batch)
+        ref = ActionLogProbs(reference, 1.0, ())(*batch)
+    logp = ActionLogProbs(model, 1.0, ())(*batch)
     external = torch.zeros(len(actions.rows), dtype=torch.bool)
     weights = objective.token_weights(actions.mask, len(actions.rows), float(actions.mask.sum()))
     old = logp.detach() + actions.noise

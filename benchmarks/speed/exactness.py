@@ -20,7 +20,7 @@ from torch.profiler import profile
 from benchmarks.speed.setting import Setting, Where, problems
 from ekipl.policy.encoding import Prompts, encode_prompts
 from ekipl.policy.model import load_model
-from ekipl.policy.prefix import ActionScorer
+from ekipl.policy.prefix import ActionLogProbs
 
 FACTOR = 2.0
 FAST = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]  # what else there is holds whole score matrices
@@ -63,7 +63,7 @@ def check(folder: Path, setting: Setting, where: Where) -> dict[str, Any]:
         return logp.detach(), torch.cat([p.grad.flatten() for p in vlm.model.parameters()]).float()
 
     def shared(model: Any, *batch: Any) -> Tensor:
-        return ActionScorer(model, 1.0, ())(*batch, chunks=4)
+        return ActionLogProbs(model, 1.0, ())(*batch, chunks=4)
 
     exact_logp, exact_gradient = computed("float32", plain)
 

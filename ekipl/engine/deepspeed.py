@@ -24,7 +24,7 @@ from ekipl.engine.sharded import copy_weights, set_weight, whole_tensors
 from ekipl.engine.state import Learning, Stored, shape_of, write
 from ekipl.policy.encoding import encode_prompt
 from ekipl.policy.model import VLM
-from ekipl.policy.prefix import ActionScorer
+from ekipl.policy.prefix import ActionLogProbs
 
 LEARNING, REFERENCE = "learning", "reference"  # files of a state
 UPDATES = "updates.json"
@@ -117,7 +117,7 @@ class DeepSpeedEngine:
         self.lora = lora
         if lora is not None:
             add_adapters(vlm.model, lora)
-        self.scorer = scorer = ActionScorer(vlm.model, temperature, vlm.suppressed)
+        self.scorer = scorer = ActionLogProbs(vlm.model, temperature, vlm.suppressed)
         config = _config(memory, optimizer, vlm.model.dtype)
         self.reference: Any = None  # with adapters, the policy without them is the reference
         if objective.beta > 0 and lora is None:

@@ -1,1 +1,1 @@
-"""The policy as a source of actions: the model, its families, the shared prefix and the samplers."""
+"""The policy as a source of actions: the model and its families, the shared prefix, the samplers."""

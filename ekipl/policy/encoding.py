@@ -1,6 +1,7 @@
-"""Problems and answers as the model's inputs: token ids, pixel patches and where the images are.
+"""Problems and answers as the model's inputs: token ids, pixel patches and image grids.
 
-Text stays text: only the chat template's own special tokens become special.
+Special tokens come from the chat template alone. A special token that is written in a question or an answer is encoded
+as plain text.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
 from ekipl.policy.model import VLM, Encoded
 
-_TEXT_SLOT = "\ue000ekipl-text\ue000"  # stands for the user's text while the chat template is rendered
+_TEXT_SLOT = "\ue000ekipl-text\ue000"  # replaces the user's text while the chat template is rendered
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Prompts:
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Ids of plain text: special tokens written in it (``<|im_end|>``, ``<|image_pad|>``) stay text."""
+    """Token ids of plain text: special tokens written in it (``<|im_end|>``, ``<|image_pad|>``) are text too."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
 
 
 def encode_prompts(vlm: VLM, problems: Sequence[Problem]) -> Prompts:
-    """Chat-format prompts, images first, with as many placeholders as an image has features. On the model's device.
+    """Chat-format prompts on the model's device: images first, one placeholder for each feature of an image.
 
     Raises:
         UsageError: an image is too long and thin for the model.
@@ -77,7 +78,7 @@ def encode_prompts(vlm: VLM, problems: Sequence[Problem]) -> Prompts:
 
 
 def encode_prompt(vlm: VLM, problem: Problem) -> Encoded:
-    """The problem's prompt, made once in the life of ``problem``.
+    """The problem's prompt. It is cached for the lifetime of ``problem``: sampling and training encode it once.
 
     Raises:
         UsageError: an image is too long and thin for the model.
@@ -95,7 +96,7 @@ def encode_prompt(vlm: VLM, problem: Problem) -> Encoded:
 
 
 def _images(vlm: VLM, images: Sequence[Image.Image]) -> tuple[Tensor | None, Tensor | None]:
-    """Pixel patches and grids of a problem's images."""
+    """Pixel patches and grids of a problem's images, None without images."""
     if not images:
         return None, None
     features = vlm.image_processor(images=list(images), return_tensors="pt")
@@ -103,13 +104,13 @@ def _images(vlm: VLM, images: Sequence[Image.Image]) -> tuple[Tensor | None, Ten
 
 
 def _features(vlm: VLM, grid: Tensor) -> list[int]:
-    """Language-model tokens of each image: patches / merge^2."""
+    """Tokens of each image: patches / merge^2."""
     merge: int = vlm.image_processor.merge_size
     return [int(g.prod()) // merge**2 for g in grid]
 
 
 def _prompt_ids(vlm: VLM, problem: Problem, features: Sequence[int]) -> list[int]:
-    """Template around the problem's text; only the template's own special tokens become special."""
+    """The chat template's tokens around the text's tokens, each image's placeholder repeated for its features."""
     content = [{"type": "image"}] * len(problem.images) + [{"type": "text", "text": _TEXT_SLOT}]
     rendered: str = vlm.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True

@@ -1,6 +1,7 @@
-"""Sampling from any image-text model of transformers, by its own processor and ``generate``: for evaluation only.
+"""Evaluation of models that ekipl does not train: any image-text model, by its own processor and ``generate``.
 
-The policy is sampled by ``hf.py``, which encodes a prompt once for all its samples and reports log-probabilities.
+Models of the trained families are sampled by ``hf.py``, which encodes a prompt once for all its samples and returns
+log-probabilities.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def evaluated_only(path: str, trust_remote_code: bool = False) -> bool:
     """Whether the model is of a family that ekipl does not train; False where its config cannot be read."""
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception:  # of many classes; whoever loads the model says what is wrong
+    except Exception:  # transformers raises many classes; ``load_model`` reports the reason
         return False
     return family_of(config) is None
 
@@ -30,8 +31,8 @@ def evaluated_only(path: str, trust_remote_code: bool = False) -> bool:
 class GenerateSampler:
     """Samples from a model by its own ``generate``.
 
-    A batch of problems draws from one stream of random numbers, seeded by (seed, first problem's id): the same settings
-    give the same samples, other batch sizes others.
+    A batch of problems draws from one random stream, seeded by (seed, first problem's id). The same settings give the
+    same samples; another batch size gives others.
     """
 
     def __init__(
@@ -44,16 +45,16 @@ class GenerateSampler:
         attention: str = "sdpa",
         trust_remote_code: bool = False,
     ) -> None:
-        """Load the model onto a GPU where there is one. Raises UsageError."""
+        """Load the model, onto a GPU if there is one. Raises UsageError when it cannot be loaded."""
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         try:
             self.processor: Any = AutoProcessor.from_pretrained(path, **options)
             model: Any = AutoModelForMultimodalLM.from_pretrained(
                 path, dtype=getattr(torch, dtype), attn_implementation=attention, use_safetensors=True, **options
             )
-        except ImportError as error:  # some families' processors need more than ekipl does
+        except ImportError as error:  # some processors need libraries that ekipl does not
             raise UsageError(f"model.path: {path}: {str(error).strip().partition('. ')[0]}; install it") from error
-        except Exception as error:  # of many classes, each for another fault of the files: the user's to act on
+        except Exception as error:  # transformers raises many classes for damaged files
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UsageError(f"model.path: {path}: cannot be loaded: {reason}") from error
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -69,11 +70,11 @@ class GenerateSampler:
         return [actions for part in parts for actions in self._batch(part, n, seed)]
 
     def encode(self, action: Action) -> Action | str:
-        """Nothing learns from these actions."""
+        """Always ``not_trained``."""
         return "not_trained"
 
     def load_weights(self, engine: Engine) -> None:
-        """No engine trains this model."""
+        """Not implemented: no engine trains this model."""
         raise NotImplementedError("models of this family are evaluated, not trained")
 
     @torch.no_grad()
@@ -96,7 +97,7 @@ class GenerateSampler:
         return [actions[start : start + n] for start in range(0, len(actions), n)]
 
     def inputs(self, problems: Sequence[Problem]) -> Any:
-        """The model's inputs: images before the text, in its own chat format."""
+        """The model's inputs for these problems: images before the text, in its own chat format."""
         texts = []
         for problem in problems:
             content = [{"type": "image"}] * len(problem.images) + [{"type": "text", "text": problem.prompt}]

@@ -1,4 +1,4 @@
-"""Policy sampling with transformers: each prompt and its images are encoded once for its n samples."""
+"""Sampling from the policy with transformers: each prompt and its images are encoded once for its n samples."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ekipl.algorithm.types import Action, Problem
 from ekipl.policy.decoder import Decoder, shared_attention
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import VLM
-from ekipl.policy.prefix import encode_prefix, prepared
+from ekipl.policy.prefix import encode_prefix, policy_logits
 from ekipl.policy.tokens import policy_action, stream, with_tokens
 
 
 class HFSampler:
     """Samples from a transformers model, on CPU or GPU.
 
-    A sample depends on (seed, problem id, sample index) alone, not on what else is in its batch.
+    A sample depends on (seed, problem id, sample index) alone, not on the rest of its batch.
     """
 
     def __init__(self, vlm: VLM, decoding: Decoding, batch_size: int = 128, own_copy: bool = False) -> None:
@@ -31,7 +31,8 @@ class HFSampler:
             vlm: the model.
             decoding: how.
             batch_size: actions decoded at once.
-            own_copy: whether ``vlm`` is another copy of the weights than the engine's (ZeRO-3 shards the engine's).
+            own_copy: whether ``vlm`` is a copy of the engine's model. ZeRO-3 shards the engine's weights, and sampling
+                needs whole ones.
         """
         self.vlm = vlm
         self.decoding = decoding
@@ -46,12 +47,12 @@ class HFSampler:
         return [actions[place * n : (place + 1) * n] for place in range(len(problems))]
 
     def encode(self, action: Action) -> Action | str:
-        """The action with the policy's token ids, or why the policy cannot learn from it."""
+        """The action with token ids of the policy, or the reason why the policy cannot learn from it."""
         return with_tokens(self.vlm, action, self.decoding.max_tokens)
 
     @torch.no_grad()
     def load_weights(self, engine: Engine) -> None:
-        """Take over the engine's weights; nothing to do where they are the very tensors that are sampled from."""
+        """Copy the engine's weights. Without a copy, sampler and engine share the tensors."""
         if self.own_copy:
             ours = dict(self.vlm.model.named_parameters())
             for name, tensor in engine.named_weights():
@@ -73,7 +74,7 @@ class HFSampler:
         tokens, logps, masks = [], [], []
         with shared_attention(model):
             for step in range(self.decoding.max_tokens):
-                logits = prepared(model.lm_head(hidden), self.decoding.temperature, self.vlm.suppressed)  # (A, V)
+                logits = policy_logits(model.lm_head(hidden), self.decoding.temperature, self.vlm.suppressed)  # (A, V)
                 p = logits.softmax(-1)  # (A, V)
                 token = choose(p, self.decoding, noise[:, step])  # (A,)
                 tokens.append(token)
@@ -82,7 +83,7 @@ class HFSampler:
                 alive = alive & ~torch.isin(token, eos)
                 if not alive.any() or step + 1 == self.decoding.max_tokens:
                     break
-                hidden = decoder(token)  # (A, H); what a row adds to its end is cut off
+                hidden = decoder(token)  # (A, H); tokens after the end of a row are cut off below
         lengths = torch.stack(masks, dim=1).sum(-1).tolist()
         ids, logprobs = torch.stack(tokens, dim=1).tolist(), torch.stack(logps, dim=1).tolist()
         return [
@@ -120,7 +121,7 @@ BLOCK = 256
 def _invert(p: Tensor, noise: Tensor) -> Tensor:
     """First index whose cumulative mass exceeds noise x total; never one of zero mass. (A, V), (A,) -> (A,).
 
-    First its block, then its place in there: a cumulative sum over a whole vocabulary takes longer than the softmax.
+    It finds the block first, then the index in it: a cumulative sum over the whole vocabulary is slower than a softmax.
     """
     short = -p.shape[-1] % BLOCK
     blocks = (functional.pad(p, (0, short)) if short else p).reshape(len(p), -1, BLOCK)  # (A, blocks, BLOCK)
@@ -132,12 +133,12 @@ def _invert(p: Tensor, noise: Tensor) -> Tensor:
 
 
 def _first_beyond(cumulative: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-    """First index where ``cumulative`` exceeds the threshold, and what the threshold has above the one before it.
+    """First index where ``cumulative`` exceeds the threshold, and the threshold minus the sum before that index.
 
     (A, k), (A, 1) -> (A, 1), (A, 1).
     """
     total = cumulative[:, -1:]
-    below = total.nextafter(torch.zeros_like(total))  # rounded up to the total itself, no index would exceed it
+    below = total.nextafter(torch.zeros_like(total))  # no index exceeds a threshold that rounding made the total
     threshold = torch.minimum(threshold, below)
     index = torch.searchsorted(cumulative, threshold, right=True)
     before = functional.pad(cumulative, (1, 0)).gather(-1, index)
@@ -154,7 +155,7 @@ def _uniforms(pairs: Sequence[tuple[Problem, int]], seed: int, length: int) -> T
 
 
 def _chunks(problems: Sequence[Problem], n: int, size: int) -> Iterator[tuple[Sequence[Problem], range]]:
-    """Problems with the samples to draw of each, at most ``size`` together; only n > size parts a problem's."""
+    """Problems with the indices of samples to draw: at most ``size`` samples, split within a problem if n > size."""
     together = max(1, size // n)
     for start in range(0, len(problems), together):
         for first in range(0, n, size):

@@ -1,7 +1,7 @@
 """Load a vision-language model with its tokenizer and image processor.
 
-The processor class of Qwen2-VL needs torchvision for its video part; images alone do not. So the three pieces that
-matter here (image processor, tokenizer, chat template) are used as they are.
+The processor class of Qwen2-VL requires torchvision for videos, which are not used here. So image processor, tokenizer
+and chat template are loaded one by one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Encoded:
     """One prompt, on the CPU.
 
     Attributes:
-        ids: token ids, as many placeholders among them as the images have features.
+        ids: token ids, with one placeholder for each feature of the images.
         pixels: (patches, patch dimension) of its images, or None without images.
         grid: (images, 3) patches as (time, height, width), or None.
     """
@@ -43,12 +43,12 @@ class Encoded:
 
 @dataclass(frozen=True)
 class VLM:
-    """A model with what turns problems into its inputs.
+    """A model with its tokenizer and image processor.
 
     Attributes:
-        eos: every token id that ends a turn; ``end_of_turn`` is the one the chat format writes.
-        suppressed: ids the policy must never emit: a sampled image placeholder would have no image features.
-        encoded: the prompts of the problems at hand by their ``id()``: sampling and learning pre-process an image once.
+        eos: all token ids that end a turn; ``end_of_turn`` is the one in the chat template.
+        suppressed: token ids that the policy never emits: a sampled image placeholder would have no image features.
+        encoded: cache of prompts by the ``id()`` of their problem, so that sampling and training encode each once.
     """
 
     model: Any  # a transformers model with ``model`` (backbone) and ``lm_head``
@@ -68,7 +68,11 @@ class VLM:
 
 
 def resolve_path(path: str) -> str:
-    """``tiny`` is the checkpoint in the package; an existing folder must hold a model; anything else is a hub name."""
+    """The folder or hub name that ``path`` means; ``tiny`` is the checkpoint in the package.
+
+    Raises:
+        UsageError: no such folder, or no model in it.
+    """
     if path == "tiny":
         return str(TINY)
     folder = Path(path).expanduser()
@@ -94,7 +98,7 @@ def load_model(
     device: str | None = None,
     weights: bool = True,
 ) -> VLM:
-    """Load any image-text model that transformers' Auto classes know; the tiny model takes the same way.
+    """Load a model of one of the families that ekipl trains (``family.py``).
 
     Args:
         path: folder or hub name; ``tiny`` is the checkpoint in the package.
@@ -104,34 +108,26 @@ def load_model(
         max_pixels: images are shrunk to at most this many pixels; None leaves the model's own limit.
         trust_remote_code: run code that comes with the model.
         device: ``cpu``, ``cuda``...; None takes a GPU where there is one.
-        weights: False for the model's outline, in no memory: enough to encode, where others sample.
+        weights: False loads only the ``outline``, which is enough to encode prompts for another sampler.
 
     Raises:
-        UsageError: the folder is not a model's, or not one of the family.
+        UsageError: no model, a damaged one, or one of another family.
     """
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()  # what it warns of is refused below
+    transformers_logging.set_verbosity_error()  # what it would warn about is an error below
     folder = resolve_path(path)
-    options = {"trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     pixels = {k: v for k, v in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if v is not None}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **options)
         image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **pixels, **options)
         if weights:
-            model, report = AutoModelForImageTextToText.from_pretrained(
-                folder,
-                dtype=getattr(torch, dtype),
-                attn_implementation=attention,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # reported, and refused below in one line
-                output_loading_info=True,
-                **options,
-            )
+            model, report = _with_weights(folder, dtype=getattr(torch, dtype), attn_implementation=attention, **options)
         else:
             model, report = outline(path, trust_remote_code), {"missing_keys": (), "mismatched_keys": ()}
-            with suppress(OSError):  # a folder without that file
+            with suppress(OSError):  # the file is optional
                 model.generation_config = GenerationConfig.from_pretrained(folder)
-    except Exception as error:  # of many classes, each for another fault of the files: the user's to act on
+    except Exception as error:  # transformers raises many classes for damaged files
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UsageError(f"model.path: {path}: cannot be loaded: {reason.rstrip('.')}{_WAY_OUT}") from error
     if fault := _fault(model, tokenizer, report):
@@ -151,15 +147,23 @@ def load_model(
     )
 
 
+def _with_weights(folder: str, **options: Any) -> tuple[Any, Mapping[str, Any]]:
+    """The model, and the names of weights that are missing or of another shape, which ``_fault`` rejects."""
+    model, report = AutoModelForImageTextToText.from_pretrained(
+        folder, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True, **options
+    )
+    return model, report
+
+
 def outline(path: str, trust_remote_code: bool = False) -> Any:
-    """The model at ``path`` without weights, in no time and memory: what its modules and parameters are called."""
+    """The model at ``path`` on the meta device: modules and parameters with names and shapes, but no weights."""
     config = AutoConfig.from_pretrained(resolve_path(path), trust_remote_code=trust_remote_code)
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
 
 
 def freeze(model: Any, *, vision: bool, projector: bool) -> None:
-    """Train neither the vision tower nor the projector, one of them, or both."""
+    """Exclude the vision tower, the projector, or both from training."""
     family = built_as(model)
     for name, parameter in model.model.named_parameters():
         if name.startswith(tuple(f"{part}." for part in family.projector)):
@@ -171,12 +175,12 @@ def freeze(model: Any, *, vision: bool, projector: bool) -> None:
 
 
 def embed_patches_by_product(model: Any) -> None:
-    """Spare the vision tower its convolution: where a kernel is a whole patch, a matrix product says the same.
+    """Compute the patch embedding as a matrix product: its convolution has one kernel position per patch.
 
-    Six times faster on a CPU; equal but for rounding. The layer, its weights and their names stay as they are.
+    Six times faster on a CPU, and equal up to rounding. The layer, its weights and their names stay.
     """
     layer = model.model.get_submodule(built_as(model).patch_embedding)
-    layer.forward = MethodType(_product, layer)  # a method, so that a copy of the model uses its own weights
+    layer.forward = MethodType(_product, layer)  # a bound method, so that a deep copy uses its own weights
 
 
 def _product(layer: nn.Conv3d, patches: Tensor) -> Tensor:
@@ -185,7 +189,7 @@ def _product(layer: nn.Conv3d, patches: Tensor) -> Tensor:
 
 
 def _fault(model: Any, tokenizer: Any, report: Mapping[str, Any]) -> str | None:
-    """Why a model that transformers has loaded cannot be used: it would fill absent weights with random numbers."""
+    """The reason why a loaded model cannot be used, or None. transformers fills missing weights with random numbers."""
     absent = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if absent:
         return f"{len(absent)} of its weights are missing or of another shape, {absent[0]} among them"
@@ -195,7 +199,7 @@ def _fault(model: Any, tokenizer: Any, report: Mapping[str, Any]) -> str | None:
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """All end-of-sequence ids: the generation config of Qwen names two."""
+    """All ids that end a turn: Qwen's generation config has two."""
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)

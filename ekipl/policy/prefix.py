@@ -1,7 +1,9 @@
-"""Shared prefix: vision tower and prompt run once per problem, for all its actions, in sampling and in learning.
+"""The shared prefix: vision tower and prompt run once per problem, for all its actions, in sampling and in training.
 
-The prompt's keys and values are computed once, with gradient where asked, and repeated over the problem's actions.
-Exact: no approximation is made, and the gradient flows through the shared keys and values.
+All actions of a problem begin with the same prompt and the same images. A causal language model computes the keys and
+values of the prompt from the prompt alone, so they are the same for every action. They are computed once, with gradient
+in training, and copied to each action; the gradients of the copies add up in the original. Nothing is approximated: the
+log-probabilities and gradients are those of one forward pass per action, which tests/test_prefix.py checks.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from transformers import DynamicCache
 from ekipl.policy.encoding import Prompts
 from ekipl.policy.family import built_as
 
-# Logits held at once. On a CPU: what its allocator reuses without asking the system for fresh pages (16 MiB in
-# float32). On a GPU: enough that reading the head's weights again for each chunk is not what takes the time.
+# Logits in one chunk. On a CPU, the largest block that the allocator reuses without new pages from the system (16 MiB
+# in float32). On a GPU, enough to hide the time of reading the head's weights once for each chunk.
 CHUNK_ELEMENTS_CPU, CHUNK_ELEMENTS_GPU = 2**22, 2**26
-KEPT_CHUNKS = 4  # keep theirs for the backward pass, which computes those of the others again
+KEPT_CHUNKS = 4  # the first chunks keep their logits for the backward pass; it computes those of the others again
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Prefix:
     last_hidden: Tensor
 
     def repeat(self, rows: Tensor) -> Prefix:
-        """One entry per action; ``rows`` (A,) names each action's prompt. The gradient sums over the repeats."""
+        """One entry per action; ``rows`` (A,) is the index of each action's prompt."""
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(_layers(self.cache)):
             cache.update(keys.index_select(0, rows), values.index_select(0, rows), layer)
@@ -52,7 +54,7 @@ def _layers(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
 
 
 def encode_prefix(model: Any, prompts: Prompts) -> Prefix:
-    """Run vision tower and prompt once. Works with and without gradient."""
+    """Run the vision tower and the prompt once, with gradient where gradients are enabled."""
     backbone = model.model
     positions = built_as(model).positions(
         backbone, prompts.input_ids, prompts.attention_mask, prompts.token_types, prompts.image_grid
@@ -90,12 +92,12 @@ def continue_from(model: Any, prefix: Prefix, tokens: Tensor, mask: Tensor) -> T
     return hidden
 
 
-class ActionScorer(nn.Module):
-    """log pi(o | s) of each token of each action, as one module so that sharding engines see one forward pass.
+class ActionLogProbs(nn.Module):
+    """log pi(o | s) of each token of each action. It is one module because ZeRO-3 gathers weights per module call.
 
     Attributes:
-        temperature: logits are divided by it, as they were when sampling.
-        suppressed: ids that sampling excludes, and so does the distribution here.
+        temperature: logits are divided by it, as in sampling.
+        suppressed: token ids with probability 0, as in sampling.
     """
 
     model: Any
@@ -107,7 +109,7 @@ class ActionScorer(nn.Module):
         self.suppressed = suppressed
 
     def chunks(self, tokens: int) -> int:
-        """Pieces in which the logits of this many tokens are computed, so that not all exist at once."""
+        """Number of chunks in which the logits of this many tokens are computed, to bound memory."""
         vocabulary: int = self.model.config.get_text_config().vocab_size
         size = CHUNK_ELEMENTS_CPU if self.model.device.type == "cpu" else CHUNK_ELEMENTS_GPU
         return -(-tokens * vocabulary // size)
@@ -117,10 +119,11 @@ class ActionScorer(nn.Module):
 
         Args:
             prompts: P prompts.
-            rows: (A,) the prompt of each action.
+            rows: (A,) the index of each action's prompt.
             tokens: (A, T), padded on the right.
             mask: (A, T).
-            chunks: of the logits; processes that share the head's parameters must all take equally many.
+            chunks: number of chunks of the logits. Under ZeRO-3 it must be the same on every rank: each chunk gathers
+                the head's weights.
         """
         prefix = encode_prefix(self.model, prompts).repeat(rows)
         hidden = prefix.last_hidden[:, None]  # (A, 1, H)
@@ -139,14 +142,15 @@ class ActionScorer(nn.Module):
         return torch.cat(kept + again)
 
     def _chunk(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        logits = prepared(self.model.lm_head(hidden), self.temperature, self.suppressed)  # (n, V)
+        logits = policy_logits(self.model.lm_head(hidden), self.temperature, self.suppressed)  # (n, V)
         return logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
 
 
-def prepared(logits: Tensor, temperature: float, suppressed: tuple[int, ...]) -> Tensor:
-    """Logits of the policy's distribution: tempered, minus infinity on suppressed tokens. (n, V), float32.
+def policy_logits(logits: Tensor, temperature: float, suppressed: tuple[int, ...]) -> Tensor:
+    """Logits of the policy's distribution: divided by the temperature, minus infinity on suppressed tokens.
 
-    ``logits`` may be overwritten: they are what takes time and memory, so no pass is made that can be spared.
+    (n, V) in any dtype -> (n, V) in float32, or in float64 if they are. ``logits`` may be overwritten: a copy of the
+    largest tensor of the forward pass would cost time and memory.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature not in (0.0, 1.0):

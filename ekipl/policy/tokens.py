@@ -1,4 +1,4 @@
-"""What all samplers of the policy agree on: token ids of an action, and the random numbers of a sample."""
+"""Shared by all samplers of the policy: token ids of an action, and the random stream of a sample."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ekipl.policy.model import VLM
 
 
 def with_tokens(vlm: VLM, action: Action, max_tokens: int) -> Action | str:
-    """The action with the policy's token ids, or why the policy cannot learn from it."""
+    """The action with token ids of the policy, or the reason why the policy cannot learn from it."""
     tokens = action.tokens
-    if tokens is None:  # an external model's; of its own, the policy learns to give no empty answer
+    if tokens is None:  # an external model's action; the policy's own have tokens, and may be empty
         if not action.text.strip():
             return "empty"
         if any("\ud800" <= char <= "\udfff" for char in action.text):
-            return "lone_surrogate"  # no tokenizer can encode it
+            return "lone_surrogate"  # it has no UTF-8, so no tokenizer can encode it
         end = [vlm.end_of_turn] if action.finish == "stop" else []
         tokens = tuple(encode_text(vlm.tokenizer, action.text) + end)
     if len(tokens) > max_tokens:
@@ -29,7 +29,7 @@ def with_tokens(vlm: VLM, action: Action, max_tokens: int) -> Action | str:
 
 
 def policy_action(vlm: VLM, problem_id: str, index: int, tokens: Sequence[int], logprobs: Sequence[float]) -> Action:
-    """Sample ``index`` of the policy: tokens as drawn, the end of the turn among them when it came to one."""
+    """Sample ``index`` of the policy from its tokens as drawn, the end-of-turn token included if it was drawn."""
     finished = tokens[-1] in vlm.eos
     shown = tokens[:-1] if finished else tokens
     return Action(
@@ -44,6 +44,6 @@ def policy_action(vlm: VLM, problem_id: str, index: int, tokens: Sequence[int], 
 
 
 def stream(seed: int, problem: Problem, index: int | None = None) -> int:
-    """The key of the random numbers of a problem, or of one of its samples: 128 bits that nothing else depends on."""
+    """The seed of a problem's random stream, or of one sample's: 128 bits from (seed, split, id, index)."""
     parts = [str(seed), problem.split, problem.id, *([] if index is None else [str(index)])]
     return int.from_bytes(hashlib.sha256("\x00".join(parts).encode("utf-8", "surrogatepass")).digest()[:16], "big")

