@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ekipl import __version__
+from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import explain_full_disk
 
@@ -60,9 +61,9 @@ def main() -> None:
         print(f"ekipl {__version__}")
     elif arguments[0] not in COMMANDS:
         _refuse(f"ekipl: {arguments[0]}: no such command; the commands are {', '.join(COMMANDS)}")
-    elif "RANK" in os.environ:
+    elif (rank := launched_rank()) is not None:
         _refuse(
-            f"RANK: {os.environ['RANK']}: a launcher started this, and every rank would make its own run directory; "
+            f"RANK: {rank}: a launcher started this, and every rank would make its own run directory; "
             f"start ekipl {arguments[0]} once, without launcher: it starts engine.num_processes ranks itself"
         )
     else:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ekipl.engine.collectives import join
 from ekipl.errors import UsageError
-from ekipl.run.ranks import meeting_point
+from ekipl.run.launch import meeting_point
 from tests.sharded import SETTINGS, updates
 
 ROOT = Path(__file__).parent.parent

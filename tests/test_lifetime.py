@@ -16,7 +16,7 @@ import pytest
 
 from ekipl.errors import UsageError
 from ekipl.run.checkpoint import checkpoints, step_of
-from ekipl.run.signals import Stop, Stopped, sole_user
+from ekipl.run.signals import Stop, Stopped, lock_directory
 
 Start = Callable[..., "subprocess.Popen[str]"]
 LONG = ["train", "experiment=smoke", "B=1000", "evaluation.every=0", "checkpoint.every=1000"]
@@ -58,9 +58,9 @@ def at_work(directory: Path) -> list[int]:
 
 
 def test_a_directory_has_one_user(tmp_path: Path) -> None:
-    with sole_user(tmp_path), pytest.raises(UsageError, match="another ekipl train is at work there"):
-        sole_user(tmp_path).__enter__()
-    with sole_user(tmp_path):
+    with lock_directory(tmp_path), pytest.raises(UsageError, match="another ekipl train is at work there"):
+        lock_directory(tmp_path).__enter__()
+    with lock_directory(tmp_path):
         pass
 
 
@@ -187,7 +187,7 @@ def test_a_process_that_was_asked_to_end_blames_nobody_for_the_others_that_have_
 ) -> None:
     def lost() -> None:
         with Stop() as stop:
-            stop.wish = signal.SIGTERM
+            stop.requested = signal.SIGTERM
             raise RuntimeError("connection closed by peer")
 
     with pytest.raises(RuntimeError):

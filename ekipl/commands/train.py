@@ -29,8 +29,7 @@ def run(cfg: DictConfig) -> None:
 
     from ekipl.config import check, first_stage
     from ekipl.files import write_text
-    from ekipl.run.launch import launch
-    from ekipl.run.ranks import meeting_point
+    from ekipl.run.launch import launch, meeting_point
     from ekipl.run.training import FIRST_STAGE
 
     settings = check(cfg, "train")

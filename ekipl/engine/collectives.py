@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ def join() -> Processes:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
-        if "RANK" in os.environ:
+        if launched_rank() is not None:
             dist.init_process_group(backend, timeout=PATIENCE)
         else:
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)

@@ -65,13 +65,13 @@ class Recorder:
         self.logger.log(step.number, metrics)
         if self.processes.first:
             self._warn(step.number, groups, metrics)
-        wish = self.processes.most(self.stop.wish)
-        if wish or self._due(self.settings.checkpoint.every, step.number, last):
+        requested = self.processes.most(self.stop.requested)
+        if requested or self._due(self.settings.checkpoint.every, step.number, last):
             folder, keep = self.directory / "checkpoints", self.settings.checkpoint.keep
             checkpoint.save(folder, step.number, self.engine.save_state, keep, self.processes)
         self.advance(1)
-        if wish and not last:
-            raise Stopped(wish)
+        if requested and not last:
+            raise Stopped(requested)
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:

@@ -1,4 +1,9 @@
-"""When a training process ends: with the one that started it, or when asked to; it has its directory to itself."""
+"""How a training process ends: with its parent, or after the current step when a signal asks for it; and its lock.
+
+On Linux every process of a run asks the kernel to be killed when its parent ends, so none outlives the command. The
+first SIGTERM or SIGINT is stored in ``Stop.requested``; the recorder reads it after each step, agrees on it with the
+other ranks, saves a checkpoint and raises ``Stopped``. A later signal ends the process at once.
+"""
 
 from __future__ import annotations
 
@@ -14,77 +19,79 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-PARENT = "EKIPL_PARENT"  # environment variable
-ECHO_S = 1.0  # a cluster signals every process, and the command hands its own on: within this time they are one
+PARENT = "EKIPL_PARENT"  # environment variable: the process id of the parent
+ECHO_S = 1.0  # the scheduler signals every rank and the launcher forwards its signal: repeats within 1 s count as one
 
 
 def as_parent() -> dict[str, str]:
-    """The environment of a process that is to end with this one."""
+    """The environment of a child process that calls ``end_with_parent``."""
     return {**os.environ, PARENT: str(os.getpid())}
 
 
 def end_with_parent() -> None:
-    """Let Linux kill this process when its parent ends, by kill -9 too; elsewhere nothing happens."""
+    """Let Linux kill this process when its parent ends, by kill -9 too; no effect on other systems."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         parent = str(os.getppid())
-        if os.environ.get(PARENT, parent) != parent:  # it has ended already
+        if os.environ.get(PARENT, parent) != parent:  # the parent ended before the call above
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Stopped(Exception):
-    """Training has ended because it was asked to, and can be gone on with."""
+    """Training stopped on a signal and can be resumed."""
 
     def __init__(self, number: int) -> None:
-        """By signal ``number``."""
+        """``number`` is the signal's."""
         super().__init__(number)
         self.number = number
 
 
 class Stop:
-    """Inside, SIGTERM and Ctrl-C are wishes to end, kept for a good moment; a second one ends the process at once.
+    """A context that stores the first SIGTERM or SIGINT; another one, a second or more later, ends the process.
 
     Attributes:
-        wish: the number of the signal, 0 while there is none.
+        requested: the number of the signal, 0 while there is none.
     """
 
     def __init__(self) -> None:
-        self.wish = 0
+        self.requested = 0
         self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
-        """Begin to keep wishes."""
-        self._before = {number: signal.signal(number, self._keep) for number in (signal.SIGTERM, signal.SIGINT)}
+        """Install the handlers."""
+        self._before = {number: signal.signal(number, self._store) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Let the signals do what they did before.
+        """Restore the handlers.
 
         Raises:
-            Stopped: a collective has failed in a process that was asked to end: another one has gone, and has told why.
+            Stopped: a collective failed after this rank was asked to stop: another rank exited first and has already
+                reported the reason.
         """
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self.wish and isinstance(error, RuntimeError) and "RANK" in os.environ:
-            raise Stopped(self.wish) from error
+        if self.requested and isinstance(error, RuntimeError) and launched_rank() is not None:
+            raise Stopped(self.requested) from error
 
-    def _keep(self, number: int, frame: FrameType | None) -> None:
-        if self.wish and time.monotonic() - self._since >= ECHO_S:
+    def _store(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and time.monotonic() - self._since >= ECHO_S:
             os._exit(128 + number)
-        if not self.wish:
-            self.wish, self._since = number, time.monotonic()
+        if not self.requested:
+            self.requested, self._since = number, time.monotonic()
 
 
 @contextmanager
-def sole_user(directory: Path) -> Iterator[None]:
-    """Inside, no other training writes into ``directory``. The lock ends with this process, however that ends.
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Lock ``directory`` against other training runs. The kernel releases the lock when this process ends.
 
     Raises:
-        UsageError: another training is at work there.
+        UsageError: another training run holds the lock.
     """
     handle = os.open(directory, os.O_RDONLY)
     try:

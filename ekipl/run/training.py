@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,12 +14,13 @@ from ekipl.algorithm.loop import Hyperparameters, train
 from ekipl.algorithm.seams import Grader, ProblemSource, Sampler, Task
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Problem
+from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import write_text
 from ekipl.run import checkpoint
 from ekipl.run.log import Loggers
 from ekipl.run.recorder import Recorder
-from ekipl.run.signals import Stop, sole_user
+from ekipl.run.signals import Stop, lock_directory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -40,8 +40,8 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
 
     A finished run is left as it is.
     """
-    is_first = os.environ.get("RANK", "0") == "0"
-    with sole_user(directory) if is_first else nullcontext():
+    is_first = launched_rank() in (None, 0)
+    with lock_directory(directory) if is_first else nullcontext():
         if not (directory / MODEL).exists():  # written last
             _train(cfg, directory)
         if is_first:
