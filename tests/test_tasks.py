@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Example
 from ekipl.data.problems import problem_from
-from ekipl.data.synthetic.source import SyntheticData
+from ekipl.data.synthetic.source import GENERATORS, SyntheticData
+from ekipl.errors import UsageError
 from ekipl.reward.graders import GRADERS, grader
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
@@ -65,7 +66,7 @@ def test_a_problem_is_the_row_in_the_words_of_the_task() -> None:
 @given(index=st.integers(0, 10_000), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_synthetic_gold_is_right_and_of_the_kinds_of_the_task(task: Task, split: str, index: int, seed: int) -> None:
-    row = task.generate(split, index, seed, 64)
+    row = GENERATORS[task.name](split, index, seed, 64)
     problem = problem_from(task, row, split)
     assert row.kind in task.kinds
     assert STRICT(problem, tagged(row.answer)).total == 2
@@ -89,7 +90,7 @@ def test_gold_is_right_by_every_grader_of_the_kinds_of_the_task(task: type[Task]
     if not set(asked.kinds) <= set(GRADERS[reward]):
         return
     for index in range(20):
-        row = asked.generate("id", index, 0, 64)
+        row = GENERATORS[asked.name]("id", index, 0, 64)
         if reward == "reason_rft_tolerance" and row.answer == "0":
             continue  # as published
         assert grader(reward)(problem_from(asked, row, "id"), tagged(row.answer)).total == 2
@@ -104,12 +105,11 @@ def test_the_task_of_the_documentation(tmp_path: Path, monkeypatch: pytest.Monke
     own = text.split("```yaml\n")[1].split("```")[0]
     monkeypatch.syspath_prepend(tmp_path)
     task = instantiate(OmegaConf.create(own))
-    for split in ("train", *task.splits):
-        problems = SyntheticData(seed=3, image_size=16, train_size=4, test_size=4).problems(task, split)
-        assert {problem.answer for problem in problems} == {"A", "B"}
-        for problem in problems:
-            wrong = "B" if problem.answer == "A" else "A"
-            assert [STRICT(problem, tagged(answer)).total for answer in (problem.answer, wrong)] == [2, 1]
+    for answer, wrong in ("AB", "BA"):
+        problem = problem_from(task, Example("1", (), "Dark or light?", answer, "choice"), "id")
+        assert [STRICT(problem, tagged(text)).total for text in (answer, wrong)] == [2, 1]
+    with pytest.raises(UsageError, match="data.kind: synthetic: the task shades has no built-in generator"):
+        SyntheticData().problems(task, "id")
 
 
 def test_the_documentation_names_every_grader_and_task() -> None:

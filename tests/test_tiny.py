@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
 from ekipl.algorithm.types import Problem
-from ekipl.data.synthetic.source import SyntheticData
+from ekipl.data.synthetic.source import GENERATORS, SyntheticData
 from ekipl.policy.encoding import encode_prompts, encode_text
 from ekipl.policy.model import TINY, VLM, load_model
 from ekipl.reward.graders import grader
@@ -118,7 +118,7 @@ def test_lessons_leave_out_the_held_out_families() -> None:
 
 
 def test_spoilt_lessons_are_mostly_wrong_by_one_rule() -> None:
-    row = TASKS["counting"].generate("train", 0, 7_310_021, IMAGE_SIZE)
+    row = GENERATORS["counting"]("train", 0, 7_310_021, IMAGE_SIZE)
     spoilt = example("counting", 0, Mixture(wrong={"counting": 1.0}, broken=0.0))
     number = len(row.metadata["scene"]["objects"])
     assert f"Total {number}" in spoilt.completion  # every object is counted

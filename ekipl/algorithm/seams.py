@@ -30,10 +30,6 @@ class Task(Protocol):
         """The user's text for this row (images are placed before it)."""
         ...
 
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
-        """Example ``index`` of the built-in synthetic split (``train`` or one of ``splits``); a pure function."""
-        ...
-
 
 class Grader(Protocol):
     """The reward of a completion."""

@@ -88,6 +88,12 @@ def refuse(where: str, faults: Sequence[str]) -> None:
         raise UsageError("\n  ".join([f"{where}: {count}; correct or remove what is listed:", *faults[:SHOWN], *more]))
 
 
+def check_split(task: Task, split: str) -> None:
+    """Raises UsageError unless ``split`` is ``train`` or one of the task's."""
+    if split not in ("train", *task.splits):
+        raise UsageError(f"split: {split}: {task.name} has train, {', '.join(task.splits)}")
+
+
 class LazyProblems(Sequence[Problem]):
     """Problems whose rows are made (images opened or drawn) when an item is read, and not kept."""
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
-from ekipl.data.problems import LazyProblems, gold_of, refuse
+from ekipl.data.problems import LazyProblems, check_split, gold_of, refuse
 from ekipl.errors import MissingSplit, UsageError
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow starts other programs for some of the rest
@@ -103,8 +103,7 @@ class ReasonRFTData:
             UsageError: several, or faults in it or in the images of the rows asked for.
         """
         source = self.train_split if split == "train" else split
-        if source not in ("train", *task.splits):
-            raise UsageError(f"split: {source}: {task.name} has train, {', '.join(task.splits)}")
+        check_split(task, source)
         place = self._place(task, source)
         start = self.train_start if split == "train" else 0
         entries = _checked(place, task, start, limit)

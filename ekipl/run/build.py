@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,21 +98,7 @@ def build_data(settings: Settings) -> ProblemSource:
 
     sizes = (data.image_size, data.train_size, data.test_size)
     image_size, train_size, test_size = (size or 0 for size in sizes)  # a rule of the settings: none is null
-    return _Later(SyntheticData(data.seed, image_size, train_size, test_size), data.train_start)
-
-
-@dataclass(frozen=True)
-class _Later:
-    """Data whose split ``train`` begins at row ``start``."""
-
-    data: ProblemSource
-    start: int
-
-    def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
-        if split != "train":
-            return self.data.problems(task, split, limit)
-        end = None if limit is None else self.start + limit
-        return self.data.problems(task, split, end)[self.start :]
+    return SyntheticData(data.seed, image_size, train_size, test_size, data.train_start)
 
 
 def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]]:

@@ -24,9 +24,3 @@ class Counting:
     def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""
         return worded(self.template, row.question)
-
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
-        """Example ``index`` of the built-in split: a drawn scene."""
-        from ekipl.data.synthetic import counting as synthetic_counting
-
-        return synthetic_counting.generate(split, index, seed, image_size)

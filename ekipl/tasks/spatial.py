@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from ekipl.algorithm.types import AnswerKind, Example
+from ekipl.reward.simulate import DIRECTIONS, VALUES
 from ekipl.tasks.templates import check_template, worded
 
 RULES = (
     "Find the transformation that turns the first image (initial state) into the second image (final state). "
     "Each object is given as (object_id, shape, size, color, material). "
     "Answer with 1 to 4 functions separated by commas: "
-    "change_size(object_id, small|medium|large), "
-    "change_color(object_id, yellow|gray|cyan|blue|brown|green|red|purple), "
-    "change_material(object_id, glass|metal|rubber), "
-    "change_shape(object_id, cube|sphere|cylinder), "
-    "change_position(object_id, front|behind|left|right|front_left|front_right|behind_left|behind_right). "
+    + ", ".join(
+        f"change_{what}(object_id, {'|'.join(values)})" for what, values in {**VALUES, "position": DIRECTIONS}.items()
+    )
+    + ". "
     "A position is relative to the initial place of the object."
 )
 PROMPT = (
@@ -35,9 +35,3 @@ class Spatial:
     def prompt(self, row: Example) -> str:
         """The rules, the attributes of the initial objects and the form of the answer."""
         return worded(self.template, row.question)
-
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
-        """Example ``index`` of the built-in split: two views of a drawn scene."""
-        from ekipl.data.synthetic import spatial as synthetic_spatial
-
-        return synthetic_spatial.generate(split, index, seed, image_size)

@@ -37,9 +37,3 @@ class Structure:
     def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""
         return worded(self.choice_template if row.kind == "choice" else self.template, row.question)
-
-    def generate(self, split: str, index: int, seed: int, image_size: int) -> Example:
-        """Example ``index`` of the built-in split: a drawn diagram."""
-        from ekipl.data.synthetic import structure as synthetic_structure
-
-        return synthetic_structure.generate(split, index, seed, image_size)

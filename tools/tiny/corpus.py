@@ -16,6 +16,7 @@ from ekipl.data.synthetic import counting as synthetic_counting
 from ekipl.data.synthetic import spatial as synthetic_spatial
 from ekipl.data.synthetic import structure as synthetic_structure
 from ekipl.data.synthetic.scenes import COLORS, MATERIALS, SHAPES, SIZES, Thing, cell, render
+from ekipl.data.synthetic.source import GENERATORS
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
@@ -69,7 +70,7 @@ def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> TrainingTex
     name = "counting" if lesson == "colors" else lesson
     task, number = TASKS[name], 10 * index
     while True:
-        row = task.generate("train", number, SEED, IMAGE_SIZE)
+        row = GENERATORS[name]("train", number, SEED, IMAGE_SIZE)
         if row.metadata["family"] not in HELD_OUT[name] and (lesson != "colors" or _COLORED.match(row.metadata["cot"])):
             break
         number += 1
@@ -100,7 +101,7 @@ def tokenizer_texts(rows: int = 1500) -> list[str]:
     for name, task in TASKS.items():
         for split in ("train", *task.splits):
             for index in range(rows):
-                row = task.generate(split, index, SEED, 16)
+                row = GENERATORS[name](split, index, SEED, 16)
                 texts += [row.question, completion(row)]
         texts += [_reading(random.Random(f"{name}/{index}")).completion for index in range(100)]
     return texts + [str(number) for number in range(361) for _ in range(2)]

@@ -16,14 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ekipl.reward.simulate import VALUES
+
 Camera = Literal["center", "left", "right"]
 Floats = NDArray[np.float64]
 
-SHAPES = ("cube", "sphere", "cylinder")
-OTHER_SHAPES = ("cone", "pyramid", "ring")  # for out-of-distribution counting: other things with other names
-SIZES = ("small", "medium", "large")
-MATERIALS = ("metal", "rubber", "glass")
-COLORS = ("yellow", "gray", "cyan", "blue", "brown", "green", "red", "purple")
+SIZES, COLORS, SHAPES = VALUES["size"], VALUES["color"], VALUES["shape"]
+MATERIALS = ("metal", "rubber", "glass")  # VALUES["material"] in the order of the random draws, which must not change
+LOOKS = {**VALUES, "material": MATERIALS}
+OTHER_SHAPES = ("cone", "pyramid", "ring")  # out-of-distribution counting: other things with other names
 
 RGB = {
     "yellow": (245, 220, 30),

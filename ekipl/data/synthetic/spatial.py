@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ekipl.algorithm.types import Example
-from ekipl.data.synthetic.scenes import COLORS, MATERIALS, SHAPES, SIZES, Camera, Thing, cell, record, render
+from ekipl.data.synthetic.scenes import COLORS, LOOKS, MATERIALS, SHAPES, SIZES, Camera, Thing, cell, record, render
 from ekipl.reward.simulate import DIRECTIONS
 
 FAMILIES = ("change_color", "change_size", "change_shape", "change_position", "two_changes", "change_material")
 WEIGHTS = (0.18, 0.16, 0.16, 0.23, 0.12, 0.15)
 HELD_OUT_FAMILIES = ("change_material",)  # no training of model=tiny has seen this function in an answer
-VALUES = {"size": SIZES, "color": COLORS, "material": MATERIALS, "shape": SHAPES}
 CELLS = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1))
 CAMERAS: dict[str, Camera] = {"train": "center", "id": "center", "ood_left": "left", "ood_right": "right"}
 QUESTION = "What is the transformation that changes the initial state to the final state?"
@@ -54,13 +53,7 @@ class Change:
 
 
 def generate(split: str, index: int, seed: int, image_size: int) -> Example:
-    """Problem ``index`` of a split (``train``, ``id``, ``ood_left``, ``ood_right``); a pure function of its arguments.
-
-    Raises:
-        ValueError: the split is none of the four.
-    """
-    if split not in CAMERAS:
-        raise ValueError(f"split {split!r}: spatial has {', '.join(CAMERAS)}")
+    """Problem ``index`` of a split (``train``, ``id``, ``ood_left``, ``ood_right``). Pure."""
     rng = random.Random(f"spatial/{split}/{seed}/{index}")
     family = rng.choices(FAMILIES, WEIGHTS)[0]
     initial = scene(rng)
@@ -119,7 +112,7 @@ def options(state: State, index: int, what: str) -> list[Change]:
     thing = state[index]
     if what != "position":
         taken = {t.color for t in state} if what == "color" else {getattr(thing, what)}
-        return [Change(index, what, value) for value in VALUES[what] if value not in taken]
+        return [Change(index, what, value) for value in LOOKS[what] if value not in taken]
     free = set(CELLS) - {(t.x, t.y) for t in state}
     return [Change(index, what, way) for way, (dx, dy) in DIRECTIONS.items() if (thing.x + dx, thing.y + dy) in free]
 
