@@ -32,7 +32,7 @@ from ekipl.external.ledger import ANSWERED, Exhausted, Ledger, read_spending
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.request import Completion, Question
 from ekipl.external.spec import ExternalModel, price_of
-from ekipl.report.no_gradient import surely_dead
+from ekipl.report.external import surely_no_gradient
 from ekipl.report.spending import remaining_table, spending_table
 from ekipl.run.spending import spending
 from tests.openai_server import OpenAIServer, Reply, Request
@@ -474,14 +474,14 @@ def test_a_quota_spent_on_the_way_ends_the_model_and_not_the_run(reply: Reply) -
 # What to know before choosing N, M and G
 
 
-def test_surely_dead_groups_are_counted_exactly() -> None:
-    assert surely_dead([(8, 8)], 8, 8) == 1
-    assert surely_dead([(7, 8)], 8, 8) == 0
-    assert surely_dead([(3, 4)], 2, 2) == pytest.approx(1 / 2)  # C(3, 2) / C(4, 2) = 3 / 6
+def test_groups_surely_without_gradient_are_counted_exactly() -> None:
+    assert surely_no_gradient([(8, 8)], 8, 8) == 1
+    assert surely_no_gradient([(7, 8)], 8, 8) == 0
+    assert surely_no_gradient([(3, 4)], 2, 2) == pytest.approx(1 / 2)  # C(3, 2) / C(4, 2) = 3 / 6
     # 1 of 2 drawn from (1 of 2) and (1 of 2): both perfect with 1/2 x 1/2, at least one with 3/4
-    assert surely_dead([(1, 2), (1, 2)], 1, 2) == pytest.approx(1 / 4)
-    assert surely_dead([(1, 2), (1, 2)], 1, 1) == pytest.approx(3 / 4)
-    assert surely_dead([], 8, 4) == 0
+    assert surely_no_gradient([(1, 2), (1, 2)], 1, 2) == pytest.approx(1 / 4)
+    assert surely_no_gradient([(1, 2), (1, 2)], 1, 1) == pytest.approx(3 / 4)
+    assert surely_no_gradient([], 8, 4) == 0
 
 
 @given(
@@ -489,7 +489,7 @@ def test_surely_dead_groups_are_counted_exactly() -> None:
     st.integers(1, 6),
     st.integers(1, 8),
 )
-def test_surely_dead_is_what_drawing_says(counts: list[tuple[int, int]], n: int, size: int) -> None:
+def test_surely_no_gradient_is_what_drawing_says(counts: list[tuple[int, int]], n: int, size: int) -> None:
     """All ways to draw, one by one."""
     problem = [(perfect, perfect + other) for perfect, other in counts if perfect + other]
     ways = [
@@ -497,7 +497,7 @@ def test_surely_dead_is_what_drawing_says(counts: list[tuple[int, int]], n: int,
         for perfect, count in problem
     ]
     hits = [sum(draws) >= size for draws in product(*ways)]
-    assert surely_dead(problem, n, size) == pytest.approx(sum(hits) / len(hits))
+    assert surely_no_gradient(problem, n, size) == pytest.approx(sum(hits) / len(hits))
 
 
 # A bad day

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ekipl.algorithm.metrics import step_metrics
 from ekipl.algorithm.types import Action, Group, Problem, Reward
-from ekipl.report.evaluate import grade_action, metrics, summarize
+from ekipl.report.evaluate import metrics, summarize
 from ekipl.reward.graders import grader
+from ekipl.run.sampling import grade_action
 
 ROOT = Path(__file__).parents[1]
 LITERAL = re.compile(r'"((?:loss|time|progress)/[a-z_]+)"')

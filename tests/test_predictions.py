@@ -13,8 +13,9 @@ import pytest
 from ekipl.algorithm.seams import Grader, Task
 from ekipl.data.problems import gold_as_it_stands, gold_of
 from ekipl.errors import UsageError
-from ekipl.report.predictions import score_predictions
+from ekipl.report.predictions import summary
 from ekipl.reward.graders import PUBLISHED, grader
+from ekipl.run.predictions import grade_predictions
 from ekipl.tasks.counting import Counting
 from ekipl.tasks.spatial import Spatial
 from ekipl.tasks.structure import Structure
@@ -32,8 +33,9 @@ def score(
     file = folder / "predictions.jsonl"
     file.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     gold = partial(gold_as_it_stands if reward in PUBLISHED else gold_of, task=task)
-    summary = score_predictions(file, task.name, gold, grade or grader(reward), folder / "out")
-    return summary, [json.loads(line) for line in (folder / "out" / "scores.jsonl").read_text().splitlines()]
+    total, graded = grade_predictions(file, task.name, gold, grade or grader(reward), folder / "out")
+    means = {"rows": total, "errors": total - len(graded), **summary(graded)}
+    return means, [json.loads(line) for line in (folder / "out" / "scores.jsonl").read_text().splitlines()]
 
 
 def row(identity: Any, answer: Any, completion: Any, **more: Any) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def test_all_faulty_lines_are_named_and_nothing_is_written(tmp_path: Path) -> No
 
 def test_files_that_are_not_there_or_empty(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere.jsonl: No such file"):
-        score_predictions(
+        grade_predictions(
             tmp_path / "nowhere.jsonl", "counting", partial(gold_of, task=Counting()), grader("strict"), tmp_path
         )
     with pytest.raises(UsageError, match="no rows"):
@@ -185,9 +187,9 @@ def test_old_scores_stay_until_new_ones_are_complete(tmp_path: Path) -> None:
 def test_no_model_library_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(json.dumps(row("a", "3", tagged("3"))))
     code = (
-        "import sys; from pathlib import Path; from ekipl.report.predictions import score_predictions\n"
+        "import sys; from pathlib import Path; from ekipl.run.predictions import grade_predictions\n"
         "from ekipl.reward.graders import grader\n"
-        f"score_predictions(Path({str(tmp_path / 'p.jsonl')!r}), 'counting', lambda row, question: ('3', 'number'), "
+        f"grade_predictions(Path({str(tmp_path / 'p.jsonl')!r}), 'counting', lambda row, question: ('3', 'number'), "
         f"grader('strict'), Path({str(tmp_path)!r}))\n"
         "sys.exit(' '.join({'torch', 'transformers', 'datasets', 'sympy', 'litellm'} & set(sys.modules)) or 0)"
     )

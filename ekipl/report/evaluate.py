@@ -1,21 +1,16 @@
-"""Accuracy on a task's splits: completions -> scores -> a summary for each split, with intervals."""
+"""Accuracy by split: graded actions become means over problems, with 95 % intervals, and paired differences."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from types import MappingProxyType
 from typing import Any
 
-from ekipl.algorithm.seams import Grader, Sampler
-from ekipl.algorithm.types import Action, AnswerKind, Finish, Problem, Reward
-from ekipl.errors import GraderError
+from ekipl.algorithm.types import AnswerKind, Finish, Reward
 from ekipl.report.stats import Estimate, cluster_interval, cluster_means, paired_difference
-
-ACTIONS_AT_ONCE = 512  # asked of a sampler in one call, so that memory does not grow with the number of problems
 
 
 @dataclass(frozen=True)
@@ -23,12 +18,12 @@ class GradedAction:
     """One graded completion.
 
     Attributes:
-        sample: which of the problem's completions.
-        family: what the data calls the problem's family, if it does.
-        length: tokens, None where they are not known.
-        reward: None exactly when the grader failed, and then ``error`` says how.
-        also: accuracy by further graders.
-        ungraded: further graders that failed, and how.
+        family: the problem's family, where the data names one.
+        sample: index of the completion among those of its problem, from 0.
+        length: tokens; None = not known.
+        reward: None when the grader failed or the model gave no answer; ``error`` then has the reason.
+        also: accuracy by each further grader.
+        ungraded: the reason for each further grader that failed.
     """
 
     problem_id: str
@@ -46,13 +41,13 @@ class GradedAction:
 
     @property
     def values(self) -> dict[str, float]:
-        """All that was scored, by name: ``accuracy``, the task's further scores, the accuracies by further graders."""
+        """All scores by name: ``accuracy``, the details of the reward, the accuracies by further graders."""
         own = {} if self.reward is None else {"accuracy": self.reward.accuracy, **self.reward.detail}
         return {**own, **self.also}
 
     @property
     def right(self) -> bool | None:
-        """Whether the answer is wholly right; None where the grader failed."""
+        """Whether the accuracy is 1; None without a reward."""
         return None if self.reward is None else self.reward.accuracy == 1
 
     def as_row(self) -> dict[str, Any]:
@@ -78,13 +73,13 @@ class GradedAction:
 
 @dataclass(frozen=True)
 class Part:
-    """Accuracy over some of a split's problems.
+    """Accuracy over some problems of a split.
 
     Attributes:
-        problems: with at least one graded completion.
-        errors: completions that could not be graded; they are in no mean.
-        accuracy: mean over problems of each problem's mean over its completions; 95 % interval over problems.
-        detail: the same of the task's further scores, and of the accuracies by further graders.
+        problems: number of problems with at least one graded completion.
+        errors: number of completions without a reward; they are in no mean.
+        accuracy: mean over problems of the mean over each problem's completions, with a 95 % interval over problems.
+        detail: the same for every other score.
     """
 
     problems: int
@@ -98,15 +93,15 @@ class SplitResult:
     """One split.
 
     Attributes:
-        total: the whole split.
-        samples: completions, those with errors too.
+        total: all problems.
+        samples: number of completions, those without a reward included.
         format: share of well-formed completions.
         truncated: share of completions that were cut at the token limit.
         length: mean tokens of a completion; NaN where they are not known.
-        kinds: by answer kind, where there are several.
-        families: by family, where the data names them.
-        reasons: why completions could not be graded, counted.
-        ungraded: why further graders could not grade one, counted.
+        kinds: results by answer kind; empty when there is only one.
+        families: results by family; empty when the data names none.
+        reasons: number of completions without a reward, by reason.
+        ungraded: number of failures of further graders, by grader and reason.
     """
 
     split: str
@@ -123,106 +118,21 @@ class SplitResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All scores, in the order of the problems, and a summary for each split, in the order of first appearance."""
+    """The graded actions in the order of the problems, and a result for each split in the order of appearance."""
 
     scores: tuple[GradedAction, ...]
     splits: tuple[SplitResult, ...]
 
 
-def evaluate(
-    sampler: Sampler,
-    grade: Grader,
-    problems: Sequence[Problem],
-    samples: int,
-    seed: int,
-    progress: Callable[[int], None] = lambda problems: None,
-    also: Mapping[str, Grader] = MappingProxyType({}),
-) -> Evaluation:
-    """Sample and grade.
-
-    Args:
-        sampler: the policy.
-        grade: the reward.
-        problems: of one split or several; each is read once, and not kept.
-        samples: completions a problem.
-        seed: of the sampling.
-        progress: called with the number of problems done since the last call.
-        also: further graders by name, which are reported as well.
-    """
-    scores = []
-    for problem, actions in draw(sampler, problems, samples, seed):
-        scores += [grade_action(grade, problem, action, also) for action in actions]
-        progress(1)
-    return summarize(scores)
-
-
-def draw(
-    sampler: Sampler, problems: Sequence[Problem], samples: int, seed: int
-) -> Iterator[tuple[Problem, list[Action]]]:
-    """Each problem with its actions; only a chunk of the problems is in memory at a time."""
-    for chunk in chunks(problems, samples):
-        yield from zip(chunk, sampler.sample(chunk, samples, seed), strict=True)
-
-
-def chunks(problems: Sequence[Problem], actions: int) -> Iterator[list[Problem]]:
-    """The problems in order, as many at a time as get ``ACTIONS_AT_ONCE`` actions together; each is read once."""
-    size = max(1, ACTIONS_AT_ONCE // actions)
-    for start in range(0, len(problems), size):
-        yield [problems[i] for i in range(start, min(start + size, len(problems)))]
-
-
-def grade_action(
-    grade: Grader, problem: Problem, action: Action, also: Mapping[str, Grader] = MappingProxyType({})
-) -> GradedAction:
-    """The action's score. A grader's failure is a score with an error in place of a reward."""
-    reward, error = _graded(grade, problem, action)
-    others = {name: _graded(other, problem, action) for name, other in also.items()}
-    return GradedAction(
-        problem_id=problem.id,
-        split=problem.split,
-        kind=problem.kind,
-        family=_family(problem),
-        sample=action.index,
-        text=action.text,
-        finish=action.finish,
-        length=None if action.tokens is None else len(action.tokens),
-        reward=reward,
-        error=error,
-        also={name: got.accuracy for name, (got, _) in others.items() if got is not None},
-        ungraded={name: why for name, (_, why) in others.items() if why is not None},
-    )
-
-
-def _graded(grade: Grader, problem: Problem, action: Action) -> tuple[Reward | None, str | None]:
-    try:
-        return grade(problem, action.text), None
-    except GraderError as failure:
-        return None, str(failure) or "the grader failed without a reason"
-
-
-def _family(problem: Problem) -> str | None:
-    family = problem.metadata.get("family")
-    return None if family is None else str(family)
-
-
-def failed(problem: Problem, samples: Iterable[int], reasons: Mapping[str, int]) -> list[GradedAction]:
-    """The scores of samples that an external model never gave: errors, in no mean."""
-    why, family = ", ".join(sorted(reasons)) or "no answer", _family(problem)
-    return [
-        GradedAction(problem.id, problem.split, problem.kind, family, sample, "", "stop", None, None, why)
-        for sample in samples
-    ]
-
-
 def summarize(scores: Iterable[GradedAction]) -> Evaluation:
-    """The evaluation that these scores make; the scores of several processes may simply be put together."""
+    """The evaluation of these actions. Those of several ranks can be concatenated."""
     rows = tuple(scores)
     splits = _by(rows, lambda score: score.split)
     return Evaluation(rows, tuple(_summary(split, part) for split, part in splits.items()))
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, dict[str, Estimate]]:
-    """second - first, by split and score (``accuracy`` first), paired over the problems that both have."""
+    """second - first by split and score, ``accuracy`` first, paired over the problems that both have."""
     a, b = (_by(evaluation.scores, lambda score: score.split) for evaluation in (first, second))
     return {split: _differences(a[split], b[split]) for split in a if split in b}
 
@@ -237,7 +147,7 @@ def _differences(first: Sequence[GradedAction], second: Sequence[GradedAction]) 
 
 
 def metrics(evaluation: Evaluation) -> dict[str, float]:
-    """The evaluation as metrics: ``eval/SPLIT/accuracy``, its interval, and the other means."""
+    """Metrics of an evaluation: ``eval/SPLIT/accuracy``, its interval, and the other means."""
     values: dict[str, float] = {}
     for summary in evaluation.splits:
         mean, low, high = summary.total.accuracy
@@ -282,7 +192,7 @@ def _part(scores: Sequence[GradedAction]) -> Part:
 
 
 def _values(scores: Iterable[GradedAction]) -> dict[str, tuple[list[float], list[str]]]:
-    """Each score's values, ``accuracy`` first, with the problem of each; what was not graded has none."""
+    """Values and their problems by score, ``accuracy`` first; an action without a reward has no accuracy."""
     found: dict[str, tuple[list[float], list[str]]] = {"accuracy": ([], [])}
     for score in scores:
         for name, value in score.values.items():
@@ -293,7 +203,7 @@ def _values(scores: Iterable[GradedAction]) -> dict[str, tuple[list[float], list
 
 
 def _mean(values: Iterable[tuple[GradedAction, float]]) -> float:
-    """Mean over problems of each problem's mean, as for the accuracy; NaN of nothing."""
+    """Mean over problems of the mean over each problem's completions; NaN without any."""
     pairs = list(values)
     means = cluster_means([value for _, value in pairs], [score.problem_id for score, _ in pairs])
     return fmean(means.values()) if means else math.nan

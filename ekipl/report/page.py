@@ -1,4 +1,4 @@
-"""The page and the figures of a training run, from its metrics and its ledger."""
+"""The summary page and the figures of a training run, from its metrics."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_report(directory: Path, spending: Table | None) -> str:
 
 
 def _accuracy(rows: Sequence[MetricsRow]) -> Table:
-    """First against last evaluation, split by split."""
+    """The first and the last evaluation of each split."""
     first, last = rows[0], rows[-1]
     splits = [k.split("/")[1] for k in last if k.startswith("eval/") and k.endswith("/accuracy")]
     body = [
@@ -52,7 +52,7 @@ def _estimate(row: MetricsRow, split: str) -> Estimate:
 
 
 def _learning(rows: Sequence[MetricsRow]) -> Table:
-    """Rewards, shares and dead groups: the first and last fifth of the steps."""
+    """Accuracies, shares and groups without gradient, over the first and the last fifth of the steps."""
     size = max(1, len(rows) // 5)
     early, late = rows[:size], rows[-size:]
     names = {"group/frac_zero_variance": "groups without gradient"}

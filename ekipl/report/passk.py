@@ -1,16 +1,21 @@
-"""pass@k: the chance that at least one of k samples solves a problem."""
+"""pass@k, the chance that at least one of k samples solves a problem: estimate, curves, tables and files."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ekipl.algorithm.seams import Task
 from ekipl.errors import UsageError
+from ekipl.files import write_json, write_text
+from ekipl.report import plots
 from ekipl.report.stats import Estimate, Floats, bootstrap_means, paired_difference
+from ekipl.report.tables import Table, percent_interval, points
 
 T = TypeVar("T", bound=Hashable)
 
@@ -38,8 +43,17 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
     return passed
 
 
+class Outcome(NamedTuple):
+    """One sample of a model; ``right`` is None where it could not be graded."""
+
+    model: str
+    split: str
+    problem: str
+    right: bool | None
+
+
 class Tally(NamedTuple):
-    """What became of a problem's samples: ``drawn`` >= ``graded`` (the grader did not fail) >= ``right``."""
+    """Numbers of a problem's samples: ``drawn`` >= ``graded`` (the grader did not fail) >= ``right``."""
 
     drawn: int
     graded: int
@@ -47,7 +61,7 @@ class Tally(NamedTuple):
 
 
 def tally(outcomes: Iterable[tuple[T, bool | None]]) -> dict[T, Tally]:
-    """By problem, from pairs of a problem and whether a sample of it is right (None: the grader failed)."""
+    """The tally of each problem, from pairs (problem, right); ``right`` is None where the grader failed."""
     found: dict[T, list[bool | None]] = {}
     for problem, right in outcomes:
         found.setdefault(problem, []).append(right)
@@ -60,12 +74,12 @@ class Curve:
 
     Attributes:
         model: its name.
-        problems: their names, (P,).
-        ks: (K,).
-        passed: each problem's estimate, (P, K).
-        means: over problems, with intervals, (K,).
-        samples: the fewest graded samples of a problem.
-        left_out: problems with enough samples, but too few that could be graded.
+        problems: names of the problems, (P,).
+        ks: numbers of samples, (K,).
+        passed: estimate of each problem, (P, K).
+        means: means over problems, with intervals, (K,).
+        samples: smallest number of graded samples of a problem.
+        left_out: number of problems with enough samples, of which too few could be graded.
     """
 
     model: str
@@ -85,7 +99,7 @@ def curve(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Curve:
-    """pass@k at every k, averaged over problems, with bootstrap intervals (none where all problems agree).
+    """pass@k at every k, averaged over problems, with bootstrap intervals (NaN where all problems agree).
 
     Args:
         model: its name.
@@ -123,3 +137,83 @@ def difference(first: Curve, second: Curve, coverage: float = 0.95, seed: int = 
     common = [(i, row[problem]) for i, problem in enumerate(first.problems) if problem in row]
     a, b = first.passed[[i for i, _ in common]], second.passed[[j for _, j in common]]  # (shared P, K)
     return tuple(paired_difference(a[:, i], b[:, i], coverage, seed=seed) for i in range(len(first.ks)))
+
+
+def write_passk(
+    directory: Path, task: Task, outcomes: Iterable[Outcome], ks: Sequence[int], seed: int, meta: Mapping[str, Any]
+) -> list[Table]:
+    """Write ``passk.json``, ``passk.png`` and ``table.md``; return the tables.
+
+    Args:
+        directory: for the three files.
+        task: its splits come first.
+        outcomes: of all models.
+        ks: ascending.
+        seed: of the bootstrap.
+        meta: what the numbers depend on, for ``passk.json``.
+
+    Raises:
+        UsageError: as ``curve``.
+    """
+    curves = _curves(task, outcomes, ks, seed)
+    splits = {split: [_entry(one) for one in of_split] for split, of_split in curves.items()}
+    compared = list(_compared(curves))
+    differences = [
+        {**names, "k": ks, "difference": [estimate._asdict() for estimate in estimates]}
+        for names, estimates in compared
+    ]
+    write_json(directory / "passk.json", {"splits": splits, "differences": differences, "meta": meta})
+    plots.passk(directory / "passk.png", splits)
+    at_k = [f"pass@{k} %" for k in ks]
+    tables = [_curve_table(task.name, at_k, curves)]
+    if compared:
+        rows = [[*names.values(), *map(points, estimates)] for names, estimates in compared]
+        title = "Difference in points (paired by problem, 95 % interval)"
+        tables.append(Table(title, ["model", "against", "split", *at_k], rows))
+    write_text(directory / "table.md", "\n".join(table.markdown() for table in tables))
+    return tables
+
+
+def _curves(task: Task, outcomes: Iterable[Outcome], ks: Sequence[int], seed: int) -> dict[str, list[Curve]]:
+    """A curve for each model, by split; the task's own splits come first."""
+    seen: dict[str, dict[str, list[tuple[str, bool | None]]]] = {}
+    for one in outcomes:
+        seen.setdefault(one.split, {}).setdefault(one.model, []).append((one.problem, one.right))
+    splits = [split for split in dict.fromkeys((*task.splits, *seen)) if split in seen]
+    return {split: [curve(model, tally(own), ks, seed=seed) for model, own in seen[split].items()] for split in splits}
+
+
+def _entry(curve: Curve) -> dict[str, Any]:
+    """The curve in ``passk.json``."""
+    mean, low, high = zip(*curve.means, strict=True)
+    return {
+        "model": curve.model,
+        "problems": len(curve.problems),
+        "samples": curve.samples,
+        "left_out": curve.left_out,
+        "k": curve.ks,
+        "mean": mean,
+        "low": low,
+        "high": high,
+    }
+
+
+def _compared(curves: Mapping[str, Sequence[Curve]]) -> Iterator[tuple[dict[str, str], tuple[Estimate, ...]]]:
+    """Each further model - the first one of its split, at every k, paired by problem."""
+    for split, (first, *others) in curves.items():
+        for other in others:
+            yield {"model": other.model, "against": first.model, "split": split}, difference(first, other)
+
+
+def _curve_table(task: str, at_k: Sequence[str], curves: Mapping[str, Sequence[Curve]]) -> Table:
+    every = [(split, one) for split, of_split in curves.items() for one in of_split]
+    rows = [
+        [one.model, split, str(len(one.problems)), str(one.samples), *map(percent_interval, one.means)]
+        for split, one in every
+    ]
+    notes = [
+        f"{one.model}, {split}: {one.left_out} problems left out, too few of their samples could be graded"
+        for split, one in every
+        if one.left_out
+    ]
+    return Table(f"{task}: pass@k (95 % interval)", ["model", "split", "problems", "samples", *at_k], rows, notes)

@@ -1,4 +1,4 @@
-"""The three figures: accuracy over training, who was kept, pass@k. From plain data, to PNG files that appear whole."""
+"""The three figures, as PNG files: accuracy over training, shares of the sources, pass@k."""
 
 from __future__ import annotations
 
@@ -17,9 +17,18 @@ from ekipl.report.tables import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MetricsRow = Mapping[str, Any]  # of metrics.jsonl: a metric may be missing, and is null where it was not finite
+MetricsRow = Mapping[str, Any]  # of metrics.jsonl; a metric may be missing, or null where it was not finite
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#000000")  # for all eyes
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#882255",
+    "#000000",
+)  # for all eyes
 MARKERS = "os^Dv<>P"
 
 
@@ -31,7 +40,7 @@ def curve(path: Path, rows: Sequence[MetricsRow]) -> bool:
         rows: of ``metrics.jsonl``.
 
     Returns:
-        False when the rows hold no evaluation; then no file is written.
+        False when the rows have no evaluation; no file is written then.
     """
     splits = _names(rows, "eval/", "/accuracy")
     if not splits:
@@ -51,10 +60,10 @@ def provenance(path: Path, rows: Sequence[MetricsRow]) -> bool:
 
     Args:
         path: the PNG file.
-        rows: of ``metrics.jsonl``. From 100 steps on, moving means are drawn.
+        rows: of ``metrics.jsonl``; from 100 steps on, moving means are drawn.
 
     Returns:
-        False when the rows hold no shares; then no file is written.
+        False when the rows have no shares; no file is written then.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -83,7 +92,7 @@ def passk(path: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
 
     Args:
         path: the PNG file.
-        splits: as in ``passk.json``: by split its curves, each with ``model``, ``k``, ``mean``, ``low`` and ``high``.
+        splits: as in ``passk.json``, the curves of each split with ``model``, ``k``, ``mean``, ``low`` and ``high``.
     """
     models = list(dict.fromkeys(line["model"] for curves in splits.values() for line in curves))
     with _figure(path, list(splits), "pass@k (%), 95 % interval") as panels:
@@ -99,17 +108,17 @@ def passk(path: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
 
 
 def _line(axes: Axes, place: int, name: str, x: Floats, mean: Floats, low: Floats, high: Floats) -> None:
-    """One line of shares, drawn in percent, with its band."""
+    """One line of shares in percent, with its interval as a band."""
     colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
     axes.plot(x, 100 * mean, color=colour, marker=marker, markersize=5, linewidth=2, label=_label(name))
     axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, linewidth=0)
-    axes.vlines(x, 100 * low, 100 * high, color=colour, alpha=0.3)  # a band needs two points
+    axes.vlines(x, 100 * low, 100 * high, color=colour, alpha=0.3)  # visible where the band has one point only
 
 
 @contextmanager
 def _figure(path: Path, titles: Sequence[str], unit: str, stacked: bool = False) -> Iterator[list[Axes]]:
-    """Panels side by side with one legend, ordered as areas are stacked; saved when the block ends well."""
-    from matplotlib.figure import Figure  # draws with Agg, whatever the machine's display
+    """Panels side by side with one legend, in reverse order for stacked areas; saved when the block succeeds."""
+    from matplotlib.figure import Figure  # uses Agg, so no display is needed
 
     figure = Figure(figsize=(1.5 + 4.5 * len(titles), 4.2), layout="constrained")
     panels = list(figure.subplots(1, len(titles), sharey=True, squeeze=False)[0])
@@ -128,12 +137,12 @@ def _figure(path: Path, titles: Sequence[str], unit: str, stacked: bool = False)
 
 
 def _column(rows: Sequence[MetricsRow], key: str) -> Floats:
-    """A metric over the rows, NaN where it is missing or null."""
+    """The metric of each row, NaN where it is missing or null."""
     return np.array([row.get(key) for row in rows], dtype=np.float64)
 
 
 def _names(rows: Sequence[MetricsRow], before: str, after: str = "") -> list[str]:
-    """What stands between ``before`` and ``after`` in the metrics' names, in order of appearance."""
+    """The parts of metric names between ``before`` and ``after``, in order of appearance."""
     keys = dict.fromkeys(key for row in rows for key in row if key.startswith(before) and key.endswith(after))
     return [key.removeprefix(before).removesuffix(after) for key in keys]
 
@@ -145,6 +154,6 @@ def _smooth(values: Floats, width: int) -> Floats:
 
 
 def _label(text: str) -> str:
-    """A name as matplotlib shows it: no formula, never hidden for a leading underscore, not wider than the figure."""
+    """The name escaped for matplotlib (no formula, no hidden leading underscore) and cut to 32 characters."""
     short = plain(text) if len(text) <= 32 else plain(text[:15] + "..." + text[-14:])
     return (" " if short.startswith("_") else "") + short.replace("$", r"\$")

@@ -18,11 +18,11 @@ PACKAGES = ("ekipl", "torch", "transformers", "numpy", "pillow", "math-verify")
 
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 
-Evaluations = Mapping[str, Evaluation]  # by model, the first is the one that others are compared with
+Evaluations = Mapping[str, Evaluation]  # by model; the others are compared with the first
 
 
 def accuracy_table(title: str, evaluations: Evaluations, notes: Sequence[str] = ()) -> Table:
-    """A row for each model and split; completions that could not be graded are told below, before ``notes``."""
+    """A row for each model and split. The notes report completions that could not be graded, then ``notes``."""
     rows = list(_rows(evaluations))
     details = _details(summary.total for _, summary in rows)
     header = ["model", "split", "problems", "accuracy %", *(f"{name} %" for name in details)]
@@ -40,14 +40,20 @@ def write_scores(
     title: str,
     evaluations: Evaluations,
     meta: Mapping[str, Any],
-    beside: Sequence[Table] = (),
+    further: Sequence[Table] = (),
     notes: Sequence[str] = (),
 ) -> list[Table]:
-    """Write the three files; returns the tables of ``table.md`` but the longest, that of the families.
+    """Write the three files; return the tables of ``table.md`` without that of the families, which is long.
 
-    ``beside`` are further tables to show after the accuracies, ``notes`` what to say below these.
+    Args:
+        directory: for the files.
+        title: of the table of accuracies.
+        evaluations: by model.
+        meta: what the numbers depend on, for ``scores.json``.
+        further: tables to show after those of the accuracies.
+        notes: below the table of accuracies.
     """
-    shown = [accuracy_table(title, evaluations, notes), *_against_first(evaluations), *beside]
+    shown = [accuracy_table(title, evaluations, notes), *_against_first(evaluations), *further]
     shown += _breakdown("kind of answer", evaluations, lambda summary: summary.kinds)
     families = _breakdown("family", evaluations, lambda summary: summary.families)
     lines = ({"model": model, **score.as_row()} for model, e in evaluations.items() for score in e.scores)
@@ -59,7 +65,7 @@ def write_scores(
 
 
 def as_dict(summary: SplitResult) -> dict[str, Any]:
-    """A split's entry in ``scores.json``."""
+    """The entry of a split in ``scores.json``."""
     return {
         "split": summary.split,
         **_part_dict(summary.total),
@@ -75,7 +81,7 @@ def as_dict(summary: SplitResult) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that can change a score, where installed."""
+    """Versions of the installed packages that can change a score."""
     found = {}
     for package in PACKAGES:
         try:
@@ -90,7 +96,7 @@ def _rows(evaluations: Evaluations) -> Iterator[tuple[str, SplitResult]]:
 
 
 def _details(parts: Iterable[Part]) -> list[str]:
-    """What else was scored, by name."""
+    """Names of the scores other than the accuracy."""
     return list(dict.fromkeys(name for part in parts for name in part.detail))
 
 
@@ -111,7 +117,7 @@ def _cells(summary: SplitResult, details: Sequence[str]) -> list[str]:
 
 
 def _ungraded(summary: SplitResult) -> Iterator[str]:
-    """What the reader must know of completions that are in no mean."""
+    """Notes on completions that are in no mean."""
     if summary.reasons:
         yield (
             f"{summary.total.errors} of {summary.samples} completions could not be graded and are in no mean "
@@ -142,13 +148,13 @@ def _part_dict(part: Part) -> dict[str, Any]:
 
 
 def _estimates(scores: Mapping[str, Estimate]) -> dict[str, Any]:
-    """The accuracy, and the other scores below ``detail``."""
+    """The accuracy, and the other scores under ``detail``."""
     accuracy, *others = ((name, estimate._asdict()) for name, estimate in scores.items())
     return {"accuracy": accuracy[1], "detail": dict(others)}
 
 
 def _against(evaluations: Evaluations) -> Iterator[tuple[str, str, Mapping[str, Estimate]]]:
-    """Each further model - the first, by split."""
+    """Differences of each further model - the first one, by split."""
     first, *others = evaluations
     for model in others:
         for split, scores in compare(evaluations[first], evaluations[model]).items():

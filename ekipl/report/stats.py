@@ -1,4 +1,4 @@
-"""Means with intervals. The unit is always the problem: samples of one problem are not independent of each other."""
+"""Means with intervals over problems, since the samples of one problem are not independent of each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCK = 2**22  # problem draws held in memory at once
 
 
 class Estimate(NamedTuple):
-    """A mean and its interval; all NaN over nothing, the interval alone where it cannot be known."""
+    """A mean and its interval. All NaN without data; the interval alone is NaN where it cannot be estimated."""
 
     mean: float
     low: float
@@ -23,12 +23,12 @@ class Estimate(NamedTuple):
 
 
 def wilson(successes: float, n: int, coverage: float = 0.95) -> Estimate:
-    """A proportion with Wilson's score interval, which stays inside [0, 1] and is honest at 0 and n successes.
+    """A proportion with Wilson's score interval, which stays inside [0, 1] and has a width at 0 and n successes.
 
     Args:
         successes: 0..n.
         n: independent trials.
-        coverage: of the interval, in (0, 1), nominal.
+        coverage: nominal, in (0, 1).
 
     Source: E. B. Wilson, JASA 22 (1927) 209-212.
     """
@@ -47,16 +47,16 @@ def wilson(successes: float, n: int, coverage: float = 0.95) -> Estimate:
 def bootstrap_means(
     values: ArrayLike, coverage: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """Percentile intervals of the means over problems; the columns share their draws.
+    """Percentile bootstrap intervals of the means over problems; all columns use the same draws.
 
     Args:
         values: (problems, columns), finite.
-        coverage: nominal; the true one is lower below about 30 problems.
-        resamples: draws of as many problems, with replacement.
+        coverage: nominal; the true coverage is lower for fewer than about 30 problems.
+        resamples: number of draws, each of as many problems with replacement.
         seed: of the draws.
 
     Returns:
-        low and high, (columns,); NaN where all problems have one value, which says nothing about their spread.
+        low and high, (columns,); NaN where all problems have the same value, which gives no estimate of the spread.
 
     Source: B. Efron, Ann. Statist. 7 (1979) 1-26.
     """
@@ -79,7 +79,7 @@ def _resample(table: Floats, draws: int, rng: np.random.Generator) -> Floats:
     """Means of ``draws`` resamples: (P, C) -> (draws, C)."""
     problems = len(table)
     chosen = rng.integers(problems, size=(draws, problems)) + problems * np.arange(draws)[:, None]
-    times = np.bincount(chosen.ravel(), minlength=draws * problems).reshape(draws, problems)  # how often each was drawn
+    times = np.bincount(chosen.ravel(), minlength=draws * problems).reshape(draws, problems)  # draws of each problem
     means: Floats = times @ table / problems
     return means
 
@@ -89,7 +89,7 @@ def mean_intervals(
 ) -> tuple[Estimate, ...]:
     """The mean of each column, with Wilson's interval where all its scores are 0 or 1, else by bootstrap.
 
-    So a perfect result on 20 problems is reported as 0.84-1.00, where the bootstrap would say 1.00-1.00.
+    A perfect result on 20 problems thus has the interval 0.84-1.00, not 1.00-1.00 as by bootstrap.
 
     Args:
         values: (problems, columns).
@@ -109,11 +109,11 @@ def mean_intervals(
 
 
 def cluster_means(values: ArrayLike, clusters: Sequence[str]) -> dict[str, float]:
-    """Each cluster's mean, in the order in which the clusters first appear.
+    """The mean of each cluster, in the order of first appearance.
 
     Args:
         values: (samples,).
-        clusters: (samples,), the problem that each sample belongs to.
+        clusters: (samples,), the problem of each sample.
     """
     place = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
     index = np.array([place[name] for name in clusters], dtype=np.intp)  # (S,)
@@ -124,13 +124,13 @@ def cluster_means(values: ArrayLike, clusters: Sequence[str]) -> dict[str, float
 def cluster_interval(
     values: ArrayLike, clusters: Sequence[str], coverage: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """The mean over clusters of each cluster's mean, with an interval that holds a problem's samples together.
+    """The mean over clusters of the mean of each cluster, with an interval over clusters.
 
-    Whole clusters are drawn, and count alike whatever their size.
+    The bootstrap draws whole clusters; each has the same weight whatever its size.
 
     Args:
         values: (samples,).
-        clusters: (samples,), the problem that each sample belongs to.
+        clusters: (samples,), the problem of each sample.
         coverage: nominal.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -142,7 +142,7 @@ def cluster_interval(
 def paired_difference(
     first: ArrayLike, second: ArrayLike, coverage: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """The mean of second - first over the same problems, drawn together; an interval without 0 tells the two apart.
+    """The mean of second - first over the same problems, by a bootstrap of pairs.
 
     Args:
         first: (problems,).

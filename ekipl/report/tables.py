@@ -1,4 +1,4 @@
-"""Tables for people: drawn on a terminal, Markdown in files and pipes."""
+"""Tables: drawn on a terminal, Markdown in files and pipes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ekipl.report.stats import Estimate
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header, numbers right-aligned; ``notes`` stand below.
+    """Rows of text under a header, with numeric columns right-aligned and ``notes`` below.
 
-    Cells may hold text of models and data sets: what would steer a terminal or break the table is made harmless.
+    Cells may hold text of models and data sets, so control characters and column separators are escaped.
     """
 
     title: str
@@ -62,7 +62,7 @@ def _is_numeric(cells: Sequence[str]) -> bool:
 
 
 def plain(text: str) -> str:
-    """One line without control characters, so that no text moves the cursor, changes colours or forges rows."""
+    """The text on one line, with control characters replaced, so that it cannot steer a terminal or forge rows."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
@@ -73,7 +73,7 @@ def show_all(tables: Iterable[Table]) -> None:
 
 
 def percent(share: float) -> str:
-    """A share in percent, one decimal; "-" where there is none."""
+    """A share in percent with one decimal; "-" for NaN."""
     return "-" if math.isnan(share) else f"{100 * share:.1f}"
 
 
@@ -90,5 +90,5 @@ def points(difference: Estimate) -> str:
 
 
 def number(value: float) -> str:
-    """A count or mean without decimals; "-" where there is none."""
+    """A count or mean without decimals; "-" for NaN."""
     return "-" if math.isnan(value) else f"{value:.0f}"

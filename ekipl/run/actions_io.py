@@ -1,17 +1,23 @@
-"""What the commands share: actions are graded and written as they are drawn; recorded ones are read back."""
+"""Actions files of the commands: graded actions are written as they are drawn, and recorded ones are read back."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ekipl.algorithm.seams import Grader, Task
+from ekipl.algorithm.seams import Decoding, Grader, Task
 from ekipl.algorithm.types import POLICY, Action, Problem
 from ekipl.errors import UsageError
-from ekipl.report.evaluate import Evaluation, GradedAction, grade_action, summarize
+from ekipl.report.evaluate import Evaluation, GradedAction, summarize
+from ekipl.report.passk import Outcome
+from ekipl.run import build
 from ekipl.run.records import Record, Sampling, actions_file, map_actions, write_actions
+from ekipl.run.sampling import Graders, Progress, draw, grade_action
+
+if TYPE_CHECKING:
+    from ekipl.config import Settings
 
 T = TypeVar("T")
 
@@ -25,35 +31,128 @@ class Drawn(NamedTuple):
     actions: Sequence[Action]
 
 
-def write_scored(path: Path, grade: Grader, drawn: Iterable[Drawn], seed: int) -> dict[str, Evaluation]:
-    """Write the actions with their rewards; returns how good they are, by model.
+def draw_models(
+    settings: Settings,
+    paths: Sequence[str],
+    decoding: Decoding,
+    problems: Iterable[Sequence[Problem]],
+    samples: int,
+    progress: Progress,
+) -> Iterator[Drawn]:
+    """Actions of one model after another; each model is unloaded before the next one loads.
+
+    Args:
+        settings: of the samplers.
+        paths: of the models.
+        decoding: how they sample.
+        problems: by split.
+        samples: actions a problem.
+        progress: called with the number of problems done since the last call.
+    """
+    splits = list(problems)
+
+    def of_model(path: str) -> Iterator[Drawn]:  # its end frees the sampler
+        sampler = build.build_sampler(settings, decoding, path)
+        sampling = build.policy_sampling(path, decoding)
+        for split in splits:
+            for problem, actions in draw(sampler, split, samples, settings.seed):
+                yield Drawn(path, sampling, problem, actions)
+                progress(1)
+
+    for path in paths:
+        yield from of_model(path)
+
+
+def write_graded(path: Path, grade: Grader, drawn: Iterable[Drawn], seed: int) -> dict[str, Evaluation]:
+    """Grade the actions, write them with their rewards, and return an evaluation for each model.
 
     An action that could not be graded is written without a reward.
     """
-    scores: dict[str, list[GradedAction]] = {}
+    graded: dict[str, list[GradedAction]] = {}
 
     def records() -> Iterator[Record]:
         for model, sampling, problem, actions in drawn:
             for action in actions:
-                score = grade_action(grade, problem, action)
-                scores.setdefault(model, []).append(score)
-                rewarded = action if score.reward is None else action.with_reward(score.reward)
+                one = grade_action(grade, problem, action)
+                graded.setdefault(model, []).append(one)
+                rewarded = action if one.reward is None else action.with_reward(one.reward)
                 yield Record(problem.task, problem.split, rewarded, sampling, seed)
 
     write_actions(path, records())
-    return {model: summarize(own) for model, own in scores.items()}
+    return {model: summarize(own) for model, own in graded.items()}
 
 
-def replay(paths: Sequence[str], task: Task, make: Callable[[str, Record], T]) -> list[T]:
-    """``make(model, record)`` of all recorded actions.
+def regrade(
+    paths: Sequence[str], task: Task, problems: Mapping[str, Sequence[Problem]], grade: Grader, also: Graders
+) -> dict[str, Evaluation]:
+    """Grade recorded actions anew.
 
     Args:
         paths: actions files, or run folders that hold one.
-        task: whose actions they must be.
-        make: the model is the policy's path, or the external model's name.
+        task: of the actions.
+        problems: by split; actions of other problems are left out.
+        grade: the reward.
+        also: further graders.
+
+    Returns:
+        An evaluation for each model; empty without paths.
 
     Raises:
-        UsageError: unreadable files, actions of another task, or an action that is there twice: it would count twice.
+        UsageError: as ``_replay``, or no action is of one of these problems.
+    """
+    actions: dict[tuple[str, str], list[tuple[str, Action]]] = {}  # (split, problem) -> model, action
+    for model, split, action in _replay(paths, task, lambda m, r: (m, r.split, r.action)):
+        actions.setdefault((split, action.problem_id), []).append((model, action))
+    graded: dict[str, list[GradedAction]] = {}
+    for split, of_split in problems.items():
+        for problem in of_split if actions else ():
+            for model, action in actions.get((split, problem.id), ()):
+                graded.setdefault(model, []).append(grade_action(grade, problem, action, also))
+    if paths and not graded:
+        there = ", ".join(sorted({split for split, _ in actions})) or "none"
+        raise UsageError(
+            f"records: {', '.join(paths)}: no action of a problem of {', '.join(problems)}; "
+            f"the splits there are {there}: set splits, or the data they come from"
+        )
+    return {model: summarize(own) for model, own in graded.items()}
+
+
+def recorded_outcomes(
+    paths: Sequence[str], task: Task, splits: Sequence[str] | None, limit: int | None
+) -> list[Outcome]:
+    """Whether recorded actions are right, by the rewards in their files.
+
+    Args:
+        paths: actions files, or run folders that hold one.
+        task: of the actions.
+        splits: None = all.
+        limit: number of problems of each split, in the order of the files; None = all.
+
+    Raises:
+        UsageError: as ``_replay``.
+    """
+
+    def outcome(model: str, record: Record) -> Outcome:
+        reward = record.action.reward
+        return Outcome(model, record.split, record.action.problem_id, None if reward is None else reward.accuracy == 1)
+
+    found = _replay(paths, task, outcome)
+    problems: dict[str, dict[str, None]] = {}  # split -> its problems, in order
+    for one in found:
+        problems.setdefault(one.split, {})[one.problem] = None
+    wanted = {
+        (split, problem)
+        for split in (problems if splits is None else splits)
+        for problem in list(problems.get(split, ()))[:limit]
+    }
+    return [one for one in found if (one.split, one.problem) in wanted]
+
+
+def _replay(paths: Sequence[str], task: Task, make: Callable[[str, Record], T]) -> list[T]:
+    """``make(model, record)`` of all recorded actions; the model is the policy's path or the external model's name.
+
+    Raises:
+        UsageError: unreadable files, actions of another task, or an action that occurs twice and would count twice.
     """
     seen: Counter[tuple[str, str, str, int, int]] = Counter()
 
@@ -76,6 +175,6 @@ def replay(paths: Sequence[str], task: Task, make: Callable[[str, Record], T]) -
 
 
 def refuse_mixed(recorded: Iterable[str], sampled: Iterable[str]) -> None:
-    """A model is either recorded or sampled. Raises UsageError for one that is both."""
+    """Raises UsageError for a model that is both recorded and sampled."""
     if both := sorted(set(recorded) & set(sampled)):
         raise UsageError(f"models: {', '.join(both)}: records hold actions of it already; leave it out of one of them")

@@ -163,13 +163,12 @@ def _evaluate(
     judge: Sampler, grade: Grader, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
 ) -> dict[str, float]:
     """Metrics of every held-out split; each process takes its share of the problems."""
-    from ekipl.report.evaluate import evaluate, metrics, summarize
+    from ekipl.report.evaluate import metrics, summarize
+    from ekipl.run.sampling import evaluate
 
-    values: dict[str, float] = {}
-    for split in held_out:
-        part = evaluate(judge, grade, processes.mine(split), settings.evaluation.samples, settings.seed)
-        values |= metrics(summarize(score for scores in processes.gather(part.scores) for score in scores))
-    return values
+    shares = [processes.mine(split) for split in held_out]
+    share = evaluate(judge, grade, shares, settings.evaluation.samples, settings.seed)
+    return metrics(summarize(score for scores in processes.gather(share.scores) for score in scores))
 
 
 def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Hyperparameters:

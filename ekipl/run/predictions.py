@@ -1,0 +1,115 @@
+"""Completions of any origin in a JSONL file, graded without a model, an image or a data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ekipl.algorithm.seams import Grader, Task
+from ekipl.algorithm.types import AnswerKind, Problem
+from ekipl.data.problems import gold_as_it_stands, gold_of, refuse
+from ekipl.errors import GraderError, UsageError
+from ekipl.files import atomic_write, dump_line, parse_line
+from ekipl.report.predictions import GradedRow, write_predictions
+from ekipl.report.tables import Table
+from ekipl.reward.graders import PUBLISHED
+
+if TYPE_CHECKING:
+    from ekipl.config import Settings
+
+Gold = Callable[[Mapping[str, Any], str], tuple[str, AnswerKind]]  # of a row with this question; raises ValueError
+
+
+def evaluate_predictions(settings: Settings, task: Task, grade: Grader, directory: Path) -> Table:
+    """Grade ``settings.predictions``; write scores.jsonl, scores.json and table.md. Raises UsageError."""
+    from ekipl.run import build
+
+    assert settings.predictions is not None
+    path = Path(settings.predictions).expanduser()
+    gold = partial(gold_as_it_stands if settings.reward in PUBLISHED else gold_of, task=task)
+    total, graded = grade_predictions(path, task.name, gold, grade, directory)
+    title = f"{task.name}: accuracy (95 % interval)"
+    return write_predictions(directory, title, path.name, total, graded, build.meta(settings))
+
+
+def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir: Path) -> tuple[int, list[GradedRow]]:
+    """Grade a JSONL file of rows ``{"id", "answer", "completion"}`` and write ``out_dir/scores.jsonl``.
+
+    A row may state the ``kind`` of its answer, and have its question as ``problem`` and its ``scene``. Ids may repeat:
+    they are completions of one problem. The rows of ``scores.jsonl`` are in the order of the file and have ``id``,
+    ``format``, ``accuracy``, ``error`` and the details of the reward. A row that cannot be graded, because of its gold
+    answer or its completion, has null scores and the reason as ``error``.
+
+    Args:
+        path: the file.
+        task: name of the task.
+        gold: the gold answer of a row, and its kind.
+        grade: the reward.
+        out_dir: for ``scores.jsonl``.
+
+    Returns:
+        The number of rows, and those that were graded.
+
+    Raises:
+        UsageError: the file cannot be read, or it has invalid lines; nothing is written.
+    """
+    rows = _read(path)
+    graded = []
+    with atomic_write(out_dir / "scores.jsonl") as file:
+        for row in rows:
+            scores: dict[str, Any] = {"id": row["id"], "format": None, "accuracy": None, "error": None}
+            try:
+                problem = _problem(row, task, gold)
+                reward = grade(problem, row["completion"])
+            except (_NoGold, GraderError) as error:
+                scores["error"] = str(error)
+            else:
+                scores |= {"format": reward.format, "accuracy": reward.accuracy, **reward.detail}
+                graded.append(GradedRow(json.dumps(row["id"]), problem.kind, reward))
+            file.write(dump_line(scores))
+    return len(rows), graded
+
+
+class _NoGold(Exception):
+    """A row without a gold answer of a kind that the task has."""
+
+
+def _problem(row: Mapping[str, Any], task: str, gold: Gold) -> Problem:
+    question = str(row.get("problem", ""))
+    try:
+        answer, kind = gold(row, question)
+    except ValueError as error:
+        raise _NoGold(str(error)) from error
+    metadata = {"scene": row["scene"]} if row.get("scene") else {}
+    return Problem(str(row["id"]), task, "predictions", (), question, "", answer, kind, metadata)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"predictions: {path}: {error.strerror}; give a JSONL file") from error
+    rows, faults = [], []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                rows.append(_row(line))
+            except ValueError as error:
+                faults.append(f"line {number}: {error}")
+    refuse(f"predictions: {path}", faults)
+    if not rows:
+        raise UsageError(f"predictions: {path}: no rows; each line is an object with id, answer and completion")
+    return rows
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row = parse_line(line)
+    has = {**row, "answer": row.get("solution") if row.get("answer") is None else row["answer"]}
+    faults = [f"{field}: missing" for field in ("id", "answer", "completion") if has.get(field) is None]
+    faults += [] if isinstance(row.get("completion", ""), str | None) else ["completion: not a text"]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return row
