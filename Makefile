@@ -39,8 +39,13 @@ check: $(READY)  ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-demo: $(READY)  ## train and compare on the built-in tasks, on a CPU in minutes
-	$(BIN)/python -m tools.demo $(ARGS)
+# An accuracy of 200 problems has a 95 % interval of about 7 points either way.
+demo: $(READY)  ## train and compare on visual counting, on a CPU in minutes (docs/quickstart.md lists the files)
+	@run=runs/demo/$$(date +%Y-%m-%d_%H-%M-%S); trained="models=[$$run/train/model]"; PATH=$(BIN):$$PATH; set -ex; \
+	ekipl train experiment=demo hydra.run.dir=$$run/train; \
+	ekipl passk --k 1,4,16 limit=50 $$trained hydra.run.dir=$$run/passk; \
+	ekipl eval decoding=sampling limit=200 $$trained hydra.run.dir=$$run/eval; \
+	set +x; echo "Results: $$run/train/summary.md, $$run/passk/passk.png, $$run/eval/table.md"
 
 tiny: $(READY)  ## build the checkpoint behind model=tiny again
 	$(BIN)/python -m tools.tiny.build $(ARGS)
