@@ -32,7 +32,7 @@ COMMANDS = {
 DRY_RUN = {"--dry-run": "dry_run=true"}
 FLAGS = {"passk": {"--k": "passk.k=[{}]"}, "train": DRY_RUN, "external-sample": DRY_RUN}
 
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of what a signal has ended, as shells have them
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit statuses after a signal, as shells count them
 
 HELP = """\
 usage: ekipl COMMAND [group=option ...] [key=value ...] [--multirun]
@@ -47,11 +47,11 @@ eval "$(ekipl -sc install=bash)"   completion in bash"""
 
 
 class JobFailed(Exception):
-    """A job of a sweep failed and has told why; its argument is the exit code."""
+    """A job of a sweep failed and has printed its error; the argument is the exit status."""
 
 
 def main() -> None:
-    """Run the ``ekipl`` command; exits with 2 when the user's input is refused."""
+    """Run the ``ekipl`` command; exit with 2 on a UsageError."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["-sc"]:
         _complete(arguments)
@@ -77,9 +77,9 @@ def conf_dir() -> Path:
 
 
 def spelled_out(command: str, arguments: list[str]) -> list[str]:
-    """The arguments with the command's own flags as overrides: ``--k 1,8`` is ``passk.k=[1,8]``.
+    """The arguments with the command's own flags as overrides: ``--k 1,8`` becomes ``passk.k=[1,8]``.
 
-    A flag whose override has no place for a value takes none.
+    A flag takes a value when its override contains ``{}``.
     """
     parser = argparse.ArgumentParser(f"ekipl {command}", add_help=False, allow_abbrev=False)
     flags = FLAGS.get(command, {})
@@ -93,12 +93,12 @@ def spelled_out(command: str, arguments: list[str]) -> list[str]:
 
 
 def ordered(arguments: list[str]) -> list[str]:
-    """Overrides behind flags, each in their order: Hydra 1.3 takes no flag between two overrides (hydra#3053)."""
+    """Flags first, then overrides, each in their order: Hydra 1.3 takes no flag between two overrides (hydra#3053)."""
     return sorted(arguments, key=lambda word: word.startswith("~") or ("=" in word and not word.startswith("-")))
 
 
 def _compose_and_run(command: str, arguments: list[str]) -> None:
-    """Hand over to Hydra. What it refuses ends in one message and exit code 2; what fails in a job keeps its trace."""
+    """Run the command under Hydra. Hydra's own errors become one message and exit status 2; a job's error is raised."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -111,7 +111,7 @@ def _compose_and_run(command: str, arguments: list[str]) -> None:
 
     sys.argv = [sys.argv[0], *arguments]
     wants_trace = "HYDRA_FULL_ERROR" in os.environ
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print and turn into exit code 1
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, instead of exiting with 1
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
     except JobFailed as failed:
@@ -123,7 +123,7 @@ def _compose_and_run(command: str, arguments: list[str]) -> None:
 
 
 def _run(name: str, cfg: DictConfig) -> None:
-    """One job. A failure that has been told ends a single run; a sweep goes on, unless a signal came."""
+    """Run one job and exit with its status. In a sweep a failed job raises JobFailed, unless a signal ended it."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -134,7 +134,7 @@ def _run(name: str, cfg: DictConfig) -> None:
     except UsageError as error:
         print(error, file=sys.stderr)
         code: int | str | None = 2
-    except SystemExit as end:  # of the processes that train
+    except SystemExit as end:  # the training processes have printed their error
         code = end.code
     except KeyboardInterrupt:
         print(f"ekipl {name.replace('_', '-')}: interrupted", file=sys.stderr)
@@ -145,12 +145,12 @@ def _run(name: str, cfg: DictConfig) -> None:
 
 
 def _is_of_job(error: BaseException) -> bool:
-    """Whether Hydra passes on what a job raised: it does so where the result of the job is read."""
+    """Whether a job raised the error: Hydra re-raises it where the job's result is read."""
     return any(frame.name == "return_value" for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _reason(error: BaseException, command: str) -> str:
-    """Hydra's refusal in one line: what, why, and the way out."""
+    """Hydra's error in one line: key, value, reason, way out."""
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigIndexError, ConfigKeyError
 
@@ -174,7 +174,7 @@ def _reason(error: BaseException, command: str) -> str:
 
 
 def _quoted(override: str) -> str:
-    """The way out for a word that Hydra cannot read: quotes of the shell around it, and Hydra's around the value."""
+    """How to write an override that Hydra cannot parse: Hydra's quotes around the value, the shell's around all."""
     key, equals, value = override.partition("=")
     if not equals:
         return f"write {key}=VALUE"
@@ -189,12 +189,12 @@ def _refuse(text: str) -> NoReturn:
 
 
 def _complete(arguments: list[str]) -> None:
-    """Completion by Hydra, which knows one app a program: name the commands, then hide the command's word from it."""
+    """Complete the command here; then let Hydra, which completes one application, complete the line without it."""
     words = os.environ.get("COMP_LINE", "").split(" ")
     if "COMP_LINE" in os.environ and len(words) <= 2:
         print(" ".join(COMMANDS))
         return
-    command = words[1] if len(words) > 2 else "train"  # to install completion, any command will do
+    command = words[1] if len(words) > 2 else "train"  # installing completion works with any command
     if command in COMMANDS:
         os.environ["COMP_LINE"] = " ".join(words[:1] + words[2:])
         _compose_and_run(command, arguments)

@@ -152,11 +152,7 @@ def test_a_task_of_ones_own_reads_files_of_its_name(write: Write) -> None:
     assert ReasonRFTData(root).problems(Colours(), "id")[0].kind == "expression"
 
 
-def test_places_and_splits_that_are_not_there(write: Write, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="set data.root=FOLDER or data.hub=OWNER/NAME"):
-        ReasonRFTData(None)
-    with pytest.raises(UsageError, match="nowhere: no such folder"):
-        ReasonRFTData(tmp_path / "nowhere")
+def test_splits_that_are_not_there(write: Write) -> None:
     root = write(COUNTING)
     assert "no Visual-Counting-ood-test*.json in test_jsons/" in faults(root, split="ood")
     assert "counting has train, id, ood" in faults(root, split="ood_left")

@@ -1,1 +1,1 @@
-"""Where problems come from: the published Reason-RFT files and the built-in synthetic splits."""
+"""Problem sources: the published Reason-RFT files and the built-in synthetic splits."""

@@ -1,4 +1,4 @@
-"""From a row of a data set to a problem worded for the policy; what every reader of rows must agree on."""
+"""From a row of a data set to a problem: gold answers, prompts, and one error for all bad rows."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.errors import UsageError
 from ekipl.reward import parse
 
-SHOWN = 20  # faults of one input that are listed one by one
+SHOWN = 20  # errors of one input that are listed
 
 
-def problem_from(task: Task, row: Example, split: str) -> Problem:
-    """The row in the words of ``task``."""
+def problem_from(task: Task, example: Example, split: str) -> Problem:
+    """The example with the prompt of ``task``."""
     return Problem(
-        id=row.id,
+        id=example.id,
         task=task.name,
         split=split,
-        images=row.images,
-        question=row.question,
-        prompt=task.prompt(row),
-        answer=row.answer,
-        kind=row.kind,
-        metadata=row.metadata,
+        images=example.images,
+        question=example.question,
+        prompt=task.prompt(example),
+        answer=example.answer,
+        kind=example.kind,
+        metadata=example.metadata,
     )
 
 
 def answer_kind(answer: str, question: str = "") -> AnswerKind:
-    """How a gold answer is compared, where its data does not say: settled once, when the row is read.
+    """The kind of a gold answer that has no stated kind, derived once, when the row is read.
 
-    Functions are functions; a letter A-D is a choice, and any letter when the question lists "Choices:"; what has a
-    plain value is a number; everything else is an expression.
+    ``functions`` if it holds functions; ``choice`` if it is a letter A to D (any letter when the question has
+    "Choices:"); ``number`` if it has an exact rational value; else ``expression``.
     """
     if parse.functions(answer):
         return "functions"
@@ -44,10 +44,10 @@ def answer_kind(answer: str, question: str = "") -> AnswerKind:
 
 
 def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, AnswerKind]:
-    """The gold answer of a raw row, without tags, and its kind: as the row's ``kind`` states, else by ``answer_kind``.
+    """The gold answer of a raw row without tags, and its kind: the row's ``kind``, else ``answer_kind``.
 
     Raises:
-        ValueError: it is no text, or not of a kind that the task has; its text says so.
+        ValueError: the answer is missing, no text, or not of a kind that the task has.
     """
     text = row.get("solution") if row.get("answer") is None else row["answer"]
     if not isinstance(text, str) or not text.strip():
@@ -69,7 +69,7 @@ def gold_as_it_stands(row: Mapping[str, Any], question: str, task: Task) -> tupl
     """Like ``gold_of``, but with white space and tags, and of any kind: the published graders compare texts.
 
     Raises:
-        ValueError: it is no text.
+        ValueError: the answer is missing or no text.
     """
     text = row.get("solution") if row.get("answer") is None else row["answer"]
     if not isinstance(text, str):
@@ -80,12 +80,12 @@ def gold_as_it_stands(row: Mapping[str, Any], question: str, task: Task) -> tupl
         return text, task.kinds[0]
 
 
-def refuse(where: str, faults: Sequence[str]) -> None:
-    """Raise one UsageError that lists the faults, a line each; none, no error."""
-    if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-        raise UsageError("\n  ".join([f"{where}: {count}; correct or remove what is listed:", *faults[:SHOWN], *more]))
+def refuse(where: str, errors: Sequence[str]) -> None:
+    """Raises one UsageError that lists the errors, one per line; returns when there are none."""
+    if errors:
+        count = "1 fault" if len(errors) == 1 else f"{len(errors)} faults"
+        more = [f"... and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
+        raise UsageError("\n  ".join([f"{where}: {count}; correct or remove what is listed:", *errors[:SHOWN], *more]))
 
 
 def check_split(task: Task, split: str) -> None:
@@ -95,11 +95,11 @@ def check_split(task: Task, split: str) -> None:
 
 
 class LazyProblems(Sequence[Problem]):
-    """Problems whose rows are made (images opened or drawn) when an item is read, and not kept."""
+    """Problems that are made (images opened or drawn) each time an item is read."""
 
-    def __init__(self, task: Task, split: str, indices: Sequence[int], row: Callable[[int], Example]) -> None:
-        """``row(i)`` for i in ``indices`` makes the rows, in that order."""
-        self._task, self._split, self._indices, self._row = task, split, indices, row
+    def __init__(self, task: Task, split: str, indices: Sequence[int], example: Callable[[int], Example]) -> None:
+        """Item n is made from ``example(indices[n])``."""
+        self._task, self._split, self._indices, self._example = task, split, indices, example
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -110,5 +110,5 @@ class LazyProblems(Sequence[Problem]):
     def __getitem__(self, item: slice) -> LazyProblems: ...
     def __getitem__(self, item: int | slice) -> Problem | LazyProblems:
         if isinstance(item, slice):
-            return LazyProblems(self._task, self._split, self._indices[item], self._row)
-        return problem_from(self._task, self._row(self._indices[item]), self._split)
+            return LazyProblems(self._task, self._split, self._indices[item], self._example)
+        return problem_from(self._task, self._example(self._indices[item]), self._split)

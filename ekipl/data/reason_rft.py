@@ -1,8 +1,8 @@
-"""The published Reason-RFT-CoT files, or files laid out like them: JSON arrays of rows beside a folder of images.
+"""The published Reason-RFT-CoT files, or files in the same layout: JSON arrays of rows beside a folder of images.
 
 A row has ``id``, ``image`` (a file name, or several in order), ``problem``, ``answer`` (or ``solution``) and, for
-supervised training, ``cot``; ``kind`` (choice, number, ...) where the answer's kind is not to be derived from it.
-All faults of the rows asked for are found, and said at once, before any is used; pixels are read with a problem.
+supervised training, ``cot``. ``kind`` (choice, number, ...) overrides the kind derived from the answer. The rows are
+checked before the first is used, and one error lists all bad ones. Pixels are read when a problem is read.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.data.problems import LazyProblems, check_split, gold_of, refuse
 from ekipl.errors import MissingSplit, UsageError
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow starts other programs for some of the rest
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # for some other formats Pillow starts another program
 
 
 @dataclass(frozen=True)
 class _Published:
-    """What the files of one of the three tasks are called and hold."""
+    """The file names of a published task, and the number of images per row."""
 
     stem: str
     images: int
@@ -43,7 +43,7 @@ _TASKS: Mapping[str, _Published] = {
 
 @dataclass(frozen=True)
 class _Place:
-    """A file of rows, and the folders under which its images must lie."""
+    """A file of rows, and the folders that its images must be in; ``part`` is train or test."""
 
     rows: Path
     roots: tuple[Path, ...]
@@ -52,7 +52,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row that has been checked, its images not yet read."""
+    """A checked row; its images have not been read."""
 
     id: str
     images: tuple[Path, ...]
@@ -61,7 +61,7 @@ class _Entry:
     kind: AnswerKind
     metadata: Mapping[str, Any]
 
-    def row(self) -> Example:
+    def example(self) -> Example:
         images = tuple(_read_image(path, self.id) for path in self.images)
         return Example(self.id, images, self.question, self.answer, self.kind, self.metadata)
 
@@ -69,45 +69,37 @@ class _Entry:
 class ReasonRFTData:
     """Problems from the published files in a folder or on the Hugging Face hub.
 
-    A task of your own reads ``NAME-SPLIT-test*.json`` and ``NAME-train*.json`` in the same layout.
+    Any other task reads ``NAME-SPLIT-test*.json`` and ``NAME-train*.json`` in the same layout.
     """
 
     def __init__(
         self, root: Path | str | None = None, hub: str | None = None, train_start: int = 0, train_split: str = "train"
     ) -> None:
-        """Where the files are; ``root`` has precedence.
+        """Nothing is read yet. ``root`` or ``hub`` must be given; ``root`` has precedence.
 
         Args:
             root: folder with ``train_jsons/``, ``test_jsons/`` and ``images/``, or with JSON files beside ``images/``.
             hub: data set on the hub with the same files, its images in zip files.
             train_start: first row of the training file that is used; 1600 skips those of Reason-RFT's supervised stage.
             train_split: the split whose file serves as ``train``, for copies that have test files only.
-
-        Raises:
-            UsageError: neither place is given, or the folder does not exist.
         """
-        if root is None and hub is None:
-            raise UsageError(
-                "data.root: null: no place for the published files; set data.root=FOLDER or data.hub=OWNER/NAME"
-            )
+        assert root is not None or hub is not None
         self.root = None if root is None else Path(root).expanduser().resolve()
-        if self.root is not None and not self.root.is_dir():
-            raise UsageError(f"data.root: {root}: no such folder; set the one that holds the published files")
         self.hub, self.train_start, self.train_split = hub, train_start, train_split
 
     def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
         """The first ``limit`` problems of ``train`` (from ``train_start``) or of one of the task's splits.
 
         Raises:
-            MissingSplit: no file for the split.
-            UsageError: several, or faults in it or in the images of the rows asked for.
+            MissingSplit: there is no file for the split.
+            UsageError: the task has no such split, there are several files, or rows or their images are bad.
         """
         source = self.train_split if split == "train" else split
         check_split(task, source)
         place = self._place(task, source)
         start = self.train_start if split == "train" else 0
         entries = _checked(place, task, start, limit)
-        return LazyProblems(task, split, range(len(entries)), lambda index: entries[index].row())
+        return LazyProblems(task, split, range(len(entries)), lambda index: entries[index].example())
 
     def _place(self, task: Task, split: str) -> _Place:
         stem = _TASKS[task.name].stem if task.name in _TASKS else task.name
@@ -136,15 +128,15 @@ def _checked(place: _Place, task: Task, start: int, limit: int | None) -> list[_
         raise UsageError(f"data.train_start: {start}: leaves none of the {len(rows)} rows of {place.rows.name}")
     rows = rows[start:] if limit is None else rows[start : start + limit]
     find = lru_cache(maxsize=None)(partial(_find_image, place))  # rows share images
-    faults: list[str] = []
+    errors: list[str] = []
     first: dict[str, int] = {}
     for number, row in enumerate(rows, start + 1):
         identity = row.get("id") if isinstance(row, dict) else None
-        found = list(_faults(row, task, find))
+        found = list(_errors(row, task, find))
         if isinstance(identity, str) and first.setdefault(identity, number) != number:
             found.append(f"row {first[identity]} has the same id")
-        faults += [f"row {number} (id {reprlib.repr(identity)}): {fault}" for fault in found]
-    refuse(f"data: {place.rows}", faults)
+        errors += [f"row {number} (id {reprlib.repr(identity)}): {error}" for error in found]
+    refuse(f"data: {place.rows}", errors)
     return [_entry(row, task, find) for row in rows]
 
 
@@ -160,7 +152,7 @@ def _load(path: Path) -> list[Any]:
     return rows
 
 
-def _faults(row: Any, task: Task, find: Callable[[str], Path | str]) -> Iterator[str]:
+def _errors(row: Any, task: Task, find: Callable[[str], Path | str]) -> Iterator[str]:
     if not isinstance(row, dict):
         yield f"{reprlib.repr(row)}: not an object with fields"
         return
@@ -174,7 +166,7 @@ def _faults(row: Any, task: Task, find: Callable[[str], Path | str]) -> Iterator
         yield f"image: {reprlib.repr(row.get('image'))}: not a file name, nor a list of them"
     elif len(names) != needed:
         yield f"image: {len(names)} of them; {task.name} needs {needed}"
-    yield from (fault for fault in map(find, names) if isinstance(fault, str))
+    yield from (error for error in map(find, names) if isinstance(error, str))
     try:
         gold_of(row, str(row.get("problem")), task)
     except ValueError as error:
@@ -194,7 +186,7 @@ def _names(row: Mapping[str, Any]) -> list[str]:
 
 
 def _thinking(cot: str) -> str:
-    """The reasoning alone: some copies carry it with its tags, and the answer after it."""
+    """The reasoning without its tags and without an answer after it, which some copies have."""
     return cot.strip().removeprefix("<think>").partition("</think>")[0].strip()
 
 
@@ -202,7 +194,7 @@ def _thinking(cot: str) -> str:
 
 
 def _find_image(place: _Place, name: str) -> Path | str:
-    """The image's file, or what is wrong with it. No file outside the roots is opened, through links or otherwise."""
+    """The path of the image, or an error. No file outside ``place.roots`` is opened, through links or otherwise."""
     if Path(name).is_absolute():
         return f"image: {reprlib.repr(name)}: an absolute path; name it relative to the images folder"
     try:
@@ -220,10 +212,10 @@ def _find_image(place: _Place, name: str) -> Path | str:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=IMAGE_FORMATS) as image:
-                is_cut = image.format == "PNG" and b"IEND" not in _end_of(path)  # as a broken download leaves it
+                is_cut = image.format == "PNG" and b"IEND" not in _end_of(path)  # an interrupted download
         if is_cut:
             return f"image: {reprlib.repr(name)}: cannot be read: it is cut off"
-    except Exception as error:  # decoders fail in many ways; each is a fault of the file, and reported
+    except Exception as error:  # decoders raise many classes; each is reported as an error of the file
         return f"image: {reprlib.repr(name)}: cannot be read: {getattr(error, 'strerror', None) or error}"
     return path
 
@@ -235,7 +227,7 @@ def _end_of(path: Path, size: int = 4096) -> bytes:
 
 
 def _read_image(path: Path, of_row: str) -> Image.Image:
-    """RGB pixels, transparent ones white as on paper; EXIF orientation is ignored."""
+    """The image in RGB, on white where it is transparent; EXIF orientation is ignored."""
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             if not image.has_transparency_data:
@@ -252,7 +244,7 @@ def _read_image(path: Path, of_row: str) -> Image.Image:
 
 
 def _from_hub(hub: str, part: str, pattern: str) -> _Place:
-    """Download the file of rows and the images' zip files into the cache of ``datasets``; a local copy may stand in."""
+    """Download the file of rows and the images' zip files into the cache of ``datasets``; ``hub`` may be a local copy."""
     import fsspec  # type: ignore[import-untyped]
     from datasets import DownloadManager
 
@@ -265,7 +257,7 @@ def _from_hub(hub: str, part: str, pattern: str) -> _Place:
             file = manager.download(fs.unstrip_protocol(rows[0]).removeprefix("file://"))
             folders = [manager.download_and_extract(fs.unstrip_protocol(zip).removeprefix("file://")) for zip in zips]
             return _Place(Path(file), tuple(Path(folder).resolve() for folder in folders), part)
-    except Exception as error:  # the network's and the hub's, of many classes: the user's to act on
+    except Exception as error:  # network and hub raise many classes
         raise UsageError(
             f"data.hub: {hub}: {error}; check the name and the network, or set data.root=FOLDER"
         ) from error

@@ -1,4 +1,8 @@
-"""Checkpoints of a training run: whole or not there at all, newest first; what is damaged is named and passed over."""
+"""Checkpoints of a training run, ``step-N`` folders.
+
+A checkpoint is written under another name and renamed when it is complete. ``state.json`` holds the size and CRC-32 of
+every file; a checkpoint whose files differ is damaged, and a run resumes from the newest one that is intact.
+"""
 
 from __future__ import annotations
 
@@ -16,56 +20,56 @@ from ekipl.errors import UsageError
 if TYPE_CHECKING:
     from ekipl.engine.collectives import Processes
 
-FORMAT = 1  # of the folder; a newer one is refused
-STATE = "state.json"  # names the other files
-BLOCK = 2**24  # bytes read at once
+FORMAT = 1  # version of the folder's layout; a newer one is refused
+STATE = "state.json"  # lists the other files
+BLOCK = 2**24  # bytes per read
 
 
 def checkpoints(directory: Path) -> list[Path]:
-    """Checkpoints that were written to their end, newest first; they may have been damaged since."""
+    """The complete checkpoints in ``directory``, newest first; their files are not checked."""
     found = [path for path in directory.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
     return sorted(found, key=step_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
-    """Steps done when it was written."""
+    """The number of steps done when the checkpoint was written."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
 def newest(directory: Path, processes: Processes) -> Path | None:
-    """The newest sound checkpoint; damaged ones are named and set aside, unfinished ones removed.
+    """The newest intact checkpoint, or None where there is none. A collective: each rank checks a share of the files.
 
-    Called by all processes, which share the reading.
+    Newer, damaged checkpoints are reported and renamed to ``step-N.damaged``; incomplete ones are removed.
 
     Raises:
-        UsageError: the newest was written by a newer version, or all are damaged.
+        UsageError: the newest checkpoint was written by a newer version, or all are damaged.
     """
     found = checkpoints(directory)
-    faults: list[str] = []
+    errors: list[str] = []
     for checkpoint in found:
-        fault = next((said for said in processes.gather(_fault(checkpoint, processes)) if said), None)
-        if fault is None:
+        error = next((text for text in processes.gather(_damage(checkpoint, processes)) if text), None)
+        if error is None:
             break
-        faults.append(f"{checkpoint}: damaged: {fault}")
+        errors.append(f"{checkpoint}: damaged: {error}")
     else:
         if found:
-            raise UsageError("\n".join([*faults, f"{directory}: no sound checkpoint; remove it to begin anew"]))
+            raise UsageError("\n".join([*errors, f"{directory}: no sound checkpoint; remove it to begin anew"]))
     if processes.first:
-        for said in faults:
-            print(f"ekipl train: warning: {said}; going on from the one before", file=sys.stderr)
-        for damaged in found[: len(faults)]:
+        for error in errors:
+            print(f"ekipl train: warning: {error}; going on from the one before", file=sys.stderr)
+        for damaged in found[: len(errors)]:
             shutil.rmtree(aside := damaged.with_name(f"{damaged.name}.damaged"), ignore_errors=True)
             damaged.rename(aside)
         for partial in directory.glob("step-*.partial"):
             shutil.rmtree(partial, ignore_errors=True)
     processes.wait()
-    return found[len(faults)] if found else None
+    return found[len(errors)] if found else None
 
 
 def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, processes: Processes) -> None:
-    """Write ``directory/step-N`` under another name, move it in place, then remove all but the newest ``keep``.
+    """Write ``directory/step-N``, then remove all but the newest ``keep`` checkpoints. A collective.
 
-    Called by all processes; ``write`` runs on each of them. Where it fails, the older checkpoints stay as they are.
+    ``write(folder)`` runs on every rank. When it raises, the older checkpoints stay as they are.
     """
     target = directory / f"step-{step}"
     partial = directory / f"step-{step}.partial"
@@ -83,7 +87,8 @@ def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, p
             shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)
             for old in checkpoints(directory)[keep:]:
-                shutil.rmtree(old.rename(old.with_name(f"{old.name}.partial")))  # killed now, nothing looks damaged
+                # renamed first, so that a kill leaves an incomplete checkpoint and not a damaged one
+                shutil.rmtree(old.rename(old.with_name(f"{old.name}.partial")))
     except BaseException:
         if processes.first:
             shutil.rmtree(partial, ignore_errors=True)
@@ -92,7 +97,7 @@ def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, p
 
 
 def _entries(folder: Path, processes: Processes) -> dict[str, list[int]]:
-    """Size and CRC-32 of this process's share of the files, by name."""
+    """Size in bytes and CRC-32 of this rank's share of the files, by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != STATE)
     return {str(path.relative_to(folder)): [path.stat().st_size, _crc(path)] for path in processes.mine(files)}
 
@@ -105,8 +110,8 @@ def _crc(path: Path) -> int:
     return value
 
 
-def _fault(checkpoint: Path, processes: Processes) -> str | None:
-    """What is wrong with this process's share of the files, or None."""
+def _damage(checkpoint: Path, processes: Processes) -> str | None:
+    """The first error in this rank's share of the files, or None."""
     try:
         state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
         version = int(state["format"])

@@ -1,4 +1,4 @@
-"""Where metrics go, and how far a loop has come. The names of the metrics are in docs/metrics.md."""
+"""Loggers of metrics, and the progress bar. docs/metrics.md lists the metrics."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ Mode = Literal["offline", "online"]
 
 
 class JsonlLogger:
-    """``metrics.jsonl``: a row a call, ``{"step": 3, "loss/policy": 0.1, ...}``; a value that is not finite is null.
+    """``metrics.jsonl``: a row per call, ``{"step": 3, "loss/policy": 0.1, ...}``; a value that is not finite is null.
 
-    A row is handed to the operating system in one piece before ``log`` returns, so a killed run loses at most the row
-    being written.
+    A row is passed to the operating system in one write before ``log`` returns, so a killed run loses at most the row
+    that was being written.
     """
 
     def __init__(self, path: Path, last_step: int | None = None) -> None:
-        """Append to ``path``, made if need be.
+        """Open ``path`` for appending; create it when it does not exist.
 
         Args:
             path: the file.
-            last_step: on resuming, the step of the checkpoint: later rows are removed, as their steps are run again.
-                None keeps every whole row. A row that was cut off is removed either way.
+            last_step: on resume, the step of the checkpoint: later rows are removed, since their steps run again. None
+                keeps every complete row. A row that was cut off is always removed.
+
+        Raises:
+            UsageError: the file has rows that are no metrics.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -43,7 +46,7 @@ class JsonlLogger:
 
 
 def _trim(path: Path, last_step: int | None) -> None:
-    """Take the rows after ``last_step`` and a torn last line off the file; leave a sound file untouched."""
+    """Remove the rows after ``last_step`` and a cut-off last line; rewrite the file only if there are any."""
     content = path.read_bytes()
     lines = content.splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
@@ -60,7 +63,7 @@ def _trim(path: Path, last_step: int | None) -> None:
 
 
 class WandbLogger:
-    """Weights & Biases: told the metrics and settings given here, nothing of the environment, user or code."""
+    """Weights & Biases: sends the metrics and settings given here, nothing about the environment, user or code."""
 
     def __init__(
         self, directory: Path, project: str, name: str, mode: Mode = "offline", config: Mapping[str, Any] | None = None
@@ -68,11 +71,11 @@ class WandbLogger:
         """Open a run.
 
         Args:
-            directory: where ``wandb/`` is made; ``wandb sync`` uploads an offline run from there.
-            project: its name on the server.
-            name: of the run.
+            directory: the folder of ``wandb/``; ``wandb sync`` uploads an offline run from there.
+            project: the project's name on the server.
+            name: the run's name.
             mode: ``offline`` or ``online``.
-            config: settings shown with the run.
+            config: the settings shown with the run.
 
         Raises:
             UsageError: wandb is not installed, or the server cannot be used.
@@ -113,7 +116,7 @@ class Loggers:
     """Several loggers as one."""
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
-        """Each is told everything, in this order."""
+        """Every call goes to each logger, in this order."""
         self._loggers = loggers
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -127,9 +130,9 @@ class Loggers:
 
 @contextmanager
 def progress(total: int, label: str, more: Callable[[], str] = str) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left on standard error; the value is called with the number of items done since.
+    """A progress bar with the remaining time on standard error; call the value with the number of items just done.
 
-    ``more`` tells what else is shown, asked for whenever the bar moves. Silent where standard error is no terminal.
+    ``more()`` returns a text shown behind the bar. Nothing is shown when standard error is no terminal.
     """
     if not sys.stderr.isatty():
         yield lambda done: None

@@ -1,4 +1,4 @@
-"""What a training run leaves: metrics, actions, evaluations and checkpoints, and a warning when it cannot learn."""
+"""Writes metrics, actions, evaluations and checkpoints during training; warns when a run cannot learn."""
 
 from __future__ import annotations
 
@@ -23,32 +23,45 @@ if TYPE_CHECKING:
     from ekipl.engine.collectives import Processes
     from ekipl.engine.deepspeed import DeepSpeedEngine
 
-RECENT = 5  # steps that are averaged before something is said of them
+RECENT = 5  # steps that a warning averages over
 
 
 @dataclass
 class Recorder:
-    """Keeps the run directory: metrics, actions, evaluations, checkpoints."""
+    """Writes the run directory. All ranks call its methods; rank 0 writes.
+
+    Attributes:
+        sampling: how each source samples, for the action files.
+        measure: evaluates the policy on the held-out splits and returns the metrics.
+        advance: moves the progress bar by a number of steps.
+        stop: the request to stop, read after each step.
+        recent: metrics of the last steps.
+        warned: the kinds of warning that were printed; each is printed once.
+    """
 
     directory: Path
     settings: Settings
     processes: Processes
     engine: DeepSpeedEngine
     logger: Logger
-    sampling: Mapping[str, Sampling]  # how each source samples, for the action files
+    sampling: Mapping[str, Sampling]
     measure: Callable[[], dict[str, float]]
     advance: Callable[[int], None]
     stop: Stop
-    recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))  # metrics of steps
-    said: set[str] = field(default_factory=set)
+    recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    warned: set[str] = field(default_factory=set)
 
     def baseline(self) -> None:
-        """Step 0: what the policy can do before it learns."""
+        """Log the evaluation of the untrained policy as step 0."""
         if self.settings.evaluation.every:
             self.logger.log(0, {"progress/problems": 0.0, **self._evaluate()})
 
     def after_step(self, step: Step) -> None:
-        """Write what the step did on all processes; evaluate and save when it is time."""
+        """Write metrics and actions of the step on all ranks; evaluate and save a checkpoint when they are due.
+
+        Raises:
+            Stopped: a rank was asked to stop; the checkpoint is saved.
+        """
         groups = [group for part in self.processes.gather(_without_images(step.groups)) for group in part]
         metrics = {
             "progress/problems": float(step.number * self.settings.problems_per_step),
@@ -88,20 +101,20 @@ class Recorder:
         write_actions(self.directory / "actions" / f"step-{number:06d}.jsonl", records)
 
     def _warn(self, number: int, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
-        """Say once what keeps a run from learning, or makes it slow, in plain words."""
+        """Print a warning, once per kind, when the run cannot learn or waits for external models."""
         self.recent.append(metrics)
         recent = list(self.recent) if len(self.recent) == RECENT else []
-        words = {
+        warnings = {
             "dead": advice([step["group/frac_zero_variance"] for step in recent], groups, self.settings.G),
             "few": too_few(groups, self.settings.G),
             "slow": waiting([(step["time/external"], step["time/step"]) for step in recent[1:]]),
         }
-        for kind, text in words.items():
-            if text is not None and kind not in self.said:
-                self.said.add(kind)
+        for kind, text in warnings.items():
+            if text is not None and kind not in self.warned:
+                self.warned.add(kind)
                 print(f"ekipl train: warning: step {number}: {text}", file=sys.stderr)
 
 
 def _without_images(groups: Sequence[Group]) -> list[Group]:
-    """What the other processes need to know of these groups."""
+    """The groups without images, which the other ranks do not need."""
     return [replace(group, problem=replace(group.problem, images=())) for group in groups]

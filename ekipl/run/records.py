@@ -36,11 +36,11 @@ class Record:
     Attributes:
         task: the task's name.
         split: the problem's split; problem ids are unique within it.
-        action: with its reward, if it was scored.
-        sampling: how it was sampled: ``model`` and the decoding settings.
-        seed: the seed of the draw.
-        kept: whether selection kept it; None where nothing was selected.
-        advantage: of a kept action (Eq. 1).
+        action: the action, with its reward if it was graded.
+        sampling: ``model`` and the decoding settings.
+        seed: the seed of the sample.
+        kept: whether selection kept the action; None where there was no selection.
+        advantage: the advantage of a kept action (Eq. 1).
     """
 
     task: str
@@ -53,7 +53,7 @@ class Record:
 
 
 def records_of_group(group: Group, sampling: Mapping[str, Sampling], seed: int) -> Iterator[Record]:
-    """One record for each action offered; ``sampling`` is looked up by source."""
+    """One record for each offered action; ``sampling`` maps a source to its sampling settings."""
     advantages = dict(zip(group.kept, group.advantages, strict=True))
     task, split = group.problem.task, group.problem.split
     for i, action in enumerate(group.offered):
@@ -61,9 +61,10 @@ def records_of_group(group: Group, sampling: Mapping[str, Sampling], seed: int) 
 
 
 def write_actions(path: Path, records: Iterable[Record]) -> int:
-    """Writes records as they come and returns their number; the file takes its name only when it is complete.
+    """Write records as the iterator yields them; returns their number.
 
-    Until then it is ``NAME.partial``, which stays after an exception or a kill: its actions may have cost money.
+    The file is ``NAME.partial`` until it is complete. It stays after an exception or a kill, because its actions may
+    have cost money.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
@@ -79,25 +80,25 @@ def write_actions(path: Path, records: Iterable[Record]) -> int:
 
 
 def actions_file(path: str | Path) -> Path:
-    """The actions file that a setting means: itself, or ``actions.jsonl`` in a run folder."""
+    """The actions file at ``path``: the file itself, or ``actions.jsonl`` in a run directory."""
     given = Path(path).expanduser()
     return given / "actions.jsonl" if given.is_dir() else given
 
 
 def read_actions(path: Path) -> list[Record]:
-    """The records of a file, in its order.
+    """The records of a file, in file order.
 
-    Every text comes back as it was, with one exception: a high surrogate directly before a low one comes back as the
-    one character that the pair stands for (JSON has one spelling for both).
+    Texts are read as they were written, with one exception: a high surrogate directly before a low one is read as the
+    character that the pair encodes (JSON has one spelling for both).
 
     Raises:
-        UsageError: the file cannot be read, its last line is cut off, or lines are not records (all named together).
+        UsageError: the file cannot be read, its last line is cut off, or lines are not records.
     """
     return map_jsonl(path, _record)
 
 
 def map_actions(path: Path, make: Callable[[Record], T]) -> list[T]:
-    """``make`` of every record, for files too large to hold. Raises UsageError like ``read_actions``."""
+    """``make(record)`` for every record, for files too large to hold. Raises UsageError like ``read_actions``."""
     return map_jsonl(path, lambda row: make(_record(row)))
 
 
@@ -173,7 +174,7 @@ def _get(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
 
 
 def _is(value: Any, key: str, kind: type[T]) -> T:
-    """The value, of exactly this type: True is no number; only an integer may stand for a float."""
+    """The value, if it has exactly this type: True is no number; an integer below 2**53 may stand for a float."""
     if kind is float and type(value) is int and abs(value) < 2**53:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):

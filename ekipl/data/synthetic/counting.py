@@ -1,4 +1,4 @@
-"""Built-in counting problems: CLEVR-Math questions over rendered scenes; out of distribution, other kinds of things.
+"""Built-in counting problems: CLEVR-Math questions about rendered scenes; the OOD split has other shapes.
 
 ``metadata["scene"]`` is ``{"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...]}`` in the
 order of the chain of thought, row by row from the front.
@@ -14,12 +14,12 @@ from ekipl.data.synthetic.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES,
 
 FAMILIES = ("count", "subtract", "subtract_two", "add", "add_dozen")
 WEIGHTS = (0.35, 0.25, 0.05, 0.2, 0.15)
-HELD_OUT_FAMILIES = ("add_dozen",)  # "Add 12 ...": the only answers above 9; no training of model=tiny has seen them
+HELD_OUT_FAMILIES = ("add_dozen",)  # "Add 12 ...", the only answers above 9; not in the training data of model=tiny
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a question speaks of: a colour, a shape, both, or (neither) any object."""
+    """The things that a question names: by colour, by shape, by both, or (both None) any object."""
 
     color: str | None = None
     shape: str | None = None
@@ -40,7 +40,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Query:
-    """A question and its meaning: ``plus`` and the number of things of kind ``whole`` and of no kind in ``but``."""
+    """A question. Its answer is ``plus`` and the number of things of kind ``whole`` that are of no kind in ``but``."""
 
     text: str
     whole: Kind
@@ -48,7 +48,7 @@ class Query:
     plus: int = 0
 
     def counts(self, thing: Thing) -> bool:
-        """Whether the question is about ``thing``."""
+        """Whether ``thing`` counts."""
         return self.whole.holds(thing) and not any(kind.holds(thing) for kind in self.but)
 
 
@@ -66,7 +66,7 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Example:
 
 
 def cot(things: list[Thing], query: Query) -> str:
-    """What counts, then every thing, row by row from the front: its cell, looks, whether it counts, the count so far.
+    """The kind that counts, then every thing, row by row from the front: cell, looks, yes or no, the count so far.
 
     For instance ``Find object not red cube: a1 red cube no 0, c2 blue cube yes 1. Total 1``.
     """
@@ -81,7 +81,7 @@ def cot(things: list[Thing], query: Query) -> str:
 
 
 def _scene(rng: random.Random, shapes: tuple[str, ...]) -> list[Thing]:
-    """2 to 6 things on a 3 x 3 grid, with few colours and shapes, so that most questions count more than one."""
+    """2 to 6 things on a 3 x 3 grid, with few colours and shapes, so that most answers are above 1."""
     colors = rng.sample(COLORS, rng.choice((2, 3, 3, 4)))
     things: list[Thing] = []
     for place in sorted(rng.sample(range(9), rng.randint(2, 6))):
@@ -112,7 +112,7 @@ def _query(rng: random.Random, family: str, things: list[Thing], shapes: tuple[s
 
 
 def _kind(rng: random.Random, things: list[Thing], shapes: tuple[str, ...]) -> Kind:
-    """Mostly after a thing that is there; now and then anything."""
+    """The kind of a random thing of the scene; in one of ten draws a random colour and shape."""
     model = rng.choice(things)
     color, shape = model.color, model.shape
     if rng.random() < 0.1:

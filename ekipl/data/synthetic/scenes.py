@@ -1,7 +1,7 @@
 """A small renderer of CLEVR-like scenes: solids on a lit ground plane, seen in perspective from one of three cameras.
 
-Ground coordinates: x grows to the right and y away from the centre camera; one unit is one step of the 3 x 3 grid that
-the spatial task moves on, so grid positions are -1, 0 and 1. Everything is a mesh of flat faces, drawn far to near.
+Ground coordinates: x grows to the right and y away from the centre camera; one unit is one step of the 3 x 3 grid of the
+spatial task, so grid positions are -1, 0 and 1. Solids are meshes of flat faces, drawn from far to near.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ RGB = {
 }
 RADIUS = {"small": 0.26, "medium": 0.36, "large": 0.48}
 AZIMUTH = {"center": 0.0, "left": radians(40), "right": radians(-40)}
-GROUND_HALF = 1.5  # half the side of the square that things stand on
+GROUND_HALF = 1.5  # half the side of the ground square
 ELEVATION = radians(52)
-DISTANCE = 9.0  # of the camera from the middle of the ground, in ground units
-VIEW_WIDTH = 3.9  # ground units across the picture at the camera's distance
+DISTANCE = 9.0  # from the camera to the middle of the ground, in ground units
+VIEW_WIDTH = 3.9  # width of the image in ground units, at the camera's distance
 SUPERSAMPLE = 2
 LIGHT = np.array([-0.45, -0.55, 0.9]) / np.linalg.norm([-0.45, -0.55, 0.9])
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One solid; (x, y) in ground units, ``yaw`` its turn about the vertical in radians."""
+    """One solid at (x, y) in ground units, rotated about the vertical by ``yaw`` radians."""
 
     shape: str
     size: str
@@ -60,7 +60,7 @@ class Thing:
 
 
 def record(things: Sequence[Thing]) -> list[dict[str, object]]:
-    """A scene as plain data, as it stands in the metadata of a row; ``id`` is the place in the list."""
+    """A scene as plain data for the metadata of an example; ``id`` is the index in the list."""
     return [
         {"id": i, **{key: getattr(t, key) for key in ("shape", "size", "color", "material")}, "position": [t.x, t.y]}
         for i, t in enumerate(things)
@@ -68,12 +68,12 @@ def record(things: Sequence[Thing]) -> list[dict[str, object]]:
 
 
 def cell(thing: Thing) -> str:
-    """The cell of the 3 x 3 grid where a thing stands: column a (left) to c (right), row 1 (front) to 3 (behind)."""
+    """The grid cell of a thing, such as ``b2``: column a (left) to c (right), row 1 (front) to 3 (behind)."""
     return f"{'abc'[round(thing.x) + 1]}{round(thing.y) + 2}"
 
 
 def render(things: Sequence[Thing], image_size: int, camera: Camera = "center") -> Image.Image:
-    """The RGB picture of a scene, ``image_size`` pixels square. Pure: same arguments, same pixels."""
+    """The RGB image of a scene, ``image_size`` x ``image_size`` pixels. Pure: same arguments, same pixels."""
     side = image_size * SUPERSAMPLE
     image = _ground(side, camera)
     draw = ImageDraw.Draw(image, "RGBA")
@@ -85,7 +85,7 @@ def render(things: Sequence[Thing], image_size: int, camera: Camera = "center") 
 
 
 def pixel_of(point: tuple[float, float, float], image_size: int, camera: Camera = "center") -> tuple[float, float]:
-    """Where a ground point (x, y, height) lies in the picture: pixels from the left and from the top."""
+    """The pixel (from the left, from the top) of a ground point (x, y, height)."""
     x, y = _to_pixels(_to_camera(np.array([point]), camera), image_size)[0]
     return float(x), float(y)
 
@@ -95,7 +95,7 @@ def _to_camera(points: Floats, camera: Camera) -> Floats:
     a, e = AZIMUTH[camera], ELEVATION
     x = points[..., 0] * cos(a) - points[..., 1] * sin(a)
     y = points[..., 0] * sin(a) + points[..., 1] * cos(a)
-    z = points[..., 2] - 0.25  # look a little above the ground, at the middle of the things
+    z = points[..., 2] - 0.25  # the camera looks at the middle of the solids, a little above the ground
     return np.stack([x, y * sin(e) + z * cos(e), DISTANCE + y * cos(e) - z * sin(e)], axis=-1)
 
 
@@ -106,7 +106,7 @@ def _to_pixels(seen: Floats, side: int) -> Floats:
 
 @cache
 def _backdrop(side: int, camera: Camera) -> Image.Image:
-    """Grey floor, lighter in the middle, with the edge of the ground square."""
+    """A grey floor, lighter in the middle, with the outline of the ground square."""
     ys, xs = np.mgrid[0:side, 0:side] / side - 0.5
     level = 222 - 55 * np.clip(xs**2 + (ys - 0.1) ** 2, 0, 0.6) / 0.6
     image = Image.fromarray(np.repeat(level[..., None], 3, axis=2).astype(np.uint8))
@@ -138,14 +138,14 @@ def _draw_thing(draw: ImageDraw.ImageDraw, thing: Thing, side: int, camera: Came
     pixels = _to_pixels(seen, side)
     fills = _shade(thing, normals, camera)
     edge_a, edge_b = pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0]
-    towards = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0] < 0  # counter-clockwise faces are seen
+    towards = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0] < 0  # counter-clockwise faces face the camera
     for i in np.argsort(-seen[..., 2].mean(axis=1)):
         if towards[i] or thing.material == "glass":
             draw.polygon([tuple(p) for p in pixels[i]], fill=tuple(fills[i]))
 
 
 def _shade(thing: Thing, normals: Floats, camera: Camera) -> NDArray[np.int64]:
-    """RGBA of each face: rubber is matte, metal mirrors a highlight and a dark horizon, glass lets through."""
+    """RGBA of each face: rubber is matte, metal has a highlight and reflects a dark horizon, glass is transparent."""
     a, e = AZIMUTH[camera], ELEVATION
     view = np.array([-sin(a) * cos(e), -cos(a) * cos(e), sin(e)])
     half = (LIGHT + view) / np.linalg.norm(LIGHT + view)
@@ -170,7 +170,7 @@ def _mesh(shape: str) -> tuple[Floats, Floats]:
     """Faces (F, 4, 3), counter-clockwise from outside, and unit normals (F, 3): a solid of radius about 1 on z = 0."""
     faces = np.array(_FACES[shape](), dtype=float)
     normals = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
-    flat = np.linalg.norm(normals, axis=1) < 1e-9  # a triangle whose first two corners are one: use the other pair
+    flat = np.linalg.norm(normals, axis=1) < 1e-9  # the first two corners of a triangle coincide: use the others
     normals[flat] = np.cross(faces[flat, 2] - faces[flat, 1], faces[flat, 3] - faces[flat, 1])
     return faces, normals / np.linalg.norm(normals, axis=1, keepdims=True)
 

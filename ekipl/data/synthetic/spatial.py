@@ -1,12 +1,12 @@
-"""Built-in spatial problems: two pictures of a few things on a 3 x 3 grid, and what turns the first into the second.
+"""Built-in spatial problems: two images of a few things on a 3 x 3 grid; the answer turns the first into the second.
 
-``metadata["scene"]`` holds all that a simulation needs::
+``metadata["scene"]`` is the input of ``ekipl.reward.simulate``::
 
     {"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...],  # initial; id = list index
      "final": [...the same, after the answer...],
      "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1}}  # inclusive limits, whole numbers
 
-x grows to the right and y away from the centre camera, so ``behind`` is y + step; no two things may share a position.
+x grows to the right and y away from the centre camera, so ``behind`` is y + step. No two things share a position.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ekipl.reward.simulate import DIRECTIONS
 
 FAMILIES = ("change_color", "change_size", "change_shape", "change_position", "two_changes", "change_material")
 WEIGHTS = (0.18, 0.16, 0.16, 0.23, 0.12, 0.15)
-HELD_OUT_FAMILIES = ("change_material",)  # no training of model=tiny has seen this function in an answer
+HELD_OUT_FAMILIES = ("change_material",)  # not in the training data of model=tiny
 CELLS = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1))
 CAMERAS: dict[str, Camera] = {"train": "center", "id": "center", "ood_left": "left", "ood_right": "right"}
 QUESTION = "What is the transformation that changes the initial state to the final state?"
@@ -38,7 +38,7 @@ class Change:
     value: str
 
     def __str__(self) -> str:
-        """As it stands in an answer."""
+        """The function as an answer writes it."""
         return f"change_{self.what}({self.id}, {self.value})"
 
     def apply(self, state: State) -> State:
@@ -61,7 +61,7 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Example:
 
 
 def row(name: str, family: str, initial: State, changes: Sequence[Change], camera: Camera, image_size: int) -> Example:
-    """The problem that asks for ``changes``; ``camera`` takes the final picture."""
+    """The example whose answer is ``changes``; ``camera`` takes the final image."""
     final = initial
     for change in changes:
         final = change.apply(final)
@@ -81,7 +81,7 @@ def row(name: str, family: str, initial: State, changes: Sequence[Change], camer
 
 
 def scene(rng: random.Random) -> State:
-    """2 or 3 things on different cells, each different from the others in more than one look."""
+    """2 or 3 things on different cells, with different colours and different pairs of shape and size."""
     number = rng.choice((2, 3))
     while True:
         state = tuple(
@@ -93,7 +93,7 @@ def scene(rng: random.Random) -> State:
 
 
 def _changes(rng: random.Random, family: str, initial: State) -> tuple[Change, ...]:
-    """One change of the family's kind, or two changes of different things or looks; moves stay on free cells."""
+    """One change of the family's kind, or two changes of different kinds; moves end on free cells of the grid."""
     kinds = ("size", "color", "shape", "position")
     chosen = rng.sample(kinds, 2) if family == "two_changes" else [family.removeprefix("change_")]
     while True:
@@ -108,7 +108,7 @@ def _changes(rng: random.Random, family: str, initial: State) -> tuple[Change, .
 
 
 def options(state: State, index: int, what: str) -> list[Change]:
-    """Every change of one look (or place) of one thing that the rules allow."""
+    """Every allowed change of one attribute (or the position) of one thing."""
     thing = state[index]
     if what != "position":
         taken = {t.color for t in state} if what == "color" else {getattr(thing, what)}
@@ -118,10 +118,10 @@ def options(state: State, index: int, what: str) -> list[Change]:
 
 
 def _cot(initial: State, final: State) -> str:
-    """For every thing its cell, shape, size, colour, before and after: ``0 b2 b3 behind cube cube small large size``.
+    """Cell, shape, size and colour of every thing, before and after: ``0 b2 b3 behind cube cube small large size``.
 
-    In the order of the question's tuples. Behind a pair that differs stands what changed, behind cells the way between
-    them. The material is named only where it changed.
+    The things are in the order of the question's tuples. A pair that differs is followed by the attribute that changed,
+    or by the direction of the move. The material is named only where it changed.
     """
     lines = []
     for i, (before, after) in enumerate(zip(initial, final, strict=True)):

@@ -1,4 +1,4 @@
-"""Built-in geometry problems: the text gives the numbers, the figure alone says which relation holds between them.
+"""Built-in geometry problems: the text gives the numbers, only the figure shows the relation between them.
 
 ``metadata["scene"]`` is ``{"given": [numbers in the order of the text], "sides": n}`` (sides for polygons only).
 """
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from ekipl.algorithm.types import Example
 from ekipl.data.synthetic.diagrams import Angle, Circle, Mark, Point, Segment, Square, draw, polar
 
-HELD_OUT_FAMILIES = ("polygon_sum",)  # the only answers above 360; no training of model=tiny has seen them
+HELD_OUT_FAMILIES = ("polygon_sum",)  # the only answers above 360; not in the training data of model=tiny
 HELD_OUT_SHARE = 0.15
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A figure, the given angles (degrees, in the order of their labels), the wanted value and why."""
+    """A figure, the given angles (degrees, in the order of their labels), the answer and the reason."""
 
     figure: tuple[Mark, ...]
     given: tuple[int, ...]
@@ -53,7 +53,7 @@ def _question(given: tuple[int, ...]) -> str:
 
 
 def _options(rng: random.Random, exercise: Exercise) -> list[int]:
-    """Four values in ascending order: the answer and what other relations would give."""
+    """Four values in ascending order: the answer and the results of other relations."""
     total, answer = sum(exercise.given), exercise.answer
     wrong = {total, 180 - total, 90 - total, total // 2, 2 * total, answer + 10, answer - 10, answer + 20} - {answer}
     return sorted([answer, *rng.sample(sorted(value for value in wrong if 0 < value < 360), 3)])
