@@ -15,8 +15,7 @@ from pathlib import Path
 from ekipl.algorithm.types import AnswerKind
 from ekipl.data.problems import answer_kind
 from ekipl.errors import GraderError
-from ekipl.reward import equivalence as grading
-from ekipl.reward import parse
+from ekipl.reward import equivalence, parse
 from ekipl.reward.graders import grade
 
 Case = tuple[str, str, AnswerKind]
@@ -46,8 +45,8 @@ def real(folder: Path) -> list[Case]:
 
 def computed() -> float:
     """Seconds of CPU of this process, the grading process and its fork, so far (Linux)."""
-    assert grading._current is not None  # main has warmed it up
-    child = grading._current.process.pid
+    assert equivalence._current is not None  # main has warmed it up
+    child = equivalence._current.process.pid
     forks = Path(f"/proc/{child}/task/{child}/children").read_text().split()
     spent = [int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in (child, *forks)]
     return time.process_time() + sum(spent) / 1e9
@@ -56,7 +55,7 @@ def computed() -> float:
 def measure(name: str, cases: list[Case]) -> None:
     """Print rates by the clock, and by computing alone, which a busy machine does not slow down."""
     for reward in GRADERS:
-        grading.forget()
+        equivalence.forget()
         parse.forget()
         errors, start, before = 0, time.perf_counter(), computed()
         for text, gold, kind in cases:
@@ -71,7 +70,7 @@ def measure(name: str, cases: list[Case]) -> None:
 
 def main() -> None:
     """Warm up the grading process, then measure."""
-    grading.equal(r"\sqrt{4}", "2", latex=True)
+    equivalence.equal(r"\sqrt{4}", "2", latex=True)
     measure("plain", plain(20_000, seed=0))
     for folder in sys.argv[1:]:
         measure("real", real(Path(folder)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ekipl.errors import GraderError, UsageError
-from ekipl.reward import equivalence as grading
+from ekipl.reward import equivalence
 from ekipl.reward.graders import grade
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,10 +22,10 @@ BOMB = "9^{9^{9}}"
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """Each test starts without a grading process and with nothing remembered."""
-    grading.close()
-    grading.forget()
+    equivalence.close()
+    equivalence.forget()
     yield
-    grading.close()
+    equivalence.close()
 
 
 def alive(pid: int) -> bool:
@@ -48,7 +48,7 @@ def test_plain_answers_start_no_process() -> None:
     for answer, gold, kind in cases:
         for scoring in ("strict", "reason_rft_reward"):
             grade(f"<think></think><answer>{answer}</answer>", gold, kind, scoring)  # type: ignore[arg-type]
-    assert grading._current is None
+    assert equivalence._current is None
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def test_plain_answers_start_no_process() -> None:
     ],
 )
 def test_equivalence(answer: str, gold: str, same: bool) -> None:
-    assert grading.equal(answer, gold, latex=True) is same
+    assert equivalence.equal(answer, gold, latex=True) is same
 
 
 def test_bombs_are_errors_in_time_and_the_run_goes_on() -> None:
-    assert grading.equal(r"\frac{2}{4}", r"\frac{1}{2}", latex=True)  # the process is there
+    assert equivalence.equal(r"\frac{2}{4}", r"\frac{1}{2}", latex=True)  # the process is there
     for bomb in (BOMB, BOMB + "+1"):
         before = sum(os.times()[:4])
         with pytest.raises(GraderError, match=r"no answer within 1\.8 s"):
-            grading.equal(bomb, "3", latex=True)
+            equivalence.equal(bomb, "3", latex=True)
         assert sum(os.times()[:4]) - before < 1  # no computing in this process: it only waits
-        assert grading.equal(r"\frac{2}{4}", rf"\frac{{{len(bomb)}}}{{{2 * len(bomb)}}}", latex=True)
+        assert equivalence.equal(r"\frac{2}{4}", rf"\frac{{{len(bomb)}}}{{{2 * len(bomb)}}}", latex=True)
 
 
 def test_a_bomb_in_an_answer_is_no_reward() -> None:
@@ -86,51 +86,51 @@ def test_a_bomb_in_an_answer_is_no_reward() -> None:
 
 def test_one_process_serves_all_and_is_asked_once() -> None:
     for answer in (r"\sqrt{4}", r"\sqrt{4}", r"\sqrt{9}", "\x00\ud800", "\n", "'\"\\"):
-        grading.equal(answer, "2", latex=False)
-    assert grading._current is not None
-    pid = grading._current.process.pid
-    assert grading._remembered.cache_info().hits == 1
-    grading.equal(r"\sqrt{16}", "4", latex=True)
-    assert grading._current.process.pid == pid
+        equivalence.equal(answer, "2", latex=False)
+    assert equivalence._current is not None
+    pid = equivalence._current.process.pid
+    assert equivalence._remembered.cache_info().hits == 1
+    equivalence.equal(r"\sqrt{16}", "4", latex=True)
+    assert equivalence._current.process.pid == pid
 
 
 def test_text_too_long_is_not_sent() -> None:
     with pytest.raises(GraderError, match="longer than"):
-        grading.equal("1" * (grading.LONGEST + 1), "3", latex=False)
-    assert grading._current is None
+        equivalence.equal("1" * (equivalence.LONGEST + 1), "3", latex=False)
+    assert equivalence._current is None
 
 
 def test_a_long_text_is_graded_but_not_remembered() -> None:
     prose = "There are 7 of them, or so. " * 4000 + "It is 3"  # 112,007 characters, as cheap as they are many
-    assert grading.equal(prose, "3", latex=False)
-    assert grading._remembered.cache_info().currsize == 0
+    assert equivalence.equal(prose, "3", latex=False)
+    assert equivalence._remembered.cache_info().currsize == 0
 
 
 def test_a_killed_process_is_replaced() -> None:
-    grading.equal(r"\sqrt{4}", "2", latex=True)
-    assert grading._current is not None
-    os.kill(grading._current.process.pid, signal.SIGKILL)
+    equivalence.equal(r"\sqrt{4}", "2", latex=True)
+    assert equivalence._current is not None
+    os.kill(equivalence._current.process.pid, signal.SIGKILL)
     time.sleep(0.1)
-    assert grading.equal(r"\sqrt{9}", "3", latex=True)
+    assert equivalence.equal(r"\sqrt{9}", "3", latex=True)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 def test_a_fork_killed_between_questions_answers_none() -> None:
-    grading.equal(r"\sqrt{4}", "2", latex=True)
-    assert grading._current is not None
-    child = grading._current.process.pid
+    equivalence.equal(r"\sqrt{4}", "2", latex=True)
+    assert equivalence._current is not None
+    child = equivalence._current.process.pid
     fork = int(Path(f"/proc/{child}/task/{child}/children").read_text())
     os.kill(fork, signal.SIGKILL)
     assert gone(child, 5)
-    assert grading.equal(r"\sqrt{9}", "3", latex=True)
-    assert not grading.equal(r"\sqrt{9}", "4", latex=True)
+    assert equivalence.equal(r"\sqrt{9}", "3", latex=True)
+    assert not equivalence.equal(r"\sqrt{9}", "4", latex=True)
 
 
 def test_many_threads() -> None:
     results: dict[int, bool] = {}
 
     def ask(n: int) -> None:
-        results[n] = grading.equal(rf"\sqrt{{{n * n}}}", str(n % 3), latex=True)
+        results[n] = equivalence.equal(rf"\sqrt{{{n * n}}}", str(n % 3), latex=True)
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(12)]
     for thread in threads:
@@ -141,32 +141,32 @@ def test_many_threads() -> None:
 
 
 def test_a_forked_process_starts_its_own() -> None:
-    assert grading.equal(r"\sqrt{4}", "2", latex=True)
-    assert grading._current is not None
-    inherited = grading._current.process.pid
+    assert equivalence.equal(r"\sqrt{4}", "2", latex=True)
+    assert equivalence._current is not None
+    inherited = equivalence._current.process.pid
     child = os.fork()
     if child == 0:
         try:
-            right = grading.equal(r"\sqrt{9}", "3", latex=True)
-            own = grading._current.process.pid
-            grading.close()
+            right = equivalence.equal(r"\sqrt{9}", "3", latex=True)
+            own = equivalence._current.process.pid
+            equivalence.close()
             os._exit(0 if right and own != inherited else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert alive(inherited)
-    assert grading.equal(r"\sqrt{16}", "4", latex=True)
+    assert equivalence.equal(r"\sqrt{16}", "4", latex=True)
 
 
 PARENT = """
 import sys
-from ekipl.reward import equivalence as grading
+from ekipl.reward import equivalence
 from ekipl.errors import GraderError
-grading.equal(r"\\sqrt{4}", "2", latex=True)
-print(grading._current.process.pid, flush=True)
+equivalence.equal(r"\\sqrt{4}", "2", latex=True)
+print(equivalence._current.process.pid, flush=True)
 if sys.argv[1] == "busy":
-    grading.DEADLINE_S = 60.0
-    grading.equal(r"9^{9^{9}}", "2", latex=True)
+    equivalence.DEADLINE_S = 60.0
+    equivalence.equal(r"9^{9^{9}}", "2", latex=True)
 if sys.argv[1] == "idle":
     sys.stdin.read()
 """
@@ -203,14 +203,14 @@ def test_it_says_when_math_verify_is_missing(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "math_verify.py").write_text("raise ImportError('No module named math_verify')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(UsageError, match="No module named math_verify"):
-        grading.equal("1", "2", latex=True)
+        equivalence.equal("1", "2", latex=True)
 
 
 def test_files_in_the_working_directory_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "math_verify.py").write_text("raise ImportError('hostile')")
     (tmp_path / "json.py").write_text("raise ImportError('hostile')")
     monkeypatch.chdir(tmp_path)
-    assert grading.equal(r"\sqrt{4}", "2", latex=True)
+    assert equivalence.equal(r"\sqrt{4}", "2", latex=True)
 
 
 def test_importing_the_scorers_loads_nothing_heavy() -> None:

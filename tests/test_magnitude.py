@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ekipl.reward.magnitude import magnitude
+from ekipl.reward.magnitude import approximate_value
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from ekipl.reward.magnitude import magnitude
     ],
 )
 def test_plain_expressions(text: str, value: float) -> None:
-    assert magnitude(text) == pytest.approx(value, rel=1e-12)
+    assert approximate_value(text) == pytest.approx(value, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_plain_expressions(text: str, value: float) -> None:
     ],
 )
 def test_anything_else_has_none(text: str) -> None:
-    assert magnitude(text) is None
+    assert approximate_value(text) is None

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ekipl.algorithm.types import AnswerKind
 from ekipl.errors import UsageError
-from ekipl.reward import equivalence as grading
+from ekipl.reward import equivalence
 from ekipl.reward import graders as reward
 from ekipl.reward.graders import GRADERS, check_grader, grade
 
@@ -115,7 +115,7 @@ A_TEXT = st.builds(
 @given(A_TEXT, A_TEXT)
 @settings(max_examples=200, deadline=None)
 def test_what_is_known_without_math_verify_is_what_it_says(answer: str, gold: str) -> None:
-    assert reward._verified(answer, gold) == grading.equal(answer, gold, latex=False)
+    assert reward._verified(answer, gold) == equivalence.equal(answer, gold, latex=False)
 
 
 CHOICES = [

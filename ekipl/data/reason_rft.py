@@ -244,7 +244,7 @@ def _read_image(path: Path, of_row: str) -> Image.Image:
 
 
 def _from_hub(hub: str, part: str, pattern: str) -> _Place:
-    """Download the file of rows and the images' zip files into the cache of ``datasets``; ``hub`` may be a local copy."""
+    """Download the rows and the zip files of images into the cache of ``datasets``; ``hub`` may be a local copy."""
     import fsspec  # type: ignore[import-untyped]
     from datasets import DownloadManager
 

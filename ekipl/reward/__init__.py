@@ -1,1 +1,1 @@
-"""Rewards: what a completion says, and whether it is right."""
+"""Rewards: parsing completions and grading their answers."""

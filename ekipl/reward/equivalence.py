@@ -1,10 +1,13 @@
 """Mathematical equivalence, decided by math-verify in a process that can be killed.
 
-math-verify's own deadline is a signal that works in the main thread only, and elsewhere turns into a silent "no". Here
-it runs without one, in three generations: this process; a child that imports sympy once, when it is first needed; and
-the child's fork, which answers through the child's pipes. The kernel ends the fork after ``DEADLINE_S`` of computing,
-however busy the machine is; the child says so and forks another within milliseconds. Child and fork end with their
-parent: at the end of their input, or when the time for the question is spent.
+math-verify's own deadline is a signal that works in the main thread only; in other threads it returns a silent "not
+equal". Here it runs without that deadline, in three generations of processes:
+
+    this process  --starts-->  child: imports sympy once  --forks-->  worker: replies through the child's pipes
+
+The kernel kills the worker after ``DEADLINE_S`` of CPU time, however busy the machine is. The child then replies with
+an error and forks another worker within milliseconds. Child and worker exit when their input ends, that is, with this
+process; a worker that is computing exits at its deadline.
 """
 
 from __future__ import annotations
@@ -26,17 +29,17 @@ from typing import IO, Any, NoReturn
 
 from ekipl.errors import GraderError, UsageError
 
-DEADLINE_S = 1.8  # of computing, for one question
-PATIENCE_S = 60.0  # on the clock: for that much computing, or for importing sympy, on a very busy machine
-LONGEST = 2_000_000  # characters of what is compared: the deadline bounds the time, this the memory
-REMEMBERED = 20_000  # characters of a question whose answer is remembered
-MEMORY_BYTES = 2 << 30  # address space of the fork
-ENDS: dict[int, str] = {  # signals by which a question ends the fork; by any other it may have ended between questions
+DEADLINE_S = 1.8  # seconds of CPU time for one question
+PATIENCE_S = 60.0  # seconds on the clock for a reply or for importing sympy, on a very busy machine
+LONGEST = 2_000_000  # characters of answer and gold: bounds the memory, as the deadline bounds the time
+REMEMBERED = 20_000  # characters of answer and gold whose result is cached
+MEMORY_BYTES = 2 << 30  # address space of the worker
+ENDS: dict[int, str] = {  # exit signals that mean "this question killed the worker"
     signal.SIGPROF: f"no answer within {DEADLINE_S:g} s",
     signal.SIGSEGV: "the grading process died",
     signal.SIGABRT: "the grading process died",
 }
-WARM_UP = (  # what sympy and the parser of LaTeX load or learn at the first question of a kind
+WARM_UP = (  # sympy and the LaTeX parser load modules at the first question of each kind
     ("1/2", "0.5"),
     (r"\frac{4}{3}", r"\frac{3}{4}"),
     (r"$\frac{2\sqrt{5}}{5}$", r"$\pi^{2}+x$"),
@@ -61,7 +64,7 @@ def equal(answer: str, gold: str, latex: bool) -> bool:
 
 def _ask(answer: str, gold: str, latex: bool) -> bool:
     with _lock:
-        reply = _worker().ask({"answer": answer, "gold": gold, "latex": latex})
+        reply = _child().ask({"answer": answer, "gold": gold, "latex": latex})
     if "error" in reply:
         raise GraderError(reply["error"])
     return bool(reply["equal"])
@@ -71,8 +74,8 @@ _remembered = lru_cache(maxsize=2048)(_ask)
 forget = _remembered.cache_clear
 
 
-class _Worker:
-    """The parent's end of one grading process."""
+class _Child:
+    """The child, as this process sees it."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -90,7 +93,7 @@ class _Worker:
             raise UsageError(f"math-verify: {ready['error']}: install it with ekipl's own requirements")
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The child's answer, or an ``error``; after an error of the process itself the child is gone."""
+        """The reply, or an ``error``; after an error of the process itself the child has ended."""
         try:
             _pipe(self.process.stdin).write(json.dumps(question).encode() + b"\n")
             _pipe(self.process.stdin).flush()
@@ -116,37 +119,37 @@ class _Worker:
 
     @property
     def usable(self) -> bool:
-        """Alive, and not inherited through a fork: two processes must not share the pipes."""
+        """Whether the child is alive and was started by this process: a fork of this process must not use its pipes."""
         return self.owner == os.getpid() and self.process.poll() is None
 
     def close(self) -> None:
         if self.owner == os.getpid():
             self.process.kill()
             self.process.wait()
-            with contextlib.suppress(BrokenPipeError):  # a question that it never read
+            with contextlib.suppress(BrokenPipeError):  # a question that the child did not read
                 _pipe(self.process.stdin).close()
             _pipe(self.process.stdout).close()
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
-    assert stream is not None  # Popen was asked for it
+    assert stream is not None  # Popen was called with PIPE
     return stream
 
 
 _lock = threading.Lock()
-_current: _Worker | None = None
+_current: _Child | None = None
 
 
-def _worker() -> _Worker:
+def _child() -> _Child:
     global _current
     if _current is None or not _current.usable:
-        _current = _Worker()
+        _current = _Child()
     return _current
 
 
 @atexit.register
 def close() -> None:
-    """End the grading process; the next question starts another."""
+    """Kill the child; the next question starts another one."""
     global _current
     if _current is not None:
         _current.close()
@@ -159,22 +162,22 @@ def close() -> None:
 def _equal(answer: str, gold: str, latex: bool) -> bool:
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-    if not latex:  # as Reason-RFT calls it: in its order, which is not the library's, and with errors that say no
+    if not latex:  # as Reason-RFT calls it: its order of arguments, and False after an error
         wide = [LatexExtractionConfig(), ExprExtractionConfig()]
         found = [parse(text, wide, parsing_timeout=None) for text in (answer, gold)]
         return bool(verify(*found, timeout_seconds=None))
     found = [parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None) for text in (gold, answer)]
     try:
         return bool(verify(*found, timeout_seconds=None, raise_on_error=True))
-    except (TypeError, ValueError):  # one of them has no value, as 1/0
+    except (TypeError, ValueError):  # one of them has no value, such as 1/0
         return False
 
 
 def _answer(replies: int) -> NoReturn:
-    """Answer until the questions end. The kernel's default for SIGPROF is to end the process, deep in C code too."""
+    """Reply until the input ends. By default SIGPROF kills the process, even inside C code."""
     import resource
 
-    with contextlib.suppress(ValueError, OSError):  # not every system limits address space
+    with contextlib.suppress(ValueError, OSError):  # some systems do not limit the address space
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_PROF, DEADLINE_S)
@@ -192,9 +195,9 @@ def _write(replies: int, reply: dict[str, Any]) -> None:
 
 
 def _serve() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this process ends with its input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C; this process exits when its input ends
     replies = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints is no reply
+    os.dup2(2, 1)  # the prints of a library are no replies
     try:
         for answer, gold in WARM_UP:
             for latex in (False, True):
@@ -203,7 +206,7 @@ def _serve() -> None:
         _write(replies, {"error": f"{type(error).__name__}: {error}"})
         return
     gc.collect()
-    gc.freeze()  # what is loaded by now stays: its forks need not go through it again
+    gc.freeze()  # forks need not collect the objects that are loaded by now
     _write(replies, {})
     while True:
         pid = os.fork()
@@ -211,7 +214,7 @@ def _serve() -> None:
             _answer(replies)
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if -ended not in ENDS:
-            os._exit(0)  # no more questions; nothing is to be tidied up, and sympy takes long to
+            os._exit(0)  # the input has ended; a normal exit would spend time on freeing sympy
         _write(replies, {"error": ENDS[-ended]})
 
 

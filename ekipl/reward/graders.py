@@ -1,13 +1,13 @@
-"""R(o) = R_format(o) + R_acc(o), Eq. 6: our own strict grader, and Reason-RFT's rewards and evaluators as published.
+"""R(o) = R_format(o) + R_acc(o), Eq. 6: a strict grader, and Reason-RFT's published rewards and evaluators.
 
 Names of graders:
-    strict                format after stripping outer white space; equal values, letters, sets of functions, or
-                          functions that lead to the final state where the scene is known.
+    strict                format after stripping outer white space; equal values, letters or sets of functions, and
+                          where the scene is known, any functions that lead to its final state.
     reason_rft            the published evaluators: math-verify; partial credit for functions.
-    reason_rft_reward     the published training rewards: equal strings; share of functions matched, repeats punished.
+    reason_rft_reward     the published training rewards: equal strings; share of matched functions, less for repeats.
     reason_rft_partial    training reward for functions with partial credit.
-    reason_rft_penalty    training reward for functions where half-right ones cost.
-    reason_rft_tolerance  training reward for numbers that falls from 5 to 20 percent of deviation.
+    reason_rft_penalty    training reward for functions with negative credit for partial matches.
+    reason_rft_tolerance  training reward for numbers that falls from 1 to 0 between 5 and 20 percent of deviation.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from typing import NamedTuple
 from ekipl.algorithm.seams import Grader
 from ekipl.algorithm.types import AnswerKind, Problem, Reward
 from ekipl.errors import GraderError, UsageError
-from ekipl.reward import equivalence as grading
-from ekipl.reward import parse
-from ekipl.reward.magnitude import magnitude
+from ekipl.reward import equivalence, parse
+from ekipl.reward.magnitude import approximate_value
 from ekipl.reward.simulate import Scene, reaches
 
 GRADERS: dict[str, tuple[AnswerKind, ...]] = {  # name -> the kinds of answer that it grades
@@ -57,7 +56,7 @@ def grader(name: str) -> Grader:
 def grader_of(name: str, function: Callable[[Problem, str], Reward | float]) -> Grader:
     """A function of the user's own as a grader; a number that it returns is the accuracy, with format 0.
 
-    The grader raises GraderError for a reward that is not finite, and UsageError for what is no reward.
+    The grader raises GraderError for a reward that is not finite, and UsageError for a value that is no reward.
     """
 
     def graded(problem: Problem, text: str) -> Reward:
@@ -75,8 +74,8 @@ def grader_of(name: str, function: Callable[[Problem, str], Reward | float]) -> 
 def grade(text: str, gold: str, kind: AnswerKind, name: str, scene: Scene | None = None) -> Reward:
     """Grade one completion: format 0 or 1; accuracy in [0, 1], in [-0.5, 1] with ``reason_rft_penalty``.
 
-    For functions ``detail`` holds ``exact`` (the gold set) and ``partial`` whatever the grader; ``strict`` simulates
-    them where the scene is known (``reward/simulate.py``), and so accepts every answer that leads to the final state.
+    For functions ``detail`` holds ``exact`` (equal to the gold set) and ``partial``, with every grader. Where the scene
+    is known, ``strict`` simulates them and accepts every answer that leads to the final state.
 
     Raises:
         GraderError: the equivalence of two expressions could not be decided.
@@ -112,25 +111,25 @@ def _same_number(answer: str, gold: str) -> bool:
         return value == target or (round(value, 6) == round(target, 6) and _mixed(ours, wanted))
     if (value is None) != (target is None) and _VARIABLE.search(ours + " " + wanted):
         return False  # one is a number, the other is not
-    size, size_wanted = magnitude(ours), magnitude(wanted)
+    size, size_wanted = approximate_value(ours), approximate_value(wanted)
     if size is not None and size_wanted is not None:
         off, rounding = abs(size - size_wanted), 1e-12 * abs(size_wanted)
-        if off <= rounding or off > 1e-5 + rounding:  # in between, six places decide
+        if off <= rounding or off > 1e-5 + rounding:  # in between, math-verify compares six decimal places
             return off <= rounding
-    return grading.equal(ours, wanted, latex=True)
+    return equivalence.equal(ours, wanted, latex=True)
 
 
-_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-DF-HJ-Za-df-hj-z](?![A-Za-z])")  # neither e nor i
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-DF-HJ-Za-df-hj-z](?![A-Za-z])")  # a single letter except e and i
 
 
 def _mixed(answer: str, gold: str) -> bool:
-    """Whether one of two numbers is a decimal and the other a fraction, which are compared to six places."""
+    """Whether one number is a decimal and the other a fraction: these are compared to six places."""
     return (parse.decimal(answer) is None) != (parse.decimal(gold) is None)
 
 
 def _published_accuracy(text: str, gold: str, name: str) -> float:
     block = parse.answer_block(text)
-    if name == "reason_rft":  # compares a tagged answer with the gold as it stands, white space, tags and all
+    if name == "reason_rft":  # compares a tagged answer with the raw gold text, white space and tags included
         same = text.strip() == gold.strip() if block is None else block.strip() == gold
         return float(same or _verified(text if block is None else block.strip(), gold))
     answer = (text if block is None else block).strip()
@@ -141,18 +140,18 @@ def _published_accuracy(text: str, gold: str, name: str) -> float:
 
 
 _MATHEMATICAL = re.compile(r"[\d$\\\[]")  # without one of these math-verify finds nothing
-_IDLE = r"[^\d$\\\[+\-*×/^()÷%]*"  # nothing that it takes for a number, a formula or a part of one
+_IDLE = r"[^\d$\\\[+\-*×/^()÷%]*"  # text in which math-verify finds no part of a number or formula
 _PLAIN = re.compile(  # one number, exact as a float; not "-05", which sympy does not read
     rf"(?:{_IDLE}[\s=])?([0-9]{{1,9}}|-(?:0|[1-9][0-9]{{0,8}}))(?:\.([0-9]{{1,6}}))?{_IDLE}"
 )
 _QUOTIENT = re.compile(
     rf"\s*\\frac\{{([1-9][0-9]{{0,8}})\}}\{{([1-9][0-9]{{0,8}})\}}{_IDLE}|([1-9][0-9]{{0,8}})/([1-9][0-9]{{0,8}})"
 )
-_SIGNAL = re.compile("answer|percent|pct", re.I)  # words that it heeds
+_SIGNAL = re.compile("answer|percent|pct", re.I)  # words that change its result
 
 
 def _verified(answer: str, gold: str) -> bool:
-    """math-verify's verdict; of single numbers and quotients, and of texts without any, it is known without asking."""
+    """math-verify's result. It is computed here for single numbers and quotients, and for texts without any."""
     if not _MATHEMATICAL.search(gold) or not _MATHEMATICAL.search(answer):
         return False
     value, target = _read(answer), _read(gold)
@@ -162,7 +161,7 @@ def _verified(answer: str, gold: str) -> bool:
             return off == 0
         if off > 1e-5:  # rounding to six places, and that of floats below 10**9, is far less
             return False
-    return grading.equal(answer, gold, latex=False)
+    return equivalence.equal(answer, gold, latex=False)
 
 
 class _Value(NamedTuple):
@@ -183,9 +182,9 @@ def _read(text: str) -> _Value | None:
 
 
 def _tolerance(answer: str, gold: str) -> float:
-    """1 within 5 percent of the gold, 0 beyond 20, half a cosine between; or equal text. Nothing meets a gold of 0.
+    """1 within 5 percent of the gold, 0 beyond 20, half a cosine between; 0 for a gold of 0. Texts must be equal.
 
-    The arithmetic is the original's, to the last bit; its reward for "nan", which is not a number, is 0 here.
+    The arithmetic equals the original's to the last bit, except that "nan" gets 0 here.
     """
     try:
         value, target = float(answer), float(gold)
@@ -202,7 +201,7 @@ def _tolerance(answer: str, gold: str) -> float:
 # --- functions ---
 
 _PARTIAL = (1.0, 0.5, 0.5, 0.25)
-_WEIGHTS = {  # of a function that is right; in name and object; in name and value; in name only
+_WEIGHTS = {  # of a function that matches entirely; in name and object; in name and value; in name only
     "reason_rft": _PARTIAL,
     "reason_rft_reward": (1.0, 0.0, 0.0, 0.0),
     "reason_rft_partial": _PARTIAL,
@@ -217,7 +216,7 @@ _LEVELS: tuple[Callable[[parse.Function], Hashable], ...] = (
 
 
 def _matches(predicted: Iterable[parse.Function], wanted: Iterable[parse.Function]) -> list[int]:
-    """How many pairs agree at each level, matched greedily in sorted order (Reason-RFT: in hash order, by chance)."""
+    """The number of pairs that match at each level, greedily in sorted order (Reason-RFT: in hash order)."""
     ours, theirs = sorted(predicted), sorted(wanted)
     counts = []
     for level in _LEVELS:

@@ -1,6 +1,6 @@
-r"""About how large a plain expression is, so that most wrong answers need no computer algebra.
+r"""Approximate values of plain expressions, which decide most wrong answers without computer algebra.
 
-Products and quotients of numbers, \pi, \sqrt{...} and \frac{...}{...} are read; anything else has no magnitude here.
+Products and quotients of numbers, \pi, \sqrt{...} and \frac{...}{...} have one; other expressions have none.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _FACTOR = re.compile(
 )
 
 
-def magnitude(text: str) -> float | None:
-    r"""The value of "2\sqrt{3}/5" and the like to about 15 digits; None for what is not read, and for mixed numbers."""
+def approximate_value(text: str) -> float | None:
+    r"""The value of "2\sqrt{3}/5" and the like to about 15 digits; None for other expressions and mixed numbers."""
     above, divided, below = text.strip().partition("/")
     negative = above.startswith("-")
     value = _product(above[negative:])
@@ -38,12 +38,12 @@ def _product(text: str) -> float | None:
         elif found["pi"] is not None:
             kind, factor = "pi", math.pi
         elif found["root"] is not None:
-            inside = magnitude(found["root"])
+            inside = approximate_value(found["root"])
             if inside is None or inside < 0:
                 return None
             kind, factor = "root", math.sqrt(inside)
         else:
-            top, bottom = magnitude(found["above"]), magnitude(found["below"])
+            top, bottom = approximate_value(found["above"]), approximate_value(found["below"])
             if top is None or not bottom or before == "number":  # 2\frac{1}{2} may be a mixed number
                 return None
             kind, factor = "fraction", top / bottom

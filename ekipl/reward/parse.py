@@ -1,6 +1,6 @@
-r"""What a completion says: its tagged blocks, the letter, number or functions of its answer.
+r"""Parsers of completions: the tagged blocks, and the letter, number or functions of the answer.
 
-Completions are hostile input: everything here is a pure function in time linear in the text, and evaluates nothing.
+Completions are hostile input: the parsers are pure, take time linear in the length of the text, and evaluate nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-LONGEST = 500  # characters of a letter, a number or an expression; a longer answer is none of these
+LONGEST = 500  # characters; a longer answer is no letter, number or expression
 
 _BETWEEN_BLOCKS = re.compile(r"</think>\s*<answer>")
 
@@ -18,7 +18,7 @@ _BETWEEN_BLOCKS = re.compile(r"</think>\s*<answer>")
 def well_formed(text: str) -> bool:
     r"""Whether the whole text is a think block, optional white space and an answer block.
 
-    What Reason-RFT's full match of ``<think>.*?</think>\s*<answer>.*?</answer>`` accepts, without its quadratic time.
+    Equal to Reason-RFT's full match of ``<think>.*?</think>\s*<answer>.*?</answer>``, which takes quadratic time.
     """
     if not (text.startswith("<think>") and text.endswith("</answer>")):
         return False
@@ -27,19 +27,19 @@ def well_formed(text: str) -> bool:
 
 
 def answer_block(text: str) -> str | None:
-    """The inside of the first answer block, lines and all; None without one."""
+    """The text inside the first answer block, line breaks included; None without one."""
     start = text.find("<answer>")
     end = text.find("</answer>", start)
     return text[start + len("<answer>") : end] if 0 <= start < end else None
 
 
 def answer_block_on_one_line(text: str) -> str | None:
-    """The inside of the first answer block without a line break: the published evaluator of functions sees no other."""
+    """The text inside the first answer block on one line: the published evaluator of functions reads no other."""
     return next((block for line in text.split("\n") if (block := answer_block(line)) is not None), None)
 
 
 def answer_text(text: str) -> str:
-    """The first answer block; without one, what follows the thinking; nothing when the thinking never ended."""
+    """The first answer block; without one, the text after </think>; empty when the thinking does not end."""
     block = answer_block(text)
     if block is None:
         thinking, closed, rest = text.rpartition("</think>")
@@ -62,7 +62,7 @@ _WRAPPED = re.compile(r"\\(?:boxed|text)\{(.*)\}|\\\((.*)\\\)|\\\[(.*)\\\]|\*\*(
 
 
 def _bare(text: str) -> str:
-    """Without all up to "the answer is", the full stop, and what mathematics is wrapped in; "" when too long."""
+    r"""The answer without "the answer is", a final full stop, $, \boxed{} and other wrapping; empty when too long."""
     text = text.replace("$", "").strip()
     lead = _STATED.match(text) or _LEAD.match(text)
     text = text[lead.end() :].lstrip(" \t\n:=") if lead else text
@@ -78,7 +78,7 @@ def _bare(text: str) -> str:
 
 
 def choice(answer: str) -> str | None:
-    """The letter chosen: "B", "b", "(B)", "B.", "B. 12", "The answer is B"; None when it is none, or not only one."""
+    """The chosen letter of "B", "b", "(B)", "B.", "B. 12", "The answer is B"; None unless there is exactly one."""
     found = _LETTER.fullmatch(_bare(answer))
     if not found or _ANOTHER.search(found[3].strip()):
         return None
@@ -93,7 +93,7 @@ _FRACTION = re.compile(
 
 
 def decimal(text: str) -> Fraction | None:
-    """The value of "-3", "1,000" or "3.50", else None. Exponents are not read: they are cheap bombs."""
+    """The value of "-3", "1,000" or "3.50", else None. Exponents are rejected: 1e999999999 is a huge number."""
     if len(text) > LONGEST or not _DECIMAL.fullmatch(text):
         return None
     return Fraction(text.replace(",", ""))
@@ -120,7 +120,7 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"(?<![A-Za-z])(?!(?:sqrt|frac|pi|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z]))[A-Za-z]{2,}")
 _IN_PROSE = re.compile(rf"(?<![\w.])[-+]?(?:{_DIGITS})(?!\.?\w)")
-_TWISTED = re.compile(  # what makes the one number of a sentence another one, or not what the sentence says
+_TWISTED = re.compile(  # modifiers (not 3, at least 3) and numbers in words: the one number is not the answer
     r"[+*/^_<>≤≥≠≈√π\\|!?±×÷·~#&{}\[\]…]|n't\b"
     r"|\b(?:no|not|nor|or|but|never|neither|except|than|least|most|zero|one|two|three|four|five|six|seven|eight|nine|ten"
     r"|eleven|twelve|\w{3,5}teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|dozens?|hundreds?|thousands?|[mb]illions?)\b"
@@ -171,7 +171,7 @@ forget = _expression.cache_clear
 
 
 def _closed(text: str) -> bool:
-    """Whether every bracket is closed, and none lies too deep: parsers are exponential in depth."""
+    """Whether every bracket is closed and none is deeper than 12: some parsers take exponential time in the depth."""
     depth = 0
     for character in text:
         depth += (character in "({[") - (character in ")}]")
@@ -191,20 +191,20 @@ class Function(NamedTuple):
     value: str
 
 
-_PUBLISHED = re.compile(r"(?<!\w)(\w+)\((\w+),\s*'?(\w+)'?\)")  # from the start of a word only, or it is quadratic
+_PUBLISHED = re.compile(r"(?<!\w)(\w+)\((\w+),\s*'?(\w+)'?\)")  # from the start of a word, else it is quadratic
 _CALL = re.compile(r"(?<!\w)(\w+)\s*\(([^()]*)\)")
 _LEADING_ZEROS = re.compile(r"^0+(?=[0-9])")
 
 
 def functions_as_published(text: str) -> list[Function]:
-    """Every function in Reason-RFT's spelling, in order and with repeats; other spellings are not seen."""
+    """The functions in Reason-RFT's spelling, in order and with repeats; other spellings are ignored."""
     return [Function(*found) for found in _PUBLISHED.findall(text)]
 
 
 def functions(text: str) -> list[Function]:
-    """Every function, whatever its case, quotes and spaces: `Change_Position( "5", Front Left )`.
+    """The functions in any case, with any quotes and spaces: `Change_Position( "5", Front Left )`.
 
-    A ``change_`` call with a wrong number of arguments is kept, equal to no proper one, lest it hide beside them.
+    A ``change_`` call with a wrong number of arguments is kept. It equals no valid function, so it counts as wrong.
     """
     found = []
     for name, inside in _CALL.findall(text.lower()):

@@ -1,8 +1,9 @@
-"""What functions do to a scene: whether a transformation leads from its initial to its final state, step by step.
+"""The vocabulary of spatial scenes, and a simulator: whether functions lead from the initial to the final state.
 
-Several answers can be right, and their order can matter: nothing can move onto another thing or off the grid, not even
-on the way. A scene is plain data, as ``ekipl.data.synthetic.spatial`` writes it; its ``grid`` may also have ``steps``
-(a move is one of these many, where the answer does not say how many: TRANCE has [1, 2]) and ``directions``.
+Several answers can be right, and their order can matter: no object may leave the grid or enter an occupied cell, at
+any step. A scene is plain data, as ``ekipl.data.synthetic.spatial`` writes it. Its ``grid`` may also have
+``directions``, and ``steps``: the possible lengths of a move, where the answer does not state the length (TRANCE has
+[1, 2]).
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import Any
 from ekipl.reward.parse import Function
 
 Scene = Mapping[str, Any]
-State = dict[str, dict[str, Any]]  # things by id
+State = dict[str, dict[str, Any]]  # objects by id
 
-VALUES = {
+VALUES = {  # of the attributes, in the order of the prompts
     "size": ("small", "medium", "large"),
     "color": ("yellow", "gray", "cyan", "blue", "brown", "green", "red", "purple"),
     "material": ("glass", "metal", "rubber"),
     "shape": ("cube", "sphere", "cylinder"),
 }
-DIRECTIONS = {  # in steps along the two axes of a position: to the right, and away from the centre camera
+DIRECTIONS = {  # steps along the axes x (to the right) and y (away from the centre camera)
     "front": (0, -1),
     "behind": (0, 1),
     "left": (-1, 0),
@@ -31,20 +32,20 @@ DIRECTIONS = {  # in steps along the two axes of a position: to the right, and a
     "behind_left": (-1, 1),
     "behind_right": (1, 1),
 }
-ANSWERS = 4096  # states that are followed at once; only scenes with several ``steps`` ever have more than one
+MOST_STATES = 4096  # states followed at once; a scene with one length of a move has one
 
 
 def reaches(scene: Scene, functions: Sequence[Function]) -> bool:
-    """Whether the functions, done one after another, are all possible and end in the scene's final state.
+    """Whether every function is possible in its turn, and the last one ends in the scene's final state.
 
     Args:
-        scene: ``objects`` and ``final`` (things with ``id``, looks and ``position``) and ``grid`` (inclusive limits
-            ``x`` and ``y`` of the two coordinates, and the length of a ``step``).
-        functions: as ``ekipl.reward.parse.functions`` reads them, in the order of the answer.
+        scene: ``objects`` and ``final`` (lists of objects with ``id``, attributes and ``position``) and ``grid``
+            (inclusive limits ``x`` and ``y`` of the coordinates, and the length of a ``step``).
+        functions: the functions of the answer, in its order, from ``ekipl.reward.parse.functions``.
     """
     states = [_state(scene["objects"])]
     for function in functions:
-        states = [after for state in states for after in _after(state, function, scene["grid"])][:ANSWERS]
+        states = [after for state in states for after in _after(state, function, scene["grid"])][:MOST_STATES]
     return _state(scene["final"]) in states
 
 
@@ -55,7 +56,7 @@ def _state(things: Iterable[Mapping[str, Any]]) -> State:
 
 
 def _after(state: State, function: Function, grid: Mapping[str, Any]) -> Iterator[State]:
-    """The states that the function can lead to; none where it is not possible."""
+    """The possible states after the function; none if it is not possible."""
     thing = state.get(function.object)
     if thing is None or not function.name.startswith("change_"):
         return

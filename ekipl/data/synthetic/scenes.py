@@ -1,7 +1,7 @@
 """A small renderer of CLEVR-like scenes: solids on a lit ground plane, seen in perspective from one of three cameras.
 
-Ground coordinates: x grows to the right and y away from the centre camera; one unit is one step of the 3 x 3 grid of the
-spatial task, so grid positions are -1, 0 and 1. Solids are meshes of flat faces, drawn from far to near.
+Ground coordinates: x grows to the right and y away from the centre camera; one unit is one step of the spatial task's
+3 x 3 grid, so grid positions are -1, 0 and 1. Solids are meshes of flat faces, drawn from far to near.
 """
 
 from __future__ import annotations
