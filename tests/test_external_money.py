@@ -36,7 +36,7 @@ from ekipl.report.external import surely_no_gradient
 from ekipl.report.spending import remaining_table, spending_table
 from ekipl.run.spending import spending
 from tests.openai_server import OpenAIServer, Reply, Request
-from tests.test_external import problem
+from tests.test_external import problem, warm_up
 
 TEN = {"input": 0.0, "output": 100_000.0}  # 0.1 dollars a token of the answer
 
@@ -293,6 +293,7 @@ def test_policy_only_goes_on_with_what_was_answered(tmp_path: Path, capsys: pyte
 
 
 def test_what_may_be_on_the_bill_counts_and_what_is_not_does_not(tmp_path: Path) -> None:
+    warm_up()
     replies = [Reply(status=503), Reply(body=b"<html>"), Reply("late", delay_s=9), Reply("two words")]
     with OpenAIServer(lambda request: replies[min(request.number, 3)]) as server:
         pool = pool_of(server, price=TEN, timeout_s=1.0, budget_usd=99.0, ledger=tmp_path / "ledger.sqlite")
