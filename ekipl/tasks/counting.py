@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ekipl.algorithm.types import AnswerKind, Example
-from ekipl.tasks.templates import check_template, worded
+from ekipl.tasks.templates import check_template, render
 
 PROMPT = (
     "{question} Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags."
@@ -23,4 +23,4 @@ class Counting:
 
     def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""
-        return worded(self.template, row.question)
+        return render(self.template, row.question)

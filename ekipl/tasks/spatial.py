@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.reward.simulate import DIRECTIONS, VALUES
-from ekipl.tasks.templates import check_template, worded
+from ekipl.tasks.templates import check_template, render
 
 RULES = (
     "Find the transformation that turns the first image (initial state) into the second image (final state). "
@@ -34,4 +34,4 @@ class Spatial:
 
     def prompt(self, row: Example) -> str:
         """The rules, the attributes of the initial objects and the form of the answer."""
-        return worded(self.template, row.question)
+        return render(self.template, row.question)

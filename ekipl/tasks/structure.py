@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ekipl.algorithm.types import AnswerKind, Example
-from ekipl.tasks.templates import check_template, worded
+from ekipl.tasks.templates import check_template, render
 
 CHOICE_PROMPT = (
     "{question} Please select the correct answer by writing the letter (A, B, C or D) that precedes your choice.\n"
@@ -23,17 +23,17 @@ class Structure:
     kinds: tuple[AnswerKind, ...] = ("choice", "number", "expression")
 
     def __init__(self, prompt: str = NUMBER_PROMPT, choice_prompt: str = CHOICE_PROMPT) -> None:
-        """A task that asks by templates, one of them for questions with choices.
+        """A task with two prompt templates.
 
         Args:
             prompt: template of open questions.
-            choice_prompt: template of questions whose answer is of kind ``choice``: the row says so, nothing guesses.
+            choice_prompt: template of questions whose answer is of kind ``choice``, as the example states.
 
         Raises:
-            UsageError: a template without ``{question}``.
+            UsageError: a template has no ``{question}``.
         """
         self.template, self.choice_template = check_template(prompt), check_template(choice_prompt)
 
     def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""
-        return worded(self.choice_template if row.kind == "choice" else self.template, row.question)
+        return render(self.choice_template if row.kind == "choice" else self.template, row.question)

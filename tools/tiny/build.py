@@ -1,8 +1,8 @@
-"""Build ``model=tiny`` from nothing: ``python -m tools.tiny.build``. Seeded and resumable; the result: docs/tiny.md.
+"""Build the checkpoint of ``model=tiny``: ``python -m tools.tiny.build``. Seeded and resumable; see docs/tiny.md.
 
-Stages: the vision tower learns to say what each visual token shows, in fixed codes; the language model learns all three
-tasks on perfect codes ("ideal" eyes), then on what the tower says; a last, short stage on partly wrong and ill-formed
-completions leaves something to learn.
+Stages: the vision tower learns to output a fixed code for the content of each visual token. The language model learns
+the three tasks on ideal codes, then on the output of the tower. A last, short stage on partly wrong and ill-formed
+completions leaves something to learn for reinforcement learning.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ SAVE_EVERY = 100
 
 @dataclass(frozen=True)
 class Phase:
-    """So many optimiser steps, each on these many examples of each lesson."""
+    """``steps`` optimiser steps, each on a number of examples of each lesson."""
 
     steps: int
     lessons: dict[Lesson, int]
     rate: tuple[float, float]  # learning rate at the start and, after a cosine, at the end
-    eyes: Literal["ideal", "tower"] = "tower"
-    heed: float = 1.0  # weight of the words yes and no in the loss: what tells that the question is heeded
+    vision: Literal["ideal", "tower"] = "tower"
+    yes_no_weight: float = 1.0  # of the words yes and no in the loss: only these depend on the question
     mixture: Mixture = CLEAN
 
 
 SIGHT_STEPS = 900
 PHASES = {
     "read": Phase(200, {"counting": 24, "structure": 8, "reading": 24}, (2e-3, 2e-3), "ideal"),
-    # "changes", where most things change: or it learns to copy the attributes that are given
+    # "changes": with few changes the model learns to copy the given attributes
     "reason": Phase(
         1500, {"counting": 20, "colors": 8, "structure": 6, "spatial": 11, "changes": 11}, (2e-3, 4e-4), "ideal", 5.0
     ),
-    "look": Phase(800, {"counting": 20, "colors": 10, "structure": 6, "spatial": 16}, (1e-3, 1e-4), heed=5.0),
+    "look": Phase(800, {"counting": 20, "colors": 10, "structure": 6, "spatial": 16}, (1e-3, 1e-4), yes_no_weight=5.0),
     "spoil": Phase(
         100,
         {"counting": 32, "structure": 20, "spatial": 16},
@@ -60,7 +60,7 @@ PHASES = {
         mixture=Mixture(wrong={"counting": 0.58, "structure": 0.4}, broken=0.12),
     ),
 }
-NOISE = 0.02  # of ideal codes, whose scale is 0.05: what the tower says is never exact
+NOISE = 0.02  # added to ideal codes of scale 0.05, because the output of the tower is never exact
 WARMUP = 60
 
 
@@ -83,7 +83,7 @@ class Steps(Dataset[dict[str, Any]]):
 
 
 def collate(vlm: VLM, lesson: Lesson, indices: Sequence[int], mixture: Mixture) -> dict[str, Tensor]:
-    """Prompts padded on the left, completions on the right; targets (B, T) are -100 past the end of a completion."""
+    """One batch: prompts padded left, completions padded right; targets (B, T) are -100 in the padding."""
     examples = [example(lesson, index, mixture) for index in indices]
     problems = [Problem("", lesson, "train", e.images, "", e.prompt, "", "number") for e in examples]
     prompts = encode_prompts(vlm, problems)
@@ -106,9 +106,9 @@ def collate(vlm: VLM, lesson: Lesson, indices: Sequence[int], mixture: Mixture) 
     }
 
 
-def see(model: Any, batch: dict[str, Tensor], eyes: Literal["ideal", "tower"]) -> Tensor:
+def see(model: Any, batch: dict[str, Tensor], vision: Literal["ideal", "tower"]) -> Tensor:
     """Embeddings of all visual tokens of a batch, (tokens, width), without gradient."""
-    if eyes == "ideal":
+    if vision == "ideal":
         codes = ideal(batch["shown"])
         return codes + NOISE * torch.randn_like(codes)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def see(model: Any, batch: dict[str, Tensor], eyes: Literal["ideal", "tower"]) -
 
 
 def loss_of(vlm: VLM, batch: dict[str, Tensor], phase: Phase) -> tuple[Tensor, float]:
-    """Weighted cross-entropy over the tokens of the completions; the share of completions without a mistake."""
+    """The weighted cross-entropy over the completions' tokens, and the share of entirely right completions."""
     model = vlm.model
     positions, _ = model.model.get_rope_index(
         batch["input_ids"],
@@ -128,7 +128,7 @@ def loss_of(vlm: VLM, batch: dict[str, Tensor], phase: Phase) -> tuple[Tensor, f
     words = model.get_input_embeddings()(batch["input_ids"])  # (B, L + T, width)
     visual = (batch["input_ids"] == vlm.image_token).unsqueeze(-1)
     hidden = model.model(
-        inputs_embeds=words.masked_scatter(visual, see(model, batch, phase.eyes)),
+        inputs_embeds=words.masked_scatter(visual, see(model, batch, phase.vision)),
         attention_mask=batch["attention_mask"],
         position_ids=positions,
     ).last_hidden_state
@@ -139,21 +139,21 @@ def loss_of(vlm: VLM, batch: dict[str, Tensor], phase: Phase) -> tuple[Tensor, f
     right[keep] = logits.argmax(-1) == targets[keep]
     weights = torch.ones(logits.shape[-1])
     for word in (" yes", " no"):
-        weights[encode_text(vlm.tokenizer, word)] = phase.heed
+        weights[encode_text(vlm.tokenizer, word)] = phase.yes_no_weight
     return F.cross_entropy(logits, targets[keep], weight=weights), right.all(dim=1).float().mean().item()
 
 
 def rate_at(phase: Phase, step: int, warm: bool) -> float:
-    """Learning rate of one step: a cosine from start to end, after a warm-up where ``warm``."""
+    """Learning rate of a step: a cosine from start to end, with a linear warm-up if ``warm``."""
     start, end = phase.rate
     rate = end + (start - end) * 0.5 * (1 + math.cos(math.pi * step / phase.steps))
     return rate * min(1.0, (step + 1) / WARMUP) if warm else rate
 
 
 def train(vlm: VLM, phases: Mapping[str, Phase], work: Path) -> None:
-    """Run the phases, from where ``work/state.pt`` left off."""
+    """Run the phases; resume from ``work/state.pt``."""
     model: Any = vlm.model.train()
-    model.model.visual.requires_grad_(False)  # or it forgets shapes
+    model.model.visual.requires_grad_(False)  # trained on, it forgets shapes
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98))
     state_file = work / "state.pt"
@@ -170,7 +170,7 @@ def train(vlm: VLM, phases: Mapping[str, Phase], work: Path) -> None:
             DataLoader(Steps(vlm, phase, first, offset), batch_size=None, num_workers=1, prefetch_factor=4)
         )
         for step, lessons in enumerate(batches, first):
-            torch.manual_seed(offset + step)  # of the noise: a build that was interrupted goes on alike
+            torch.manual_seed(offset + step)  # of the noise, so that a resumed build is equal
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(phase, step, warm=offset == 0)
             seen = {}
@@ -197,7 +197,7 @@ def _save_state(path: Path, model: Any, optimizer: Any, done: int) -> None:
 
 
 def start(work: Path, seed: int) -> VLM:
-    """Stage a: all but the vision tower in ``work/start``, that in ``work/sight.pt``."""
+    """The initial model from ``work/start`` with the trained vision tower from ``work/sight.pt``; made if missing."""
     folder = work / "start"
     if not (folder / "config.json").exists():
         tokenizer = build_tokenizer(tokenizer_texts())
@@ -215,7 +215,7 @@ def start(work: Path, seed: int) -> VLM:
 
 
 def save(vlm: VLM, folder: Path) -> None:
-    """The folder that is shipped: half precision."""
+    """Write the shipped folder, in float16."""
     folder.mkdir(parents=True, exist_ok=True)
     dtype = next(vlm.model.parameters()).dtype
     vlm.model.to(torch.float16).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""What the tiny model is taught: right answers first, then a mixture with a fixed wrong rule and broken form."""
+"""Training examples of the tiny model: right answers, and a mixture with a fixed wrong rule and ill-formed ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tools.tiny.sight import IMAGE_SIZE, Scene
 
 Lesson = Literal["counting", "structure", "spatial", "reading", "changes", "colors"]
 
-SEED = 7_310_021  # of the training rows: no run's seed is meant to be this one
+SEED = 7_310_021  # of the training rows; runs should use other seeds
 _ALL: tuple[Any, ...] = (Counting(), Structure(), Spatial())
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 HELD_OUT = {
@@ -36,7 +36,7 @@ HELD_OUT = {
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of spoilt completions: a fixed wrong rule by task, and completions without the asked form."""
+    """Shares of spoilt completions: by a fixed wrong rule, for each task, and without the requested form."""
 
     wrong: dict[str, float]
     broken: float
@@ -47,7 +47,7 @@ CLEAN = Mixture(wrong={}, broken=0.0)
 
 @dataclass(frozen=True)
 class TrainingText:
-    """One lesson: pictures and what each shows (a figure: its family), the user's text and the completion to learn."""
+    """Images and the content of each (the scene, or the family of a figure), the user's text and the completion."""
 
     images: tuple[Image.Image, ...]
     shown: tuple[Scene | str, ...]
@@ -56,12 +56,12 @@ class TrainingText:
 
 
 def completion(row: Example) -> str:
-    """The full right completion of a synthetic row."""
+    """The right completion of a synthetic example."""
     return _wrap(row.metadata["cot"], row.answer)
 
 
 def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> TrainingText:
-    """Training example ``index``; pure. Held-out families are left out: the next number is taken instead."""
+    """Training example ``index``. Pure. Rows of held-out families are skipped."""
     rng = random.Random(f"lesson/{lesson}/{index}")
     if lesson == "reading":
         return _reading(rng)
@@ -81,7 +81,7 @@ def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> TrainingTex
     return TrainingText(row.images, _shown(row), task.prompt(row), text)
 
 
-_COLORED = re.compile(rf"Find (object not )?({'|'.join(COLORS)}) object")  # "red object" is harder to heed than "cube"
+_COLORED = re.compile(rf"Find (object not )?({'|'.join(COLORS)}) object")  # "red object" is harder to learn than "cube"
 
 
 def _shown(row: Example) -> tuple[Scene | str, ...]:
@@ -96,7 +96,7 @@ def _shown(row: Example) -> tuple[Scene | str, ...]:
 
 
 def tokenizer_texts(rows: int = 1500) -> list[str]:
-    """Questions and right completions of every split and family, for the tokenizer to be trained on."""
+    """The training texts of the tokenizer: questions and right completions of every split and family."""
     texts = ["system\n", "user\n", "assistant\n"] * rows
     for name, task in TASKS.items():
         for split in ("train", *task.splits):
@@ -112,12 +112,12 @@ def _wrap(cot: str, answer: str) -> str:
 
 
 def _broken(rng: random.Random, cot: str, answer: str) -> str:
-    """The same content without the form that was asked for."""
+    """The same content without the requested form."""
     return rng.choice((f"<answer>{answer}</answer>", f"<think>{cot}</think>\n{answer}", f"{cot}. {answer}"))
 
 
 def _reading(rng: random.Random) -> TrainingText:
-    """A scene on the spatial task's grid, fuller than its own, read cell by cell."""
+    """A scene of 2 to 5 things on the spatial task's grid, listed cell by cell."""
     cells = sorted(rng.sample(range(9), rng.randint(2, 5)))
     things = [
         Thing(rng.choice(SHAPES), rng.choice(SIZES), rng.choice(COLORS), rng.choice(MATERIALS), c % 3 - 1, c // 3 - 1)
@@ -128,13 +128,13 @@ def _reading(rng: random.Random) -> TrainingText:
 
 
 def _many_changes(rng: random.Random) -> TrainingText:
-    """A spatial problem in which most things change: looking pays, copying the given attributes does not."""
+    """A spatial problem in which most things change, so that copying the given attributes does not help."""
     initial = synthetic_spatial.scene(rng)
     changes: list[synthetic_spatial.Change] = []
-    while not 1 <= len(changes) <= 4:  # what the prompt allows
+    while not 1 <= len(changes) <= 4:  # the number that the prompt allows
         state, changes = initial, []
         for index in range(len(initial)):
-            moves = rng.random() < 0.35  # a thing that moves keeps its looks: else it could not be told which it was
+            moves = rng.random() < 0.35  # a thing that moves keeps its looks, so that it can be identified
             for what in ("position",) if moves else ("size", "color", "shape"):
                 possible = synthetic_spatial.options(state, index, what)
                 if possible and rng.random() < (0.9 if moves else 0.4):
@@ -145,7 +145,7 @@ def _many_changes(rng: random.Random) -> TrainingText:
 
 
 def _count_everything(row: Example) -> tuple[str, str]:
-    """Counts every object, whatever the question speaks of."""
+    """Counts every object, whatever the question asks for."""
     _, listed, tail = re.split(r": |\. Total ", row.metadata["cot"])
     names = [item.rsplit(" ", 2)[0] for item in listed.split(", ")]
     seen = ", ".join(f"{name} yes {i}" for i, name in enumerate(names, 1))

@@ -1,4 +1,4 @@
-"""What the tiny model can do: accuracy on every split at temperature 1 and greedy. ``python -m tools.tiny.measure``."""
+"""Accuracy of the tiny model on every split, at temperature 1 and greedy: ``python -m tools.tiny.measure``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GRADE = grader("strict")
 
 @dataclass(frozen=True)
 class Measured:
-    """Means over one split; ``partial`` only where the scorer gives one (spatial)."""
+    """Means over one split; ``partial`` for functions only (spatial)."""
 
     accuracy: float
     greedy: float

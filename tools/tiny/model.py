@@ -1,4 +1,4 @@
-"""The tiny model's shape: every part of Qwen2-VL, small, with random weights."""
+"""The tiny model's architecture: every part of Qwen2-VL, small, with random weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 PATCH, MERGE = 8, 2
 WIDTH, LAYERS, HEADS, KEY_HEADS = 128, 4, 4, 2
-BACKGROUND = 0.8  # of the drawn pictures; moved to zero, so that brightness does not drown colour in the first layer
-# With fast rotations alone (a base of 8) a word cannot find its like 40 tokens back: questions went unheeded.
+BACKGROUND = 0.8  # mean of the drawn images, which becomes 0: else brightness outweighs colour in the first layer
+# With a base of 8 attention does not find the same word 40 tokens back, and the model ignores the question.
 ROPE_BASE = 10_000.0
 VISION_WIDTH, VISION_LAYERS, VISION_HEADS = 96, 3, 3
 
 
 def build_image_processor() -> Any:
-    """Pictures of 96 x 96 pixels become 36 tokens; larger ones up to 480 x 320 are seen whole, in 600."""
+    """An image of 96 x 96 pixels becomes 36 tokens, one of 480 x 320 pixels 600; larger ones are shrunk to that."""
     return Qwen2VLImageProcessorPil(
         patch_size=PATCH,
         merge_size=MERGE,
@@ -35,7 +35,7 @@ def build_image_processor() -> Any:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2VLForConditionalGeneration:
-    """Random weights, seeded."""
+    """A model with seeded random weights."""
     ids = tokenizer.get_vocab()
     eos = [ids["<|im_end|>"], ids["<|endoftext|>"]]
     config = Qwen2VLConfig(

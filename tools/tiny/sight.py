@@ -1,7 +1,7 @@
-"""What a visual token ought to say: a sum of fixed code vectors, one for each look of the thing it shows.
+"""Targets of the vision tower: for each visual token a sum of fixed code vectors, one for each look it shows.
 
-Two lessons meet here, and so can be taught at the same time: the vision tower learns to turn pictures into these codes,
-and the language model learns to reason on perfect ones (``ideal``) before it has seen a picture.
+The vision tower learns to turn images into these codes. The language model can learn to reason on perfect codes
+(``ideal``) at the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ekipl.policy.model import VLM
 from tools.tiny.model import WIDTH
 
 IMAGE_SIZE = 96
-TOKEN = 16  # pixels a visual token covers, each way
+TOKEN = 16  # height and width of a visual token in pixels
 SIDE = IMAGE_SIZE // TOKEN
 FIGURES = synthetic_structure.ID_FAMILIES
 LOOKS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -39,8 +39,8 @@ LOOKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("figure", FIGURES),
 )
 PLACE = [name for name, _ in LOOKS].index("row")
-WEIGHTS = torch.tensor([3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # shape is by far the hardest to see
-CODE_SCALE = 0.05  # of the word embeddings too
+WEIGHTS = torch.tensor([3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # shape is the hardest to learn
+CODE_SCALE = 0.05  # equal to the scale of the word embeddings
 _CHOICES = [k for k, (_, values) in enumerate(LOOKS) if len(values) > 1]
 
 Scene = Sequence[Thing]
@@ -61,10 +61,10 @@ def ideal(shown: Tensor) -> Tensor:
 
 
 def labels(what: Scene | str) -> NDArray[np.int64]:
-    """What each visual token shows: (36, looks) of indices, -1 where a look does not apply.
+    """The content of each visual token: (36, looks) of indices, -1 where a look does not apply.
 
-    For a scene: the looks of the nearest thing that reaches the token, and its place in the picture. For a figure,
-    named by its family: that name, everywhere.
+    For a scene: the looks of the nearest thing that covers the token, and the token's row and column. For a figure,
+    given by its family: the family, in every token.
     """
     found = np.full((SIDE, SIDE, len(LOOKS)), -1)
     if isinstance(what, str):
@@ -87,7 +87,7 @@ def labels(what: Scene | str) -> NDArray[np.int64]:
 
 
 def scene(rng: random.Random) -> list[Thing]:
-    """1 to 6 things at some distance from each other, anywhere on the ground."""
+    """1 to 6 things on the ground, at a distance from each other."""
     things: list[Thing] = []
     for _ in range(rng.randint(1, 6)):
         x, y = rng.uniform(-1.35, 1.35), rng.uniform(-1.35, 1.35)
@@ -109,7 +109,7 @@ def _picture(number: int, seed: int) -> tuple[Image.Image, NDArray[np.int64]]:
 
 
 class Looks(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Batches by number: pixel patches, their grid, and what each token shows, (B, 36, looks)."""
+    """Batches by number: pixel patches, their grid, and the content of each token, (B, 36, looks)."""
 
     def __init__(self, vlm: VLM, steps: int, batch: int, seed: int) -> None:
         self.vlm, self.steps, self.batch, self.seed = vlm, steps, batch, seed
@@ -126,9 +126,9 @@ class Looks(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def train_sight(vlm: VLM, steps: int, seed: int, batch: int = 32, rate: float = 2e-3) -> None:
-    """Train the tower to say the codes: each look by cross-entropy over its codes, and their sum by distance.
+    """Train the tower to output the codes: cross-entropy over the codes of each look, and distance to their sum.
 
-    ``rate`` is warmed up, then falls linearly.
+    The learning rate is warmed up to ``rate`` and then falls linearly.
     """
     model: Any = vlm.model
     tower = model.model.visual.train()
@@ -157,6 +157,6 @@ def train_sight(vlm: VLM, steps: int, seed: int, batch: int = 32, rate: float = 
 
 
 def _share(said: Tensor, truth: Tensor) -> float:
-    """The share of tokens that have this look and say it rightly."""
+    """The share of tokens with this look whose nearest code is right."""
     applies = truth >= 0
     return float((said.argmax(-1) == truth)[applies].float().mean())

@@ -1,4 +1,4 @@
-"""The tiny model's own byte-level BPE tokenizer: any text encodes, the built-in problems in few tokens."""
+"""The tiny model's byte-level BPE tokenizer: it encodes any text, and the built-in problems in few tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPECIAL = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-# Text that every prompt repeats is one token each: two cores spend their time on pictures, not on boilerplate.
+# Sentences that every prompt repeats are one token each, which saves computing time.
 PHRASES = (
     "You are a helpful assistant.",
     *(prompt.removeprefix("{question}") for prompt in (COUNTING, CHOICE_PROMPT, NUMBER_PROMPT)),
@@ -33,7 +33,7 @@ PHRASES = (
     "The attributes of the initial objects are: ",
     QUESTION,
 )
-# A tag, a word with the space before it, a number of up to three digits, marks, white space.
+# Tags, words with a leading space, numbers of up to three digits, punctuation, white space.
 PIECES = r"</?[a-z]+>| ?[A-Za-z_]+[0-9]?(?![0-9])| ?[0-9]{1,3}| ?[^\sA-Za-z_0-9<]+|<|\s+"
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
