@@ -12,12 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ekipl.engine.collectives import join
 from ekipl.errors import UsageError
 from ekipl.run.launch import meeting_point
+from tests.float64 import EXACT
 from tests.sharded import SETTINGS, updates
 
 ROOT = Path(__file__).parent.parent
@@ -51,11 +53,12 @@ def test_sharding_changes_nothing(stage: int, processes: int, tmp_path: Path) ->
     got = alone(stage) if processes == 1 else together(tmp_path, processes, stage)
     for setting in SETTINGS:
         (theirs, before), (ours, after) = expected[setting], got[setting]
-        # 1e-5 of the terms that the loss is a difference of, some of which are 0.3 where it is 0.01
-        assert ours == pytest.approx(theirs, rel=1e-5, abs=3e-6), setting
+        # DeepSpeed saves weights in float32, and takes the norm of offloaded gradients in float32: one rounding.
+        bound = torch.finfo(torch.float32).eps if "offloaded" in setting or "stopped" in setting else EXACT
+        assert ours == pytest.approx(theirs, rel=bound, abs=bound), setting
         assert after.keys() == before.keys()
         for name, tensor in before.items():
-            assert (after[name] - tensor).norm() <= 1e-4 * tensor.norm() + 1e-6, (setting, name)
+            assert (after[name] - tensor).norm() <= bound * (tensor.norm() + 1), (setting, name)
 
 
 @pytest.mark.slow

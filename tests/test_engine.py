@@ -16,11 +16,12 @@ from ekipl.algorithm.types import POLICY, Action, Group, Reward
 from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
 from ekipl.engine.lora import Lora
-from ekipl.engine.state import Stored
+from ekipl.engine.state import TensorReader
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import VLM, load_model
 from ekipl.policy.prefix import ActionLogProbs
+from tests.float64 import EXACT, in_float64
 from tests.test_prefix import PROBLEMS
 
 RATE = 1e-4
@@ -46,11 +47,16 @@ def group(number: int, lengths: Sequence[int], advantages: Sequence[float]) -> G
 GROUPS = [group(0, (4, 2, 5), (1.0, -0.5, -0.5)), group(1, (3, 3), (0.7, -0.7)), group(2, (1, 6), (0.0, 0.0))]
 
 
+def tiny() -> VLM:
+    """In the default dtype."""
+    return load_model("tiny", device="cpu", dtype=str(torch.get_default_dtype()).removeprefix("torch."))
+
+
 def make(
     beta: float = 0.1, mu: int = 1, cut: Cut | None = None, lora: Lora | None = None, **memory: object
 ) -> DeepSpeedEngine:
     return DeepSpeedEngine(
-        load_model("tiny", device="cpu"),
+        tiny(),
         Objective(beta=beta, max_tokens=8),
         Optimizer(RATE, max_grad_norm=1.0),
         temperature=1.0,
@@ -74,9 +80,10 @@ def run(engine: DeepSpeedEngine, steps: int, mu: int = 1) -> list[dict[str, floa
 
 
 @cache
+@in_float64()
 def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
     """The same updates without DeepSpeed: losses and final weights."""
-    vlm, reference = load_model("tiny", device="cpu"), load_model("tiny", device="cpu")
+    vlm, reference = tiny(), tiny()
     adamw = torch.optim.AdamW(vlm.model.parameters(), lr=RATE, weight_decay=0.0)
     actions = [(row, a, adv) for row, g in enumerate(GROUPS) for a, adv in zip(g.actions, g.advantages, strict=True)]
     longest = max(len(a.tokens or ()) for _, a, _ in actions)
@@ -111,24 +118,28 @@ def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
         (Cut(8, accumulation=3), {"zero_stage": 3, "offload_optimizer": True, "offload_parameters": True}),
     ],
 )
+@in_float64()
 def test_updates_equal_plain_torch_however_they_are_made(cut: Cut, memory: dict[str, object]) -> None:
     engine = make(cut=cut, **memory)
     engine.refresh_reference()
     metrics = run(engine, 4)
     losses, final = in_plain_torch(4)
-    assert [m["loss/total"] for m in metrics] == pytest.approx(losses, rel=1e-4, abs=1e-6)
+    # To clip gradients that it offloads, DeepSpeed computes their norm in float32: the update is off by eps.
+    bound = torch.finfo(torch.float32).eps if "offload_optimizer" in memory else EXACT
+    assert [m["loss/total"] for m in metrics] == pytest.approx(losses, rel=bound, abs=bound)
     ours = torch.cat([tensor.flatten() for _, tensor in engine.named_weights()])
-    assert (ours - final).norm() < 1e-4 * final.norm()
+    assert (ours - final).norm() < bound * final.norm()
 
 
+@in_float64()
 def test_reference_follows_the_policy_when_refreshed() -> None:
     engine = make()
     engine.refresh_reference()
     first, second = run(engine, 2)
-    assert first["loss/kl"] == pytest.approx(0, abs=1e-7)
+    assert first["loss/kl"] == pytest.approx(0, abs=EXACT)
     assert second["loss/kl"] > 1e-5
     engine.refresh_reference()
-    assert run(engine, 1)[0]["loss/kl"] == pytest.approx(0, abs=1e-7)
+    assert run(engine, 1)[0]["loss/kl"] == pytest.approx(0, abs=EXACT)
 
 
 def test_without_kl_there_is_no_reference_and_dead_groups_change_nothing() -> None:
@@ -143,10 +154,11 @@ def test_without_kl_there_is_no_reference_and_dead_groups_change_nothing() -> No
     assert torch.equal(before, weights(engine.vlm))
 
 
+@in_float64()
 def test_old_log_probabilities_stay_those_of_the_first_update() -> None:
     first, _, third = run(make(beta=0.0, mu=3), 1, mu=3)
     # ratio 1 at first: the loss is minus the mean advantage, 0 by construction, and no clip is active; then they move
-    assert first["loss/total"] == pytest.approx(0, abs=1e-6)
+    assert first["loss/total"] == pytest.approx(0, abs=EXACT)
     assert first["loss/clip_fraction"] == 0
     assert abs(third["loss/total"]) > 1e-4
     assert third["loss/clip_fraction"] > 0
@@ -182,12 +194,13 @@ def test_going_on_from_a_saved_state_is_exact(tmp_path: Path, beta: float, stage
         assert torch.equal(ours, theirs), name
 
 
+@in_float64()
 def test_a_state_before_any_update_is_that_of_the_beginning(tmp_path: Path) -> None:
     first, second = make(beta=0.0), make(beta=0.0, zero_stage=2)
     first.save_state(tmp_path)
     second.load_state(tmp_path)
     expected = [row["loss/total"] for row in run(make(beta=0.0), 2)]
-    assert [row["loss/total"] for row in run(second, 2)] == pytest.approx(expected, abs=1e-5)
+    assert [row["loss/total"] for row in run(second, 2)] == pytest.approx(expected, abs=EXACT)
 
 
 def test_a_state_of_other_trained_parts_is_refused(tmp_path: Path) -> None:
@@ -206,9 +219,9 @@ def test_bfloat16_learns_in_float32(tmp_path: Path, stage: int) -> None:
     before = {name: tensor.clone() for name, tensor in engine.named_weights()}
     run(engine, 2)
     engine.save_state(tmp_path)
-    stored = Stored(tmp_path, "learning")
+    stored = TensorReader(tmp_path, "learning")
     name = "model.language_model.layers.0.self_attn.q_proj.weight"
-    learned = stored.of(f"{name}/weight", before[name].shape)
+    learned = stored.read(f"{name}/weight", before[name].shape)
     assert learned.dtype == torch.float32
     assert 0 < (learned - before[name].float()).abs().max() < 1e-5
 

@@ -17,6 +17,7 @@ from ekipl.errors import UsageError
 from ekipl.policy.generate import GenerateSampler, evaluated_only
 from ekipl.policy.model import TINY
 from tests.families import EVALUATED, TRAINED, WITH_TORCHVISION, pixtral, save
+from tests.float64 import in_float64
 
 HAS_TORCHVISION = find_spec("torchvision") is not None
 
@@ -58,8 +59,9 @@ def test_samples_are_whole_reproducible_and_in_order(llava: Path) -> None:
         assert (action.finish == "length") == (len(action.tokens) == 5 and action.tokens[-1] not in sampler._ends())
 
 
+@in_float64()
 def test_padding_changes_no_greedy_answer(llava: Path) -> None:
-    sampler = GenerateSampler(str(llava), Decoding(0.0, 1.0, 0, 5), batch_size=8, dtype="float32")
+    sampler = GenerateSampler(str(llava), Decoding(0.0, 1.0, 0, 5), batch_size=8, dtype="float64")
     long = problem("long", 200)
     long = Problem(**{**long.__dict__, "prompt": "How many red things are left, if all spheres go away?"})
     together = sampler.sample([problem("p", 40), long], 1, seed=0)

@@ -11,24 +11,26 @@ from transformers import AutoModelForImageTextToText
 from ekipl.engine.lora import Lora, target_layers
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
-from ekipl.policy.model import freeze, load_model, outline
+from ekipl.policy.model import freeze, outline
 from ekipl.policy.prefix import ActionLogProbs
-from tests.test_engine import PROBLEMS, make, run
+from tests.float64 import EXACT, in_float64
+from tests.test_engine import PROBLEMS, make, run, tiny
 
 LORA = Lora(rank=4, alpha=8, targets=("q_proj", "down_proj"))
 
 
 @pytest.mark.parametrize("memory", [{}, {"zero_stage": 3, "recompute": True}])
+@in_float64()
 def test_what_is_saved_is_what_was_trained(memory: dict[str, object], tmp_path: Path) -> None:
     engine = make(lora=LORA, **memory)
     engine.refresh_reference()
     assert engine.reference is None
     metrics = run(engine, 3)
-    assert metrics[0]["loss/kl"] == pytest.approx(0, abs=1e-7)  # adapters begin at nothing
+    assert metrics[0]["loss/kl"] == pytest.approx(0, abs=EXACT)  # adapters begin at 0
     assert metrics[2]["loss/kl"] > 1e-6
     engine.save(str(tmp_path / "model"))
 
-    before = dict(load_model("tiny", device="cpu").model.named_parameters())
+    before = dict(tiny().model.named_parameters())
     opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
     changed = {n.split(".")[-2] for n, p in opened.named_parameters() if not torch.equal(p, before[n])}
     assert changed == {"q_proj", "down_proj"}
@@ -39,9 +41,10 @@ def test_what_is_saved_is_what_was_trained(memory: dict[str, object], tmp_path: 
     with torch.no_grad():
         ours = engine.engine(*arguments)
         theirs = ActionLogProbs(opened.eval(), 1.0, engine.vlm.suppressed)(*arguments)
-    assert (ours - theirs).abs().max() < 1e-5
+    assert (ours - theirs).abs().max() < EXACT
 
 
+@in_float64()
 def test_the_same_adapters_whatever_holds_them_and_however_often() -> None:
     losses = [
         [row["loss/total"] for row in run(make(lora=LORA, **memory), 3)]
@@ -49,9 +52,10 @@ def test_the_same_adapters_whatever_holds_them_and_however_often() -> None:
     ]
     assert losses[0] == losses[1]
     for other in losses[2:]:
-        assert other == pytest.approx(losses[0], rel=1e-5, abs=1e-6)
+        assert other == pytest.approx(losses[0], rel=EXACT, abs=EXACT)
 
 
+@in_float64()
 def test_going_on_with_adapters_is_exact(tmp_path: Path) -> None:
     expected = run(make(lora=LORA), 4)
     first = make(lora=LORA)
@@ -61,7 +65,7 @@ def test_going_on_with_adapters_is_exact(tmp_path: Path) -> None:
     second = make(lora=LORA, zero_stage=3)  # and with another way of holding it
     second.load_state(tmp_path)
     for got, wanted in zip(run(second, 2), expected[2:], strict=True):
-        assert got["loss/total"] == pytest.approx(wanted["loss/total"], rel=1e-5, abs=1e-6)
+        assert got["loss/total"] == pytest.approx(wanted["loss/total"], rel=EXACT, abs=EXACT)
     third = make(lora=LORA)
     third.load_state(tmp_path)
     assert run(third, 2) == expected[2:]

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import TINY, embed_patches_by_product, load_model
+from tests.float64 import EXACT, in_float64
 from tests.test_prefix import PROBLEMS
 
 
@@ -82,9 +83,10 @@ def test_a_damaged_model_is_refused_in_one_line(damage: Callable[[Path], object]
     assert line.isprintable()
 
 
+@in_float64()
 def test_patches_embedded_by_a_product_are_those_of_the_convolution() -> None:
-    model = load_model("tiny", device="cpu").model
-    prompts = encode_prompts(load_model("tiny", device="cpu"), PROBLEMS)
+    vlm = load_model("tiny", device="cpu", dtype="float64")
+    model, prompts = vlm.model, encode_prompts(vlm, PROBLEMS)
     layer = model.model.visual.patch_embed
 
     def embedded_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,8 +99,8 @@ def test_patches_embedded_by_a_product_are_those_of_the_convolution() -> None:
     embed_patches_by_product(model)
     after = embedded_and_gradient()
     for ours, theirs in zip(after, before, strict=True):
-        assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+        assert (ours - theirs).norm() < EXACT * theirs.norm()
     other = copy.deepcopy(model)
     torch.nn.init.zeros_(other.model.visual.patch_embed.proj.weight)
-    assert (layer(prompts.pixel_values) - before[0]).norm() < 1e-5 * before[0].norm()  # a copy has weights of its own
+    assert (layer(prompts.pixel_values) - before[0]).norm() < EXACT * before[0].norm()  # a copy has weights of its own
     assert other.model.visual.patch_embed(prompts.pixel_values).abs().max() == 0

@@ -30,12 +30,12 @@ def vlm() -> VLM:
     return load_model("tiny", device="cpu")
 
 
-def test_a_sample_does_not_depend_on_its_batch(vlm: VLM) -> None:
-    together = HFSampler(vlm, DECODING, batch_size=64).sample(PROBLEMS, 5, seed=1)
-    apart = HFSampler(vlm, DECODING, batch_size=2).sample(PROBLEMS[::-1], 5, seed=1)[::-1]
+def test_a_sample_does_not_depend_on_its_batch(family: VLM) -> None:  # noqa: F811
+    together = HFSampler(family, DECODING, batch_size=64).sample(PROBLEMS, 5, seed=1)
+    apart = HFSampler(family, DECODING, batch_size=2).sample(PROBLEMS[::-1], 5, seed=1)[::-1]
     assert [[a.tokens for a in row] for row in together] == [[a.tokens for a in row] for row in apart]
     assert [[a.index for a in row] for row in together] == [list(range(5))] * 3
-    fewer = HFSampler(vlm, DECODING).sample(PROBLEMS, 2, seed=1)
+    fewer = HFSampler(family, DECODING).sample(PROBLEMS, 2, seed=1)
     assert [[a.tokens for a in row[:2]] for row in together] == [[a.tokens for a in row] for row in fewer]
 
 
@@ -170,13 +170,13 @@ def test_choose_follows_the_distribution() -> None:
 
 def test_a_token_is_found_in_a_vocabulary_of_many_blocks() -> None:
     rng = torch.Generator().manual_seed(0)
-    p = torch.rand(64, 1000, generator=rng) * (torch.rand(64, 1000, generator=rng) < 0.1)  # most of no mass
-    noise = torch.rand(64, generator=rng)
+    p = torch.rand(64, 1000, generator=rng).double() * (torch.rand(64, 1000, generator=rng) < 0.1)  # most of no mass
+    noise = torch.rand(64, generator=rng).double()
     p[0] = 0
     p[0, 999], noise[0] = 1e-30, 0.999999  # all mass at the very end
     p[1] = 0
     p[1, 0], noise[1] = 1, 0.999999
     drawn = choose(p, Decoding(), noise)
-    cumulative = p.double().cumsum(-1)
-    wanted = (cumulative > (noise.double() * cumulative[:, -1])[:, None]).float().argmax(-1)
+    cumulative = p.cumsum(-1)
+    wanted = (cumulative > (noise * cumulative[:, -1])[:, None]).float().argmax(-1)
     assert drawn.tolist() == wanted.tolist()

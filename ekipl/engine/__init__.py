@@ -1,1 +1,1 @@
-"""The policy as something that learns."""
+"""The update of the policy: batches, DeepSpeed, adapters, training state, ranks."""

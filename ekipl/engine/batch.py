@@ -1,4 +1,4 @@
-"""Groups -> tensors, in micro-batches that every process has equally many of."""
+"""Groups as tensors, in the same number of micro-batches on every rank."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ekipl.algorithm.types import POLICY, Action, Group, Problem
 from ekipl.policy.encoding import Prompts, encode_prompts
 from ekipl.policy.model import VLM
 
-# Stands in where a process has nothing to do while others have: with an image, so that the vision tower, whose shards
-# the others wait for, runs as well. Its weight in the loss is 0.
+# Dummy group with loss weight 0. Under ZeRO-3 every rank must run the same forward passes, so a rank with fewer micro-
+# batches runs this one. It has an image because the vision tower is sharded too.
 IDLE = Group(
     Problem("idle", "idle", "idle", (Image.new("RGB", (64, 64)),), "idle", "idle", "", "number"),
     (Action("idle", POLICY, 0, "", "stop", tokens=(0,)),),
@@ -27,20 +27,20 @@ IDLE = Group(
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Some problems' kept actions as tensors: P prompts, A actions, T tokens.
+    """The kept actions of some problems as tensors: P prompts, A actions, T tokens.
 
     Attributes:
         prompts: P prompts.
-        rows: (A,) the prompt of each action.
+        rows: (A,) the index of each action's prompt.
         tokens: (A, T), padded on the right.
         mask: (A, T) float, 1 on tokens.
         advantages: (A,).
         external: (A,) bool.
-        weights: (A, T) weight of each token in the batch's loss, over all processes; 0 on what only stands in.
+        weights: (A, T) weight of each token in the loss of the batch of all ranks; 0 on padding and on ``IDLE``.
         sampled: (A, T) log-probability that the sampler reported; NaN on external tokens and padding.
-        chunks: of the logits, the same on every process.
-        old: (A, T) log pi_old; None: the first update is made at pi_old itself.
-        ref: (A, T) log pi_ref; None without KL.
+        chunks: number of chunks of the logits, the same on every rank.
+        old: (A, T) log pi_old; None when mu is 1, because the only update is made at pi_old itself.
+        ref: (A, T) log pi_ref; None when beta is 0.
     """
 
     prompts: Prompts
@@ -58,13 +58,13 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a process's share of a batch is cut into micro-batches, whose gradients are summed up to one update.
+    """How a rank's share of a batch is split into micro-batches. Their gradients add up to one update.
 
     Attributes:
         problems: in a micro-batch, at most.
-        tokens: in a micro-batch, at most, padding included; the actions of one problem may be spread over several. A
-            prompt with one action is never cut. None: no limit.
-        accumulation: a micro-batch holds at most this part of the problems, rounded up (7 in 4 parts: 2, 2, 2, 1).
+        tokens: in a micro-batch, at most, padding included. The actions of one problem may be split over several; a
+            prompt with one action is never split. None: no limit.
+        accumulation: a micro-batch has at most this part of the problems, rounded up (7 in 4 parts: 2, 2, 2, 1).
     """
 
     problems: int = 4
@@ -72,8 +72,8 @@ class Cut:
     accumulation: int = 1
 
     def pieces(self, groups: Sequence[Group], prompt_length: Callable[[Problem], int]) -> list[list[Group]]:
-        """The groups in their order, in micro-batches; the actions of a group may be parted."""
-        problems = len({id(group.problem) for group in groups})  # a small data set may give one of them twice
+        """The groups in their order, in micro-batches; the actions of a group may be split."""
+        problems = len({id(group.problem) for group in groups})  # a small data set may repeat a problem in a batch
         most = min(self.problems, -(-problems // self.accumulation))
         pieces: list[list[Group]] = []
         for group in groups:
@@ -87,7 +87,7 @@ class Cut:
         return pieces
 
     def _parts(self, group: Group, prompt_length: Callable[[Problem], int]) -> Iterator[Group]:
-        """The group, its actions parted where together they exceed the limit."""
+        """The group, its actions split if together they exceed the limit."""
         size = len(group.kept)
         if self.tokens is not None:
             longest = max(2, *(len(ids(action)) for action in group.actions))
@@ -107,15 +107,15 @@ class Cut:
 def micro_batches(
     vlm: VLM, objective: Objective, pieces: Sequence[Sequence[Group]], actions: float, tokens: float, count: int
 ) -> list[MicroBatch]:
-    """``count`` micro-batches; the last ones stand idle where there are fewer pieces.
+    """``count`` micro-batches, the last ones ``IDLE`` if there are fewer pieces.
 
     Args:
-        vlm: encodes.
-        objective: weighs the tokens.
-        pieces: of this process's groups, each with kept actions.
-        actions: in the whole batch, over all processes.
-        tokens: of those actions.
-        count: micro-batches of the process that has most.
+        vlm: encodes the prompts.
+        objective: gives the weights of tokens.
+        pieces: this rank's groups by micro-batch; every group has kept actions.
+        actions: kept actions in the batch of all ranks.
+        tokens: tokens of these actions.
+        count: the largest number of pieces on any rank.
     """
     idle: list[list[Group]] = [[]] * (count - len(pieces))
     return [_tensors(vlm, objective, part, actions, tokens) for part in [*pieces, *idle]]
@@ -126,7 +126,7 @@ def _tensors(vlm: VLM, objective: Objective, groups: Sequence[Group], actions: f
     present = [*groups] if with_images else [*groups, IDLE]
     kept = [(row, action) for row, group in enumerate(present) for action in group.actions]
     lengths = [len(ids(action)) for _, action in kept]
-    longest, device = max(2, *lengths), vlm.device  # every process makes the forward pass over a second token
+    longest, device = max(2, *lengths), vlm.device  # at least 2, so that every rank runs the pass over later tokens
     padded = [[*ids(action), *[0] * (longest - length)] for (_, action), length in zip(kept, lengths, strict=True)]
     real = [action.problem_id != IDLE.problem.id for _, action in kept]
     mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).float()  # (A, T)
@@ -144,7 +144,7 @@ def _tensors(vlm: VLM, objective: Objective, groups: Sequence[Group], actions: f
 
 
 def _sampled(action: Action, length: int) -> list[float]:
-    """The action's log-probabilities as its source reported them, NaN to fill ``length``."""
+    """The log-probabilities that the action's sampler reported, padded with NaN to ``length``."""
     known = action.logprobs or ()
     return [*known, *[math.nan] * (length - len(known))]
 

@@ -1,4 +1,4 @@
-"""The processes that share a batch: who does what, and what they tell each other. One process is the smallest case."""
+"""The ranks of a training run and their communication. A single process is the case of world size 1."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 
 T = TypeVar("T")
-# How long a process may wait for the others. One of them may be held up by external models, whose patience is their
-# own, for longer than the ten minutes of NCCL; that one has died is noticed by the launcher, not by the clock.
-PATIENCE = timedelta(hours=2)
+# External APIs can block one rank for longer than NCCL's default timeout (10 minutes). The launcher detects dead ranks,
+# so this timeout can be long.
+TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among ``size``; every method but ``mine`` must be called by all of them."""
+    """This process among all ranks. Every method but ``mine`` is a collective: all ranks must call it."""
 
     rank: int
     size: int
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and speaks for all."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     def mine(self, items: Sequence[T]) -> Sequence[T]:
-        """Every ``size``-th item, beginning with this process's rank; read only when asked for."""
+        """This rank's share: every n-th item of n ranks, as a view."""
         return Share(items, self.rank, self.size)
 
     def gather(self, value: T) -> list[T]:
-        """The value of every process, by rank."""
+        """The values of all ranks, in order."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -47,27 +47,27 @@ class Processes:
         return values
 
     def total(self, numbers: Sequence[float]) -> list[float]:
-        """Sums over the processes, in double precision."""
+        """Sums over all ranks, in double precision."""
         if self.size == 1:
             return list(numbers)
         return [sum(column) for column in zip(*self.gather(list(numbers)), strict=True)]
 
     def most(self, number: int) -> int:
-        """The largest over the processes."""
+        """The largest number of all ranks."""
         return max(self.gather(number))
 
-    def agree(self, fault: str | None) -> None:
-        """Go on where no process has met a fault.
+    def agree(self, error: str | None) -> None:
+        """Continue if no rank has an error.
 
         Raises:
-            UsageError: on all of them, with the first fault that one has met.
+            UsageError: on all ranks, with the error of the first rank that has one.
         """
-        for said in self.gather(fault):
-            if said:
-                raise UsageError(said)
+        for message in self.gather(error):
+            if message:
+                raise UsageError(message)
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all ranks are here."""
         if self.size > 1:
             dist.barrier()
 
@@ -76,7 +76,7 @@ class Share(Sequence[T]):
     """Items ``start``, ``start + step``, ... of a sequence, as a view."""
 
     def __init__(self, items: Sequence[T], start: int, step: int) -> None:
-        """A view: nothing is read before it is asked for."""
+        """Items are read when they are indexed."""
         self.items, self.places = items, range(start, len(items), step)
 
     def __len__(self) -> int:
@@ -95,18 +95,18 @@ class Share(Sequence[T]):
 
 
 def join() -> Processes:
-    """Form the group of the launcher (RANK is set), or of this process alone, which needs no port.
+    """Join the launcher's process group (RANK is set), or make one of this process alone, without a port.
 
-    gloo on CPU, NCCL where there are GPUs; each process takes the GPU of its LOCAL_RANK.
+    The backend is gloo on CPU and NCCL on GPU; each rank uses the GPU of its LOCAL_RANK.
     """
-    # DeepSpeed's calls, once a collective
+    # DeepSpeed's collectives warn at each call
     warnings.filterwarnings("ignore", "`torch.distributed.*deprecated", FutureWarning)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if launched_rank() is not None:
-            dist.init_process_group(backend, timeout=PATIENCE)
+            dist.init_process_group(backend, timeout=TIMEOUT)
         else:
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed reads it
@@ -114,6 +114,6 @@ def join() -> Processes:
 
 
 def leave() -> None:
-    """The last call: ends what talks to the others, a thread of which would abort the process at its exit."""
+    """Destroy the process group, as the last call: its threads would abort the process at exit."""
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -20,8 +20,15 @@ from ekipl.engine.batch import Cut, MicroBatch, ids, micro_batches
 from ekipl.engine.collectives import Processes, join
 from ekipl.engine.lora import Lora, add_adapters, without_adapters
 from ekipl.engine.recompute import recompute_layers
-from ekipl.engine.sharded import copy_weights, set_weight, whole_tensors
-from ekipl.engine.state import Learning, Stored, shape_of, write
+from ekipl.engine.state import (
+    OptimizerState,
+    TensorReader,
+    copy_weights,
+    set_weight,
+    shape_of,
+    whole_tensors,
+    write,
+)
 from ekipl.policy.encoding import encode_prompt
 from ekipl.policy.model import VLM
 from ekipl.policy.prefix import ActionLogProbs
@@ -234,8 +241,8 @@ class DeepSpeedEngine:
 
     def save_state(self, directory: Path) -> None:
         """Everything an uninterrupted run would still have: what learns, the optimizer, its schedule, the reference."""
-        learning = Learning(self.engine, self.adamw, self.vlm.model)
-        write(directory, LEARNING, learning.tensors(self.updates), self.processes)
+        state = OptimizerState(self.engine, self.adamw, self.vlm.model)
+        write(directory, LEARNING, state.tensors(self.updates), self.processes)
         if self.reference is not None:
             module = _module(self.reference)
             write(directory, REFERENCE, ((n, t.to("cpu", copy=True)) for n, t in whole_tensors(module)), self.processes)
@@ -245,12 +252,12 @@ class DeepSpeedEngine:
     def load_state(self, directory: Path) -> None:
         """Go on from ``save_state``'s folder, whatever the ZeRO stage and number of processes that wrote it."""
         self.updates = json.loads((directory / UPDATES).read_text())
-        learning = Learning(self.engine, self.adamw, self.vlm.model)
-        learning.restore(Stored(directory, LEARNING), self.updates)
+        state = OptimizerState(self.engine, self.adamw, self.vlm.model)
+        state.restore(TensorReader(directory, LEARNING), self.updates)
         if self.reference is not None:
-            stored = Stored(directory, REFERENCE)
+            stored = TensorReader(directory, REFERENCE)
             for name, parameter in _module(self.reference).named_parameters():
-                set_weight(parameter, stored.of(name, shape_of(parameter)))
+                set_weight(parameter, stored.read(name, shape_of(parameter)))
 
     def _prompt_length(self, problem: Problem) -> int:
         return len(encode_prompt(self.vlm, problem).ids)

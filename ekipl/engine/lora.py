@@ -1,4 +1,4 @@
-"""LoRA (arXiv 2106.09685) by peft: low-rank adapters learn beside frozen weights, and are added to them when saved."""
+"""LoRA (arXiv 2106.09685) with peft: low-rank adapters are trained, the weights frozen; saving adds them up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ekipl.errors import UsageError
 
-ADAPTER = "default"  # peft's name for the only one
+ADAPTER = "default"  # peft's name of the first adapter
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Lora:
 
 
 def target_layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
-    """Full names of the linear layers that ``targets`` mean, those of frozen parts and the output head left out.
+    """Full names of the linear layers that ``targets`` name, without those of frozen parts and the output head.
 
     Raises:
-        UsageError: a target means none.
+        UsageError: a target names no layer.
     """
     layers = {
         name: name.rpartition(".")[2]
@@ -53,10 +53,10 @@ def target_layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
 
 
 def add_adapters(model: nn.Module, lora: Lora) -> None:
-    """Freeze the model and put adapters into it, in place; what is frozen already gets none.
+    """Freeze the model and insert adapters, in place; layers of frozen parts get none.
 
     Raises:
-        UsageError: a target means no layer.
+        UsageError: a target names no layer.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -71,7 +71,7 @@ def add_adapters(model: nn.Module, lora: Lora) -> None:
 
 @contextmanager
 def without_adapters(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is as it was before it had adapters."""
+    """Inside, the model computes without its adapters."""
     layers = adapters_of(model).values()
     for layer in layers:
         layer.enable_adapters(False)
@@ -88,9 +88,10 @@ def adapters_of(model: nn.Module) -> dict[str, Any]:
 
 
 def plain_name(name: str, layers: Mapping[str, Any]) -> tuple[str | None, Any]:
-    """A parameter's name in the model without adapters (None: it is an adapter's), and its layer if that is adapted.
+    """A parameter's name in the model without adapters, and the layer whose adapter changes it, or None.
 
-    ``q_proj.base_layer.weight`` is ``q_proj.weight``, and has ``q_proj``'s adapter added to it; a bias has not.
+    ``q_proj.base_layer.weight`` is ``q_proj.weight``, changed by the adapter of ``q_proj``; a bias has no adapter. The
+    name of an adapter's own parameter is None.
     """
     owner, _, rest = name.partition(".base_layer.")
     if rest:
@@ -100,7 +101,7 @@ def plain_name(name: str, layers: Mapping[str, Any]) -> tuple[str | None, Any]:
 
 @torch.no_grad()
 def merged(layer: Any) -> Tensor:
-    """The layer's weight with its adapter added, as a new tensor."""
+    """The layer's weight plus its adapter, as a new tensor."""
     weight: Tensor = layer.base_layer.weight
     adapter: Tensor = layer.get_delta_weight(ADAPTER)
     return weight + adapter.to(weight.dtype)

@@ -1,7 +1,8 @@
-"""Gradient checkpointing under the shared prefix: a layer's inside is computed again in the backward pass.
+"""Gradient checkpointing with the shared prefix: layers are computed again in the backward pass.
 
-That of transformers takes the cache away from the layers, and the prefix is that cache. Here a layer's keys and values
-go in and come out as tensors, so that the second computation finds the cache as the first one found it.
+The gradient checkpointing of transformers switches the cache off, but the shared prefix is that cache. Here each layer
+takes the keys and values before it as tensors and returns those after it, so the second computation starts from the
+same cache as the first, and gradients flow through keys and values.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ekipl.policy.family import built_as
 
 
 def recompute_layers(model: Any) -> None:
-    """Let every layer of the language model and of the vision tower keep its input alone for the backward pass."""
+    """Make the layers of the language model and the vision tower keep only their inputs for the backward pass."""
     family = built_as(model)
     for layer in model.model.get_submodule(family.language_model).layers:
         layer.forward = _with_cache(layer.forward, layer.self_attn.layer_idx)
@@ -37,7 +38,7 @@ def _plain(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 class _Layer:
-    """What one layer's attention asks of a cache, for one pass."""
+    """The cache of one layer for one pass."""
 
     def __init__(self, keys: Tensor | None, values: Tensor | None) -> None:
         self.keys, self.values = keys, values
@@ -47,7 +48,7 @@ class _Layer:
         self.values = values if self.values is None else torch.cat([self.values, values], dim=-2)
         return self.keys, self.values
 
-    def both(self) -> tuple[Tensor, Tensor]:
+    def tensors(self) -> tuple[Tensor, Tensor]:
         assert self.keys is not None
         assert self.values is not None
         return self.keys, self.values
@@ -62,7 +63,7 @@ def _with_cache(forward: Callable[..., Tensor], number: int) -> Callable[..., Te
         def inside(hidden: Tensor, keys: Tensor | None, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
             layer = _Layer(keys, values)
             output = forward(hidden, *args, past_key_values=layer, **kwargs)
-            return output, *layer.both()
+            return output, *layer.tensors()
 
         before = (None, None) if seen is None else (seen.keys, seen.values)
         after: tuple[Tensor, Tensor, Tensor] = checkpoint(inside, hidden, *before, use_reentrant=False)

@@ -1,11 +1,16 @@
-"""What an uninterrupted run would still have, by parameter: any ZeRO stage and number of processes can go on with it.
+"""Whole tensors of a model that ZeRO may shard, and the training state as files.
 
-Each process writes its share of the whole tensors; no file holds code (safetensors, not pickle).
+The state of a run is, for each trained parameter, its weight in float32 and AdamW's two moments; everything else
+follows from the settings. DeepSpeed keeps the three in different places: stage 0 in the parameter and in AdamW's state;
+stages 1 and 2 in flat float32 buffers, of which each rank holds a part; stage 3 the same, with the parameters sharded
+too. Files hold them as whole tensors under the parameter's name, so a run can resume with another stage and world size.
+Each rank writes its share of the tensors as safetensors, which hold no code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ekipl.engine.collectives import Processes
-from ekipl.engine.sharded import set_weight
+from ekipl.engine.lora import adapters_of, merged, plain_name
 from ekipl.errors import UsageError
 from ekipl.files import explain_full_disk
 
@@ -23,16 +28,57 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's, by torch's names
 WEIGHT = "weight"
 
 
+def whole(*parameters: Tensor, change: bool = False) -> AbstractContextManager[Any]:
+    """Inside, the parameters are whole on every rank. With ``change``, rank 0's values are kept afterwards."""
+    import deepspeed
+
+    sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
+    if not sharded:
+        return nullcontext()
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
+        sharded, modifier_rank=0 if change else None
+    )
+    return gathered
+
+
+def whole_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All weights by their names without adapters, the adapters added to them. Each is whole until the next."""
+    layers = adapters_of(module)
+    for name, parameter in module.named_parameters():
+        plain, layer = plain_name(name, layers)
+        if plain is None:
+            continue
+        if layer is None:
+            with whole(parameter):
+                yield plain, parameter.detach()
+        else:
+            with whole(*layer.parameters()):
+                yield plain, merged(layer)
+
+
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy the weights of ``source`` to ``target``, one parameter at a time."""
+    for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):
+        with whole(ours), whole(theirs, change=True), torch.no_grad():
+            theirs.copy_(ours)
+
+
+def set_weight(parameter: Tensor, value: Tensor) -> None:
+    """Copy ``value`` to ``parameter``, sharded or not; all ranks must call this."""
+    with whole(parameter, change=True), torch.no_grad():
+        parameter.copy_(value)
+
+
 def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """The parameters that learn. The others are as they were when the run began."""
+    """The parameters that are trained. The others never change."""
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def write(path: Path, name: str, tensors: Iterable[tuple[str, Tensor]], processes: Processes) -> None:
-    """Write whole tensors to ``path/name-RANK.safetensors``, every n-th on each process; all must call it.
+    """Write tensors to ``path/name-RANK.safetensors``, every n-th on each of n ranks; all must call this.
 
     Raises:
-        UsageError: on all processes, when the disk of one is full.
+        UsageError: on all ranks, when the disk of one is full.
     """
     mine = {key: tensor for place, (key, tensor) in enumerate(tensors) if place % processes.size == processes.rank}
     fault = None
@@ -44,20 +90,20 @@ def write(path: Path, name: str, tensors: Iterable[tuple[str, Tensor]], processe
     processes.agree(fault)
 
 
-class Stored:
-    """The tensors that ``write`` wrote, read one by one."""
+class TensorReader:
+    """Reads the tensors of ``write`` one by one."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """Open the files of all processes that wrote."""
+        """Open the files of all ranks."""
         self._files: list[Any] = [safe_open(file, "pt") for file in sorted(path.glob(f"{name}-*.safetensors"))]
         self._of = {key: file for file in self._files for key in file.keys()}  # noqa: SIM118 - not a mapping
         self._path = path
 
-    def of(self, key: str, shape: torch.Size) -> Tensor:
+    def read(self, key: str, shape: torch.Size) -> Tensor:
         """The tensor called ``key``.
 
         Raises:
-            UsageError: there is none, or of another shape: another model wrote the checkpoint.
+            UsageError: there is none, or it has another shape: another model wrote the checkpoint.
         """
         found: Tensor | None = self._of[key].get_tensor(key) if key in self._of else None
         if found is None or found.shape != shape:
@@ -69,19 +115,19 @@ class Stored:
         return found
 
 
-class Learning:
-    """Weights in float32 and AdamW's moments, of an engine of any ZeRO stage."""
+class OptimizerState:
+    """Weights in float32 and AdamW's moments, under any ZeRO stage."""
 
     def __init__(self, engine: Any, adamw: torch.optim.AdamW, model: nn.Module) -> None:
-        """``engine`` is DeepSpeed's around ``model``, ``adamw`` the optimizer that it was given."""
+        """``engine`` is DeepSpeed's around ``model``, ``adamw`` the optimizer inside it."""
         self.engine, self.adamw, self.model = engine, adamw, model
 
     def tensors(self, updates: int) -> Iterable[tuple[str, Tensor]]:
-        """Copies on the CPU, one after another; all processes must go through them together."""
+        """Copies on the CPU, one after another; all ranks must iterate together."""
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         if updates == 0:
-            self._begin(0)
+            self._make_moments(0)
         for name, parameter in trained(self.model):
             if self._sharded:
                 found = {WEIGHT: safe_get_full_fp32_param(parameter)}
@@ -91,19 +137,19 @@ class Learning:
             for key in (WEIGHT, *MOMENTS):
                 yield f"{name}/{key}", found[key].reshape(shape_of(parameter)).to("cpu", copy=True)
 
-    def restore(self, stored: Stored, updates: int) -> None:
-        """Go on after ``updates`` updates from what ``tensors`` gave."""
-        self._begin(updates)
+    def restore(self, stored: TensorReader, updates: int) -> None:
+        """Set the state after ``updates`` updates from the tensors of ``tensors``."""
+        self._make_moments(updates)
         for name, parameter in trained(self.model):
             for key in (WEIGHT, *MOMENTS):
-                self._put(parameter, key, stored.of(f"{name}/{key}", shape_of(parameter)))
+                self._put(parameter, key, stored.read(f"{name}/{key}", shape_of(parameter)))
 
     @property
     def _sharded(self) -> bool:
-        return hasattr(self.engine.optimizer, "optimizer")  # DeepSpeed's own optimizer around ours
+        return hasattr(self.engine.optimizer, "optimizer")  # DeepSpeed's ZeRO optimizer, around AdamW
 
-    def _begin(self, updates: int) -> None:
-        """Empty moments as after ``updates`` updates, which AdamW would make in its first one."""
+    def _make_moments(self, updates: int) -> None:
+        """Zero moments after ``updates`` updates. AdamW itself makes them in its first step."""
         zero = self.engine.optimizer
         if not self._sharded:
             flat = [parameter for _, parameter in trained(self.model)]
@@ -112,7 +158,7 @@ class Learning:
         for tensor in flat:
             moments = {key: torch.zeros_like(tensor, requires_grad=False) for key in MOMENTS}
             self.adamw.state[tensor] = {"step": torch.tensor(float(updates), device=tensor.device), **moments}
-        if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2: by parameter as well
+        if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2 also map them to parameters
             zero._lazy_init_hp_params_optimizer_state()
 
     def _put(self, parameter: Any, key: str, value: Tensor) -> None:
@@ -141,13 +187,13 @@ class Learning:
 
 
 def shape_of(parameter: Any) -> torch.Size:
-    """Of the whole parameter, sharded or not."""
+    """The shape of the whole parameter, sharded or not."""
     shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
     return shape
 
 
 def _own_part(parameter: Any, value: Tensor) -> Tensor:
-    """What this process holds of a tensor under ZeRO-3: the last part is filled up with zeros."""
+    """This rank's part of a tensor under ZeRO-3; the last part is padded with zeros."""
     size, rank = parameter.ds_tensor.numel(), torch.distributed.get_rank()
     part = torch.zeros(size)
     own = value.flatten()[rank * size : (rank + 1) * size]
