@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 test: $(READY)  ## run all tests (ARGS="-m 'not slow'" for the quick ones, WORKERS=8 for more at once)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-vllm: $(VLLM)/.ready  ## run the tests of rollout=vllm with its CPU build, in an environment of its own
 	PYTHONPATH=tests/vllm_lane $(VLLM)/bin/python -m pytest tests/test_vllm.py $(ARGS)

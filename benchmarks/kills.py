@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,10 +28,7 @@ from safetensors.torch import load_file
 from ekipl.report.scores import versions
 from ekipl.run.checkpoint import checkpoints, step_of
 
-COMMAND = [
-    *("train", "experiment=smoke", "rollout.max_tokens=96", "B=4", "I=2", "mu=2"),
-    *("checkpoint.every=2", "evaluation.every=4"),
-]
+COMMAND = ["train", "experiment=smoke", "B=4", "I=2", "mu=2", "checkpoint.every=2", "evaluation.every=4"]
 RESULT = Path(__file__).parent.parent / "docs" / "results" / "kills.md"
 
 
@@ -62,7 +59,10 @@ def main() -> None:
         rows = []
         for number in range(arguments.kills):
             run = folder / str(number)
-            while (kill := killed(COMMAND, run, rng, length, saving=number % 2 == 1)) is None:
+            while True:
+                due = saving(run, rng.randint(1, 3), rng) if number % 2 else after(rng.uniform(0, length))
+                if (kill := killed(COMMAND, run, due)) is not None:
+                    break
                 shutil.rmtree(run)  # it came to its end first
             finish(COMMAND, run)
             rows.append(Kill(kill.seconds, kill.at, kill.done, kill.saved, same(run, whole)))
@@ -71,21 +71,33 @@ def main() -> None:
     RESULT.write_text(table(rows, arguments.machine))
 
 
-def killed(command: Sequence[str], run: Path, rng: random.Random, length: float, saving: bool) -> Kill | None:
-    """Start the run and kill it: at any moment of ``length`` seconds, or while it saves. None: it ended by itself."""
+def after(seconds: float) -> Callable[[], bool]:
+    """Due when the seconds have passed."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+def saving(run: Path, wanted: int, rng: random.Random) -> Callable[[], bool]:
+    """Due up to 50 ms after the ``wanted``-th checkpoint from now has been begun."""
+    seen: set[str] = set()
+
+    def due() -> bool:
+        partial = {path.name for path in (run / "checkpoints").glob("step-*.partial")}
+        seen.update(partial)
+        if not partial or len(seen) < wanted:
+            return False
+        time.sleep(rng.uniform(0, 0.05))
+        return True
+
+    return due
+
+
+def killed(command: Sequence[str], run: Path, due: Callable[[], bool]) -> Kill | None:
+    """Start the run and kill it as soon as ``due()``; None where it has ended by itself before that."""
     line = [sys.executable, "-m", "ekipl", *command, f"hydra.run.dir={run}"]
     begun = time.monotonic()
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    moment, wanted = rng.uniform(0, length), rng.randint(1, 3)
-    seen: set[str] = set()
-    while process.poll() is None:
-        partial = {path.name for path in (run / "checkpoints").glob("step-*.partial")}
-        seen |= partial
-        if saving and partial and len(seen) >= wanted:
-            time.sleep(rng.uniform(0, 0.05))
-            break
-        if not saving and time.monotonic() - begun >= moment:
-            break
+    while process.poll() is None and not due():
         time.sleep(0.001)
     if process.poll() is not None:
         return None

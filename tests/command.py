@@ -19,6 +19,9 @@ from hydra.core.hydra_config import HydraConfig
 from ekipl.cli import main
 from ekipl.errors import UsageError
 
+SMOKE = ["train", "experiment=smoke"]
+WHOLE = [*SMOKE, "B=2", "I=2", "mu=2", "evaluation.limit=1"]  # the run of the fixture ``finished``
+
 
 @dataclass(frozen=True)
 class Done:

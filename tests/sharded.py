@@ -1,6 +1,6 @@
-"""Updates on recorded groups under many settings; test_distributed.py compares however many processes make them.
+"""Updates on recorded groups under many settings; test_distributed.py compares stages and numbers of processes.
 
-``python -m tests.sharded FOLDER ZERO_STAGE``, in each process: process 0 writes losses and final weights.
+``python -m tests.sharded FOLDER``, in each process: process 0 writes losses and final weights of ``CASES``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ekipl.engine.batch import Cut
 from ekipl.engine.collectives import Processes, join, leave
 from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
 from ekipl.engine.lora import Lora
-from ekipl.policy.model import freeze, load_model
+from ekipl.policy.model import VLM, freeze, load_model
 from tests.float64 import in_float64
 from tests.test_engine import group
 
@@ -40,12 +40,25 @@ BATCHES: list[list[Group]] = [
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is": {"beta": 0.1, "mu": 1, "cut": Cut(8)},
     "mu 2, micro-batch 1": {"beta": 0.1, "mu": 2, "cut": Cut(1)},
-    "no KL, accumulation 4": {"beta": 0.0, "mu": 2, "cut": Cut(8, accumulation=4)},
+    "no KL, accumulation 4": {"beta": 0.0, "mu": 1, "cut": Cut(8, accumulation=4)},
     "few tokens, recomputed, offloaded": {"beta": 0.1, "mu": 1, "cut": Cut(8, tokens=110), "small": True},
     "adapters": {"beta": 0.1, "mu": 1, "cut": Cut(8), "lora": Lora(4, 8, ("q_proj", "down_proj", "qkv"))},
     "stopped and gone on, frozen tower": {"beta": 0.1, "mu": 1, "cut": Cut(8), "frozen": True, "stop": True},
 }
-UPDATES = 5
+# The settings by number of processes and ZeRO stage. Three processes are for the shares of a batch: some are empty.
+CASES: dict[int, dict[int, tuple[str, ...]]] = {
+    1: {3: ("as it is", "few tokens, recomputed, offloaded", "stopped and gone on, frozen tower")},
+    2: {0: tuple(SETTINGS), 2: tuple(SETTINGS), 3: tuple(SETTINGS)},
+    3: {3: ("as it is", "mu 2, micro-batch 1")},
+}
+
+
+def shallow(vlm: VLM) -> VLM:
+    """The model without its upper layers: what a stage does for a layer, it does for two as for all."""
+    language, vision = vlm.model.model.language_model, vlm.model.model.visual
+    language.layers, vision.blocks = language.layers[:2], vision.blocks[:2]
+    vlm.model.config.text_config.num_hidden_layers = vlm.model.config.vision_config.depth = 2
+    return vlm
 
 
 def made(
@@ -58,7 +71,7 @@ def made(
     small: bool = False,
     frozen: bool = False,
 ) -> DeepSpeedEngine:
-    vlm = load_model("tiny", device="cpu", dtype="float64")
+    vlm = shallow(load_model("tiny", device="cpu", dtype="float64"))
     freeze(vlm.model, vision=frozen, projector=False)
     return DeepSpeedEngine(
         vlm,
@@ -77,7 +90,7 @@ def made(
 def updates(
     processes: Processes, stage: int, folder: Path, stop: bool = False, **settings: Any
 ) -> tuple[list[float], dict[str, Tensor]]:
-    """The losses of at least five updates, and the whole weights after them; ``folder`` is the same for all."""
+    """The losses of at least five updates, and the whole weights after them; ``folder`` is shared by all processes."""
     engine = made(processes, stage, **settings)
     engine.refresh_reference()
     losses = []
@@ -95,13 +108,13 @@ def updates(
 
 
 def main() -> None:
-    folder, stage = Path(sys.argv[1]), int(sys.argv[2])
-    processes = join()
-    for name, settings in SETTINGS.items():
-        losses, weights = updates(processes, stage, folder, **settings)
-        if processes.first:
-            save_file(weights, folder / f"{name}.safetensors")
-            (folder / f"{name}.json").write_text(json.dumps(losses))
+    folder, processes = Path(sys.argv[1]), join()
+    for stage, names in CASES[processes.size].items():
+        for name in names:
+            losses, weights = updates(processes, stage, folder, **SETTINGS[name])
+            if processes.first:
+                save_file(weights, folder / f"{stage} {name}.safetensors")
+                (folder / f"{stage} {name}.json").write_text(json.dumps(losses))
     leave()
 
 

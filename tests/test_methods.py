@@ -13,7 +13,7 @@ from ekipl.algorithm.loss import Objective, loss
 from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
 from ekipl.external.offline import Demonstrations
-from tests.test_train import SMOKE, ekipl
+from tests.command import SMOKE, ekipl
 
 
 def problem(metadata: dict[str, Any]) -> Problem:

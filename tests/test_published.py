@@ -9,7 +9,7 @@ import pytest
 from ekipl.algorithm.types import Reward
 from ekipl.report.evaluate import GradedAction, summarize
 from ekipl.report.published import published, published_tables
-from tests.test_train import ekipl
+from tests.command import ekipl
 
 
 def score(split: str, accuracy: float, partial: float | None = None) -> GradedAction:

@@ -1,37 +1,19 @@
-"""``ekipl train`` as a user runs it: real processes, real kills."""
+"""``ekipl train`` as a user runs it, on the tiny model; the kills are real."""
 
 from __future__ import annotations
 
 import json
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from benchmarks.kills import killed, same
+from benchmarks.kills import killed, same, saving
 from benchmarks.kills import metrics as rows
-
-SMOKE = ["train", "experiment=smoke", "rollout.max_tokens=96"]
-WHOLE = [*SMOKE, "B=2", "I=2", "mu=2"]
-
-
-def ekipl(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ekipl", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One whole run of four steps."""
-    directory = tmp_path_factory.mktemp("train") / "whole"
-    done = ekipl(*WHOLE, f"hydra.run.dir={directory}")
-    assert done.returncode == 0, done.stderr
-    return directory
+from ekipl.policy.model import TINY
+from tests.command import SMOKE, WHOLE, ekipl
 
 
 def test_a_run_directory_describes_itself(finished: Path) -> None:
@@ -64,15 +46,10 @@ def test_a_run_directory_describes_itself(finished: Path) -> None:
     assert None not in kept
 
 
-def unfinished(run: Path, directory: Path) -> Path:
-    """A copy of a finished run, as it was before its model was written."""
-    shutil.copytree(run, directory)
-    shutil.rmtree(directory / "model")
-    return directory
-
-
 def test_a_damaged_checkpoint_costs_its_step_alone(finished: Path, tmp_path: Path) -> None:
-    directory = unfinished(finished, tmp_path / "run")
+    directory = tmp_path / "run"
+    shutil.copytree(finished, directory)
+    shutil.rmtree(directory / "model")  # as if the run had not been finished
     broken = directory / "checkpoints" / "step-4" / "learning-0.safetensors"
     broken.write_bytes(broken.read_bytes()[:-10])
     done = ekipl(*WHOLE, f"hydra.run.dir={directory}")
@@ -82,27 +59,18 @@ def test_a_damaged_checkpoint_costs_its_step_alone(finished: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_goes_on(finished: Path, tmp_path: Path) -> None:
-    directory = unfinished(finished, tmp_path / "run")
-    shutil.rmtree(directory / "checkpoints" / "step-4")
-    done = ekipl(*WHOLE, "engine=zero3", "engine.num_processes=2", f"hydra.run.dir={directory}")
+def test_a_run_killed_twice_ends_as_if_nothing_had_happened(finished: Path, tmp_path: Path) -> None:
+    """Killed once it has trained a step, then while it saves; resumed in the test's process."""
+    run, rng = tmp_path / "run", random.Random(0)
+    training = killed(WHOLE, run, lambda: len(rows(run)) > 1)  # the first row is of step 0
+    kills = [training, killed(WHOLE, run, saving(run, 1, rng))]
+    for kill in kills:
+        assert kill is not None, "the run ended before it could be killed"
+        assert kill.at in ("saving", "training")
+        assert kill.done - kill.saved <= 1  # checkpoint.every is 1
+    done = ekipl(*WHOLE, f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
-    assert [row["step"] for row in rows(directory)] == [0, 1, 2, 3, 4]
-    ours, theirs = (load_file(d / "model" / "model.safetensors") for d in (directory, finished))
-    for name in ours:
-        assert (ours[name] - theirs[name]).norm() <= 1e-3 * theirs[name].norm() + 1e-6, name
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(finished: Path, tmp_path: Path) -> None:
-    rng = random.Random()
-    tries = [killed(WHOLE, tmp_path, rng, length=12, saving=saving) for saving in (True, False, True)]
-    kills = [kill for kill in tries if kill is not None]  # the others had come to their end
-    assert kills[0].at in ("saving", "training")
-    assert all(kill.done - kill.saved <= 1 for kill in kills), kills  # checkpoint.every is 1
-    done = ekipl(*WHOLE, f"hydra.run.dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    assert same(tmp_path, finished), kills
+    assert same(run, finished), kills
 
 
 def test_another_run_in_the_same_directory_is_refused(finished: Path) -> None:
@@ -112,6 +80,15 @@ def test_another_run_in_the_same_directory_is_refused(finished: Path) -> None:
     assert "holds a run with other settings" in done.stderr
     assert "Traceback" not in done.stderr
     assert (finished / "config.yaml").read_text() == before
+
+
+def test_the_smoke_experiment_learns(tmp_path: Path) -> None:
+    done = ekipl(*SMOKE, f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert max(row["loss/grad_norm"] for row in rows(tmp_path)[1:]) > 0
+    before, after = (load_file(folder / "model.safetensors") for folder in (TINY, tmp_path / "model"))
+    assert before.keys() == after.keys()
+    assert any(not before[name].equal(after[name]) for name in before)
 
 
 def test_plain_grpo_without_kl_and_evaluation(tmp_path: Path) -> None:
