@@ -28,7 +28,8 @@ from ekipl.external import caller
 from ekipl.external.ledger import Ledger
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.request import Question
-from ekipl.external.spec import ExternalModel, parameters
+from ekipl.external.settings import ExternalModel
+from ekipl.external.spec import parameters
 from ekipl.external.store import Cache, Database, key_of
 from ekipl.report.tables import Table
 from tests.openai_server import Faults, OpenAIServer

@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import traceback
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,6 +18,7 @@ from ekipl import __version__
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import explain_full_disk
+from ekipl.importing import is_import_path
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -42,6 +44,7 @@ usage: ekipl COMMAND [group=option ...] [key=value ...] [--multirun]
 ekipl COMMAND --help          what it does and which groups it has
 ekipl COMMAND --cfg job       every setting with its value, without running
 ekipl train --dry-run         steps, tokens, memory and dollars, without running (external-sample: dollars)
+ekipl --paper                 the command of each cell of the paper's tables
 ekipl --version
 eval "$(ekipl -sc install=bash)"   completion in bash"""
 
@@ -57,6 +60,9 @@ def main() -> None:
         _complete(arguments)
     elif not arguments or arguments[0] in ("--help", "-h", "help"):
         print(HELP.format(commands="\n".join(f"  {name:16} {what}" for name, what in COMMANDS.items())))
+    elif arguments[0] == "--paper":
+        for cell in paper_cells():
+            print("ekipl", "eval" if "prompt=zero_shot" in cell else "train", *cell)
     elif arguments[0] == "--version":
         print(f"ekipl {__version__}")
     elif arguments[0] not in COMMANDS:
@@ -68,6 +74,15 @@ def main() -> None:
         )
     else:
         _compose_and_run(arguments[0], ordered(spelled_out(arguments[0], arguments[1:])))
+
+
+def paper_cells() -> list[tuple[str, ...]]:
+    """The overrides of each cell of the paper's tables: task, model, and method or prompt."""
+    methods = ("ans_sft", "cot_sft", "reason_rft_zero", "reason_rft", "ekipl", "sft_ekipl")
+    ways = ("prompt=zero_shot", *(f"method={method}" for method in methods))
+    models = ("model=qwen2vl_2b", "model=qwen2vl_7b")
+    tasks = ("task=counting", "task=structure", "task=spatial")
+    return [*product(tasks, models, ways)]
 
 
 def conf_dir() -> Path:
@@ -89,7 +104,30 @@ def spelled_out(command: str, arguments: list[str]) -> list[str]:
         else:
             parser.add_argument(flag, dest=flag, action="store_const", const=True)
     known, rest = parser.parse_known_args(arguments)
+    rest = [spelled for word in rest for spelled in _override(word)]
+    set_here = {word.partition("=")[0] for word in rest}
+    for key, other in (("B", "epochs"), ("epochs", "B")):  # whichever is set sets the length
+        if command == "train" and key in set_here and other not in set_here:
+            rest.append(f"{other}=null")
     return rest + [flags[flag].format(value) for flag, value in vars(known).items() if value is not None]
+
+
+# The key of each group that takes an import path in place of a name.
+OWN = {"task": "_target_", "data": "kind", "external": "kind", "rollout": "kind", "selection": "rule"}
+
+
+def _override(word: str) -> list[str]:
+    """The override as Hydra needs it.
+
+    ``selection=my_rules:half``, an import path where an option's name could stand, is ``selection=custom`` and its
+    key. An entry of ``external.models`` lists only what differs from ``external.each``, so its other keys are new.
+    """
+    key, equals, value = word.partition("=")
+    if equals and key in OWN and is_import_path(value):
+        return [f"{key}=custom", f'{key}.{OWN[key]}="{value}"']
+    if equals and re.match(r"external\.models\.\d+\.", key):
+        return [f"++{word}"]
+    return [word]
 
 
 def ordered(arguments: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ekipl.algorithm.loss import Objective
+from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import Group
 from ekipl.engine.batch import Cut
 from ekipl.engine.collectives import Processes, join, leave

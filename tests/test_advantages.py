@@ -6,43 +6,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.algorithm.advantages import AdvantageRule
+from ekipl.algorithm.advantages import advantages
+from ekipl.algorithm.objective import Objective
 
 rewards = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0, 2.0]), min_size=1, max_size=16)
 
 
 def test_by_hand() -> None:
     # mean 0.5; sample variance (4 x 0.25) / 3 = 1/3, deviation 0.57735; (1 - 0.5) / (0.57735 + 0.0001) = 0.865875
-    a = AdvantageRule().advantages([1, 1, 0, 0], [1, 1, 0, 0])
+    a = advantages(Objective(), [1, 1, 0, 0], [1, 1, 0, 0])
     assert a == pytest.approx((0.865875, 0.865875, -0.865875, -0.865875), abs=1e-6)
     # population variance 0.25, deviation 0.5; 0.5 / 0.5001 = 0.99980
-    a = AdvantageRule(std="population").advantages([1, 1, 0, 0], [1, 1, 0, 0])
+    a = advantages(Objective(std="population"), [1, 1, 0, 0], [1, 1, 0, 0])
     assert a[0] == pytest.approx(0.99980, abs=1e-5)
 
 
 def test_pool_baseline_keeps_a_gradient_when_the_selected_agree() -> None:
     pool = [2, 2, 0, 0]
-    assert AdvantageRule().advantages([2, 2], pool) == (0.0, 0.0)
+    assert advantages(Objective(), [2, 2], pool) == (0.0, 0.0)
     # pool mean 1, sample deviation sqrt(4 / 3) = 1.154701; (2 - 1) / 1.154801 = 0.865951
-    assert AdvantageRule(over="pool").advantages([2, 2], pool) == pytest.approx((0.865951, 0.865951), abs=1e-6)
+    assert advantages(Objective(baseline="pool"), [2, 2], pool) == pytest.approx((0.865951, 0.865951), abs=1e-6)
 
 
 @given(rewards)
 def test_they_sum_to_zero_and_a_constant_changes_nothing(r: list[float]) -> None:
-    a = AdvantageRule().advantages(r, r)
+    a = advantages(Objective(), r, r)
     assert sum(a) == pytest.approx(0, abs=1e-6)
-    assert AdvantageRule().advantages([x + 3 for x in r], [x + 3 for x in r]) == pytest.approx(a, abs=1e-6)
+    assert advantages(Objective(), [x + 3 for x in r], [x + 3 for x in r]) == pytest.approx(a, abs=1e-6)
 
 
 @given(st.floats(-5, 5, allow_nan=False), st.integers(1, 16))
 def test_equal_rewards_are_exactly_zero(value: float, n: int) -> None:
-    assert AdvantageRule().advantages([value] * n, [value] * n) == (0.0,) * n
+    assert advantages(Objective(), [value] * n, [value] * n) == (0.0,) * n
 
 
 @given(rewards, st.randoms())
 def test_a_permutation_permutes(r: list[float], rng: object) -> None:
     order = list(range(len(r)))
     rng.shuffle(order)  # type: ignore[attr-defined]
-    a = AdvantageRule().advantages(r, r)
-    b = AdvantageRule().advantages([r[i] for i in order], [r[i] for i in order])
+    a = advantages(Objective(), r, r)
+    b = advantages(Objective(), [r[i] for i in order], [r[i] for i in order])
     assert b == pytest.approx(tuple(a[i] for i in order), abs=1e-9)

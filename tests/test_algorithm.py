@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ekipl.algorithm.advantages import AdvantageRule
 from ekipl.algorithm.loop import Hyperparameters, Step, data_order, train
+from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.seams import Engine, ExternalSamples
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
@@ -85,7 +85,8 @@ PROBLEMS = [Problem(f"p{i}", "yes", "train", (), "?", "?", "yes", "number") for 
 def run(plan: Hyperparameters, answers: Sequence[str], pool: Pool, first_step: int = 0) -> tuple[list[Step], list[str]]:
     log: list[str] = []
     steps: list[Step] = []
-    train(PROBLEMS, yes, Policy(answers, log), pool, Recorder(log), plan, steps.append, first_step)
+    order = data_order(len(PROBLEMS), plan, first_step)
+    train(PROBLEMS, order, yes, Policy(answers, log), pool, Recorder(log), plan, steps.append, first_step)
     return steps, log
 
 
@@ -109,7 +110,7 @@ def test_offered_kept_and_advantages_by_hand() -> None:
 
 
 def test_pool_baseline_revives_the_same_group() -> None:
-    plan = Hyperparameters(N=2, G=3, I=1, B=1, mu=1, problems_per_step=1, baseline=AdvantageRule(over="pool"))
+    plan = Hyperparameters(N=2, G=3, I=1, B=1, mu=1, problems_per_step=1, objective=Objective(baseline="pool"))
     (group,) = run(plan, ["yes", "no"], Pool(wise="yes", fool="no"))[0][0].groups
     # pool mean 1.5, sample deviation sqrt(6 x 0.25 / 5) = 0.547723; 0.5 / 0.547823 = 0.912704
     assert group.advantages == pytest.approx((0.912704,) * 3, abs=1e-6)
@@ -133,7 +134,9 @@ def test_what_the_policy_cannot_learn_from_is_refused_and_counted() -> None:
 
 
 def test_without_own_actions_it_is_supervised_learning() -> None:
-    plan = Hyperparameters(N=2, G=2, I=1, B=1, mu=1, problems_per_step=1, own=0, baseline=AdvantageRule(over="none"))
+    plan = Hyperparameters(
+        N=2, G=2, I=1, B=1, mu=1, problems_per_step=1, policy_samples=0, objective=Objective(baseline="none")
+    )
     steps, log = run(plan, ["never"], Pool(teacher="yes"))
     (group,) = steps[0].groups
     assert [a.source for a in group.actions] == ["teacher", "teacher"]
@@ -149,7 +152,8 @@ def test_what_cannot_be_graded_is_no_candidate_and_counted() -> None:
 
     steps: list[Step] = []
     plan = Hyperparameters(N=2, G=2, I=1, B=2, mu=1, problems_per_step=1)
-    train(PROBLEMS, unsure, Policy(["yes", "bomb"], []), Pool(), Recorder([]), plan, steps.append)
+    order = data_order(len(PROBLEMS), plan)
+    train(PROBLEMS, order, unsure, Policy(["yes", "bomb"], []), Pool(), Recorder([]), plan, steps.append)
     assert [step.groups[0].refused for step in steps] == [{"ungraded": 1}] * 2
     assert [a.text for a in steps[0].groups[0].offered] == ["yes"]
 
@@ -165,12 +169,13 @@ def test_the_engine_gets_groups_alike_in_length_together() -> None:
 
     log: list[str] = []
     plan = Hyperparameters(N=1, G=1, I=1, B=1, mu=1, problems_per_step=5)
-    train(PROBLEMS, yes, Lengths(["yes"], []), Pool(), Sees(log), plan, lambda step: None)
+    order = data_order(len(PROBLEMS), plan)
+    train(PROBLEMS, order, yes, Lengths(["yes"], []), Pool(), Sees(log), plan, lambda step: None)
     assert log[1] == [1, 2, 3, 4, 5]
 
 
 def test_external_actions_below_the_baseline_can_be_dropped() -> None:
-    plan = Hyperparameters(N=1, G=4, I=1, B=1, mu=1, problems_per_step=1, drop_below_baseline=True)
+    plan = Hyperparameters(N=1, G=4, I=1, B=1, mu=1, problems_per_step=1, objective=Objective(below_baseline="drop"))
     (group,) = run(plan, ["no"], Pool(wise="yes", fool="no"))[0][0].groups
     # rewards 1, 2, 1: the fool's action is below the mean and goes; the policy's own stays with its advantage
     assert [a.source for a in group.actions] == [POLICY, "wise"]
@@ -189,14 +194,12 @@ def test_going_on_from_a_step_equals_not_having_stopped() -> None:
 @pytest.mark.parametrize(("size", "per_step"), [(5, 2), (3, 7), (10, 10), (1, 3)])
 def test_every_row_is_seen_equally_often(size: int, per_step: int) -> None:
     epochs = 4
-    steps = size * epochs  # so that whole epochs are drawn
-    rows = [row for batch in itertools.islice(data_order(size, per_step, 0), steps) for row in batch]
+    plan = Hyperparameters(N=1, G=1, B=size * epochs, problems_per_step=per_step)  # so that whole epochs are drawn
+    batches = list(data_order(size, plan))
+    rows = [row for batch in batches for row in batch]
     counts = [rows.count(row) for row in range(size)]
     assert counts == [epochs * per_step] * size
-    assert (
-        list(itertools.islice(data_order(size, per_step, 0, 3), 2))
-        == list(itertools.islice(data_order(size, per_step, 0), 5))[3:]
-    )
+    assert list(data_order(size, plan, first_step=3)) == batches[3:]
 
 
 def test_the_loop_imports_no_heavy_library() -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from ekipl.algorithm.loss import Objective, loss
+from ekipl.algorithm.loss import loss, token_weights
+from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import POLICY, Action, Group, Reward
 from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
@@ -97,7 +98,7 @@ def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
         ref = ActionLogProbs(reference.model, 1.0, vlm.suppressed)(*arguments)
     for _ in range(steps):
         logp = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)(*arguments)
-        per_token = objective.token_weights(mask, len(actions), float(mask.sum()))
+        per_token = token_weights(objective, mask, len(actions), float(mask.sum()))
         value = loss(objective, logp, logp.detach(), ref, advantages, external, mask, per_token).value
         adamw.zero_grad()
         value.backward()

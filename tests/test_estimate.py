@@ -12,7 +12,6 @@ from ekipl.policy.model import load_model
 from ekipl.report.estimate import (
     PUBLISHED,
     Part,
-    candidates,
     memory,
     micro_batch,
     passing,
@@ -24,7 +23,7 @@ from ekipl.report.estimate import (
 from tests.test_config import _keys, composed
 
 __all__ = ["_keys"]
-SPATIAL_7B = ["experiment=paper/spatial_7b_ekipl"]
+SPATIAL_7B = ["task=spatial", "model=qwen2vl_7b", "B=4286"]
 
 
 def settings(*overrides: str) -> Settings:
@@ -168,7 +167,7 @@ def test_work_by_hand() -> None:
     assert number["actions trained on"] == f"{60_004 * 16:,}"
     assert number["prompt tokens"] == f"{60_004 * 1924:,}"
     assert number["tokens sampled"] == f"{60_004 * 8 * 512:,}"
-    assert candidates(settings("method=cot_sft")) == (0, 1)
+    assert settings("method=cot_sft").candidates == (0, 1)
 
 
 def test_a_model_of_unknown_size_is_said_to_be() -> None:

@@ -25,7 +25,7 @@ from ekipl.external import caller, client
 from ekipl.external.ledger import Ledger, Spending
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.request import Call, Completion, Question, data_url
-from ekipl.external.spec import ExternalModel
+from ekipl.external.settings import ExternalModel
 from tests.openai_server import OpenAIServer, Reply, Request, digits
 
 KEY = "sk-test-4f9a8b7c6d5e"
@@ -453,7 +453,7 @@ import os, sys
 import ekipl.external.offline, ekipl.external.pool, ekipl.external.simulated
 assert "litellm" not in sys.modules
 from ekipl.algorithm.seams import Decoding
-ekipl.external.pool.LiteLLMPool([ekipl.external.spec.ExternalModel("a", "simulated/a")], Decoding(), 1).close()
+ekipl.external.pool.LiteLLMPool([ekipl.external.settings.ExternalModel("a", "simulated/a")], Decoding(), 1).close()
 assert "litellm" in sys.modules and "OPENAI_API_KEY" not in os.environ
 """
     environment = {"PYTHONPATH": ":".join(sys.path), "PATH": "", "HOME": str(tmp_path)}

@@ -29,7 +29,7 @@ from ekipl.external.caller import ModelCaller
 from ekipl.external.ledger import Ledger, read_spending
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.request import Completion, Question, digest
-from ekipl.external.spec import ExternalModel
+from ekipl.external.settings import ExternalModel
 from ekipl.external.store import Cache, key_of
 from tests.openai_server import OpenAIServer, Reply, Request, digits
 from tests.test_external import problem, texts
@@ -289,7 +289,7 @@ def test_the_same_question_twice_at_once_is_asked_once(tmp_path: Path) -> None:
 ASKING = """
 import json, sys
 from pathlib import Path
-from ekipl.external.spec import ExternalModel
+from ekipl.external.settings import ExternalModel
 from ekipl.external.pool import LiteLLMPool
 from ekipl.algorithm.seams import Decoding
 from tests.test_external import problem, texts

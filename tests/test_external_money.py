@@ -31,14 +31,15 @@ from ekipl.external.caller import Health
 from ekipl.external.ledger import ANSWERED, Exhausted, Ledger, read_spending
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.request import Completion, Question
-from ekipl.external.spec import ExternalModel, price_of
+from ekipl.external.settings import ExternalModel
+from ekipl.external.spec import price_of
 from ekipl.report.external import surely_no_gradient
 from ekipl.report.spending import remaining_table, spending_table
 from ekipl.run.spending import spending
 from tests.openai_server import OpenAIServer, Reply, Request
 from tests.test_external import problem, warm_up
 
-TEN = {"input": 0.0, "output": 100_000.0}  # 0.1 dollars a token of the answer
+TEN = Price(0.0, 100_000.0)  # 0.1 dollars a token of the answer
 
 
 OWN = ("price", "concurrency", "params", "choices", "image_tokens", "on_refused")
@@ -73,7 +74,7 @@ def pool_of(
 def test_prices_are_litellms_unless_told(model: str, price: Price | None) -> None:
     found = price_of(ExternalModel("m", model))
     assert found == (price and Price(pytest.approx(price.input), pytest.approx(price.output)))  # type: ignore[arg-type]
-    assert price_of(ExternalModel("m", "openai/gpt-4o", price={"input": 1.0, "output": 7.0})) == Price(1.0, 7.0)
+    assert price_of(ExternalModel("m", "openai/gpt-4o", price=Price(1.0, 7.0))) == Price(1.0, 7.0)
 
 
 def test_a_call_is_bounded_before_it_is_sent_and_more_tightly_once_images_were_counted() -> None:
@@ -125,7 +126,7 @@ def test_a_budget_needs_prices_and_limits() -> None:
     models = [
         ExternalModel("a", "openai/mine", api_base="http://127.0.0.1:9"),
         ExternalModel("b", "openai/gpt-4o", api_base="http://127.0.0.1:9", params={"max_tokens": None}),
-        ExternalModel("c", "openai/mine", api_base="http://127.0.0.1:9", price={"input": 1.0, "output": 1.0}),
+        ExternalModel("c", "openai/mine", api_base="http://127.0.0.1:9", price=Price(1.0, 1.0)),
         ExternalModel(
             "d",
             "openai/gpt-5",
@@ -146,7 +147,7 @@ def test_a_bill_above_its_bound_ends_the_run_and_its_answer_is_kept(tmp_path: Pa
     # Of "p0: how many?" the server counts 3 words. 13 bytes + 100 bound that, until it begins to count 999.
     usage = {"prompt_tokens": 999, "completion_tokens": 1, "total_tokens": 1000}
     with OpenAIServer(lambda _: Reply("x", usage=usage)) as server:
-        settings = {"price": {"input": 1.0, "output": 1.0}, "image_tokens": 50, "concurrency": 1, "budget_usd": 5.0}
+        settings = {"price": Price(1.0, 1.0), "image_tokens": 50, "concurrency": 1, "budget_usd": 5.0}
         pool = pool_of(server, cache=tmp_path / "c.sqlite", **settings)
         with pytest.raises(UsageError, match=r"external.models.0.image_tokens: 50: a: .* 999 prompt and 1 completion"):
             pool.sample([problem()], 3)
@@ -266,7 +267,7 @@ def test_a_budget_is_never_exceeded_and_spent_to_the_last_call(concurrency: int,
 def test_answers_cut_at_their_limit_are_no_overrun_and_several_in_a_call_are_bounded_together(tmp_path: Path) -> None:
     # 10 tokens at 1/30 of a dollar: 1/3 an answer, whatever is rounded. Of 3 dollars two calls for 3 answers take 2,
     # a third one may cost 1.
-    price = {"input": 0.0, "output": 1e6 / 30}
+    price = Price(0.0, 1e6 / 30)
     with OpenAIServer(lambda _: Reply("w " * 10, delay_s=0.02)) as server:
         pool = pool_of(server, price=price, choices=3, budget_usd=3.0001, on_exhausted="policy_only")
         answers = pool.sample([problem(f"p{i}") for i in range(4)], 3)
@@ -308,7 +309,7 @@ def test_what_may_be_on_the_bill_counts_and_what_is_not_does_not(tmp_path: Path)
 def test_the_remaining_cost_counts_what_is_missing_and_asks_nobody(tmp_path: Path) -> None:
     problems = [problem(f"p{i}") for i in range(4)]
     with OpenAIServer(lambda _: Reply("four words in it")) as server:
-        pool = pool_of(server, "a", "b", price={"input": 1.0, "output": 10.0}, cache=tmp_path / "c.sqlite")
+        pool = pool_of(server, "a", "b", price=Price(1.0, 10.0), cache=tmp_path / "c.sqlite")
         pool.sample(problems[:3], 2)
         remaining = pool.remaining_cost([*problems, *problems], 3)
         pool.close()

@@ -22,7 +22,7 @@ from ekipl.external import client, simulated
 from ekipl.external.offline import NoPool, RecordedPool
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.request import Call, Question
-from ekipl.external.spec import ExternalModel
+from ekipl.external.settings import ExternalModel
 from tests.test_external import problem
 
 # Simulated experts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -15,7 +14,7 @@ from ekipl.algorithm.types import Action, Problem
 from ekipl.errors import UsageError
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.prefetch import Prefetch
-from ekipl.external.spec import ExternalModel
+from ekipl.external.settings import ExternalModel
 from tests.openai_server import OpenAIServer, Reply
 from tests.test_external import problem
 
@@ -45,21 +44,23 @@ ROWS = [problem(f"p{i}", images=0) for i in range(7)]
 PLAN = Hyperparameters(N=3, G=2, I=2, B=4, mu=1, problems_per_step=3, seed=5)
 
 
-def steps(plan: Hyperparameters, first_step: int = 0) -> list[list[Problem]]:
-    """What Algorithm 1 asks for, step by step."""
-    order = data_order(len(ROWS), plan.problems_per_step, plan.seed, first_step)
-    wanted = [next(order)[plan.rank :: plan.processes] for _ in range(plan.I * plan.B - first_step)]
-    return [[ROWS[row] for row in rows] for rows in wanted]
+def order(first_step: int = 0, rank: int = 0, world_size: int = 1) -> list[list[int]]:
+    """The problems of a rank, step by step."""
+    return [rows[rank::world_size] for rows in data_order(len(ROWS), PLAN, first_step)]
+
+
+def batches(order: list[list[int]]) -> list[list[Problem]]:
+    return [[ROWS[row] for row in rows] for rows in order]
 
 
 @pytest.mark.parametrize("first_step", [0, 5])
 @pytest.mark.parametrize("ahead", [1, 2, 50])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_prefetch_answers_as_the_pool_does_in_data_order_and_bounded(first_step: int, ahead: int, rank: int) -> None:
-    plan, pool = replace(PLAN, rank=rank, processes=2), Recorder()
-    prefetch = Prefetch(pool, ROWS, plan, first_step, ahead)
+    pool, mine = Recorder(), order(first_step, rank, 2)
+    prefetch = Prefetch(pool, ROWS, mine, PLAN.N, ahead)
     assert prefetch.names == ("slow",)
-    wanted = steps(plan, first_step)
+    wanted = batches(mine)
     for number, problems in enumerate(wanted, start=1):
         assert prefetch.sample(problems, 3) == Recorder().sample(problems, 3)
         assert len(pool.asked) <= number + ahead
@@ -72,10 +73,10 @@ def test_prefetch_answers_as_the_pool_does_in_data_order_and_bounded(first_step:
 
 
 def test_an_error_is_raised_at_the_step_it_belongs_to() -> None:
-    wanted = steps(PLAN)
+    wanted = batches(order())
     broken = wanted[2][0].id
     first = next(number for number, problems in enumerate(wanted) if broken in [p.id for p in problems])
-    prefetch = Prefetch(Recorder(broken=broken), ROWS, PLAN, 0, 3)
+    prefetch = Prefetch(Recorder(broken=broken), ROWS, order(), PLAN.N, 3)
     for problems in wanted[:first]:
         prefetch.sample(problems, 3)
     with pytest.raises(UsageError, match="broken"):
@@ -84,11 +85,11 @@ def test_an_error_is_raised_at_the_step_it_belongs_to() -> None:
 
 
 def test_another_order_than_announced_is_a_bug_that_is_told() -> None:
-    prefetch = Prefetch(Recorder(), ROWS, PLAN, 0, 1)
+    prefetch = Prefetch(Recorder(), ROWS, order(), PLAN.N, 1)
     with pytest.raises(ValueError, match="expected problems"):
-        prefetch.sample(steps(PLAN)[1], 3)
+        prefetch.sample(batches(order())[1], 3)
     with pytest.raises(ValueError, match="4 samples were not foreseen"):
-        prefetch.sample(steps(PLAN)[1], 4)
+        prefetch.sample(batches(order())[1], 4)
     prefetch.close()
 
 
@@ -97,7 +98,7 @@ def test_closing_ends_prefetched_calls_at_once() -> None:
     before = set(threading.enumerate())
     with OpenAIServer(lambda _: Reply("late", delay_s=40)) as server:
         pool = LiteLLMPool([ExternalModel("a", "openai/a", api_base=server.url)], Decoding(), 60)
-        prefetch = Prefetch(pool, ROWS, PLAN, 0, 2)
+        prefetch = Prefetch(pool, ROWS, order(), PLAN.N, 2)
         while not server.requests:
             time.sleep(0.01)
         prefetch.close()

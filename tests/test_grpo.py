@@ -7,7 +7,8 @@ from math import exp, log
 import pytest
 import torch
 
-from ekipl.algorithm.loss import Loss, Objective, loss
+from ekipl.algorithm.loss import Loss, loss, token_weights
+from ekipl.algorithm.objective import Objective
 
 
 def compute(
@@ -31,7 +32,7 @@ def compute(
         torch.tensor(advantages or [1.0] * len(logp), dtype=torch.float64),
         torch.tensor(external or [False] * len(logp)),
         m,
-        objective.token_weights(m, len(logp), float(m.sum())),
+        token_weights(objective, m, len(logp), float(m.sum())),
         None if sampled is None else torch.tensor(sampled, dtype=torch.float64),
     )
     result.value.backward()
@@ -99,7 +100,7 @@ def test_micro_batches_sum_to_the_batch(aggregation: str, ratio: str) -> None:
     advantages, external = torch.randn(5, dtype=torch.float64), torch.tensor([True, False, True, False, False])
     lengths = torch.tensor([7, 3, 1, 5, 2])
     mask = (torch.arange(7)[None] < lengths[:, None]).double()
-    weights = objective.token_weights(mask, 5, float(mask.sum()))
+    weights = token_weights(objective, mask, 5, float(mask.sum()))
 
     def part(rows: slice) -> float:
         columns = (logp, old, ref, advantages, external, mask, weights)
@@ -121,11 +122,13 @@ def test_external_ratio_by_hand() -> None:
     logp = [[log(0.1)], [log(0.1)]]
     external = [True, False]
     # shaped: p / (p + 0.1) = 0.5; gradient 0.1 x p / (p + 0.1)^2 = 0.25 of the token's log-probability; 1/2 an action
-    result, gradient = compute(Objective(beta=0, external_ratio="shaped"), logp, external=external)
+    result, gradient = compute(Objective(beta=0, external_weight="shaped"), logp, external=external)
     assert result.value.item() == pytest.approx(-(0.5 + 1) / 2)
     assert gradient[:, 0].tolist() == pytest.approx([-0.25 / 2, -0.5])
     # unit: the value is A, the gradient A grad log p, however far the policy has moved; the clip never binds
-    result, gradient = compute(Objective(beta=0, external_ratio="unit"), logp, old=[[log(0.01)]] * 2, external=external)
+    result, gradient = compute(
+        Objective(beta=0, external_weight="unit"), logp, old=[[log(0.01)]] * 2, external=external
+    )
     assert gradient[0, 0].item() == pytest.approx(-0.5)
     assert gradient[1, 0].item() == 0  # the policy's own action: ratio 10, clipped
     assert result.clipped.item() == 1
@@ -139,11 +142,11 @@ def test_finite_under_extreme_ratios() -> None:
 
 def test_gradient_matches_finite_differences() -> None:
     torch.manual_seed(1)
-    objective = Objective(beta=0.3, external_ratio="shaped", ratio="token")
+    objective = Objective(beta=0.3, external_weight="shaped", ratio="token")
     old, ref = -torch.rand(3, 4, dtype=torch.float64), -torch.rand(3, 4, dtype=torch.float64)
     advantages = torch.tensor([0.7, -1.2, 0.4], dtype=torch.float64)
     external, mask = torch.tensor([True, False, False]), torch.ones(3, 4, dtype=torch.float64)
-    weights = objective.token_weights(mask, 3, 12)
+    weights = token_weights(objective, mask, 3, 12)
 
     def value(logp: torch.Tensor) -> torch.Tensor:
         return loss(objective, logp, old, ref, advantages, external, mask, weights).value
@@ -156,7 +159,7 @@ def test_what_the_sampler_reports_weighs_the_policy_s_own_tokens_up_to_the_cap()
     # pi_old / sampler: exp(-1 - -1.5) = 1.648721; exp(-1 - 0) = 0.367879; exp(-1 - -4) = 20.1, at most 2; unknown: 1
     nan = float("nan")
     own, sampled = [[-1.0, -1.0], [-1.0, -1.0]], [[-1.5, 0.0], [-4.0, nan]]
-    result, gradient = compute(Objective(beta=0, sampler_cap=2.0), own, sampled=sampled)
+    result, gradient = compute(Objective(beta=0, importance_cap=2.0), own, sampled=sampled)
     assert gradient.flatten().tolist() == pytest.approx([-x / 4 for x in (1.648721, 0.367879, 2.0, 1.0)], abs=1e-6)
     assert result.gap.item() == pytest.approx(0.5 + 1 + 3)
     # without a cap nothing is weighted, and the gap is told all the same
@@ -167,7 +170,7 @@ def test_what_the_sampler_reports_weighs_the_policy_s_own_tokens_up_to_the_cap()
 
 def test_kl_is_not_weighted_by_what_the_sampler_reports() -> None:
     values = [
-        compute(Objective(beta=1.0, sampler_cap=cap), [[-1.0]], ref=[[-0.5]], advantages=[0.0], sampled=[[-2.0]])[0]
+        compute(Objective(beta=1.0, importance_cap=cap), [[-1.0]], ref=[[-0.5]], advantages=[0.0], sampled=[[-2.0]])[0]
         for cap in (None, 2.0)
     ]
     assert values[0].value.item() == pytest.approx(values[1].value.item())
@@ -176,7 +179,7 @@ def test_kl_is_not_weighted_by_what_the_sampler_reports() -> None:
 def test_padding_and_external_tokens_have_no_gap() -> None:
     nan = float("nan")
     result, _ = compute(
-        Objective(beta=0, sampler_cap=2.0),
+        Objective(beta=0, importance_cap=2.0),
         [[-1.0, -9.0], [-1.0, -1.0]],
         external=[False, True],
         mask=[[1.0, 0.0], [1.0, 1.0]],

@@ -10,9 +10,9 @@ import pytest
 from ekipl.algorithm.types import Problem, Reward
 from ekipl.config import check
 from ekipl.errors import GraderError, UsageError
+from ekipl.importing import imported
 from ekipl.reward.graders import grader_of
 from ekipl.run import build
-from ekipl.run.importing import imported
 from ekipl.tasks.counting import Counting
 from tests.test_config import composed
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from ekipl.algorithm.loss import Objective, loss
+from ekipl.algorithm.loss import loss, token_weights
+from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
 from ekipl.external.offline import Demonstrations
@@ -33,8 +34,8 @@ def test_a_demonstration_is_the_rows_own_answer() -> None:
 def test_the_supervised_objective_is_the_mean_log_likelihood_of_the_tokens() -> None:
     logp = torch.tensor([[-1.0, -2.0, -0.5], [-3.0, -0.1, 0.0]], requires_grad=True)
     mask = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
-    objective = Objective(beta=0.0, external_ratio="unit", aggregation="token_mean")
-    weights = objective.token_weights(mask, actions=2, tokens=5)
+    objective = Objective(beta=0.0, external_weight="unit", aggregation="token_mean")
+    weights = token_weights(objective, mask, actions=2, tokens=5)
     result = loss(objective, logp, logp.detach(), None, torch.ones(2), torch.ones(2).bool(), mask, weights)
     result.value.backward()  # type: ignore[no-untyped-call]
     assert logp.grad is not None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.algorithm.selection import Selection
+from ekipl.algorithm.selection import Contrast, Selection
 from ekipl.algorithm.types import POLICY
 
 candidates = st.lists(
@@ -16,7 +16,7 @@ candidates = st.lists(
 )
 
 
-def keep(selection: Selection, pairs: list[tuple[float, str]], size: int, seed: int = 0) -> tuple[int, ...]:
+def keep(selection: Selection | Contrast, pairs: list[tuple[float, str]], size: int, seed: int = 0) -> tuple[int, ...]:
     return selection.keep([r for r, _ in pairs], [s for _, s in pairs], size, random.Random(seed))
 
 
@@ -32,7 +32,7 @@ def test_top_g_keeps_the_highest_rewards(pairs: list[tuple[float, str]], size: i
 def test_contrast_leaves_no_dead_group_while_candidates_disagree(
     pairs: list[tuple[float, str]], size: int, contrast: int, seed: int
 ) -> None:
-    kept = keep(Selection(rule="contrast", contrast=contrast), pairs, size, seed)
+    kept = keep(Contrast(contrast=contrast), pairs, size, seed)
     assert len(set(kept)) == len(kept) == min(size, len(pairs))
     if len({r for r, _ in pairs}) > 1:
         assert len({pairs[i][0] for i in kept}) > 1
@@ -42,7 +42,7 @@ def test_contrast_leaves_no_dead_group_while_candidates_disagree(
 def test_contrast_by_hand() -> None:
     # G = 4, c = 2: the two lowest (0 at 1, 0 at 4) and the best two of the rest (2 at 0, 2 at 3); the 1 at 2 is left.
     pairs = [(2.0, POLICY), (0.0, POLICY), (1.0, "gpt"), (2.0, "gpt"), (0.0, "gpt")]
-    assert keep(Selection(rule="contrast", contrast=2), pairs, 4) == (0, 1, 3, 4)
+    assert keep(Contrast(contrast=2), pairs, 4) == (0, 1, 3, 4)
 
 
 def test_controls_keep_one_kind_of_source_only() -> None:
@@ -71,7 +71,7 @@ def test_the_same_seed_keeps_the_same() -> None:
     assert keep(Selection(), pairs, 5, 7) == keep(Selection(), pairs, 5, 7)
 
 
-@pytest.mark.parametrize("rule", ["top_g", "contrast", "random_g"])
-def test_fewer_candidates_than_g_are_all_kept(rule: str) -> None:
+@pytest.mark.parametrize("selection", [Selection(), Contrast(), Selection(rule="random_g")])
+def test_fewer_candidates_than_g_are_all_kept(selection: Selection | Contrast) -> None:
     pairs = [(1.0, POLICY), (0.0, "gpt")]
-    assert keep(Selection(rule=rule), pairs, 16) == (0, 1)  # type: ignore[arg-type]
+    assert keep(selection, pairs, 16) == (0, 1)

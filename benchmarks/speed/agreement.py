@@ -15,7 +15,8 @@ from torch import Tensor
 from benchmarks.speed.exactness import plain_inputs
 from benchmarks.speed.setting import BETA, EPS, Meter, Setting, Where, problems
 from benchmarks.speed.theirs import make_trainer
-from ekipl.algorithm.loss import Objective, loss
+from ekipl.algorithm.loss import loss, token_weights
+from ekipl.algorithm.objective import Objective
 from ekipl.policy.encoding import Prompts, encode_prompts
 from ekipl.policy.model import load_model
 from ekipl.policy.prefix import ActionLogProbs
@@ -100,7 +101,7 @@ def ours(
         ref = ActionLogProbs(reference, 1.0, ())(*batch)
     logp = ActionLogProbs(model, 1.0, ())(*batch)
     external = torch.zeros(len(actions.rows), dtype=torch.bool)
-    weights = objective.token_weights(actions.mask, len(actions.rows), float(actions.mask.sum()))
+    weights = token_weights(objective, actions.mask, len(actions.rows), float(actions.mask.sum()))
     old = logp.detach() + actions.noise
     result = loss(objective, logp, old, ref, actions.advantages, external, actions.mask, weights)
     result.value.backward()

@@ -22,10 +22,9 @@ from benchmarks.speed.setting import (
     never,
     problems,
 )
-from ekipl.algorithm.loop import Hyperparameters, choose
-from ekipl.algorithm.loss import Objective
+from ekipl.algorithm.loop import Clock, Hyperparameters, choose
+from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.seams import Decoding, Grader
-from ekipl.algorithm.timing import Clock
 from ekipl.algorithm.types import Reward
 from ekipl.engine.batch import Cut
 from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer

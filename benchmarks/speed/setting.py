@@ -105,12 +105,12 @@ def problems(setting: Setting) -> list[Any]:
     from PIL import Image
 
     from ekipl.algorithm.types import Problem
-    from ekipl.tasks.counting import PROMPT
+    from ekipl.tasks.counting import PROMPTS
 
     made = []
     for number, question in zip(range(setting.problems), itertools.cycle(QUESTIONS), strict=False):
         pixels = np.random.default_rng(number).integers(0, 255, (setting.pixels, setting.pixels, 3), dtype=np.uint8)
-        prompt = PROMPT.format(question=question)
+        prompt = PROMPTS["cot"].format(question=question)
         image = Image.fromarray(pixels)
         made.append(Problem(f"p{number}", "counting", "train", (image,), question, prompt, "3", "number"))
     return made
@@ -131,7 +131,7 @@ class Meter:
         self._begin_step()
 
     def _begin_step(self) -> None:
-        from ekipl.algorithm.timing import Clock
+        from ekipl.algorithm.loop import Clock
 
         self.phase = Clock(self._now)  # with meter.phase("sampling"): ...
         self._open = ExitStack()

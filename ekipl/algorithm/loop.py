@@ -3,58 +3,66 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ekipl.algorithm.advantages import AdvantageRule
+from ekipl.algorithm.advantages import advantages
+from ekipl.algorithm.objective import Objective
+from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Engine, ExternalPool, ExternalSamples, Grader, Sampler
-from ekipl.algorithm.selection import Selection
-from ekipl.algorithm.timing import Clock
+from ekipl.algorithm.selection import Contrast, Selection
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
 from ekipl.errors import GraderError
 
 SEED_STRIDE = 1_000_003  # so that no two (seed, step) of ordinary runs sample alike
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
-    """The paper's symbols.
+    """The paper's symbols, and what else decides how a run learns.
 
     Attributes:
-        N: actions a source samples per problem.
-        own: actions of the policy itself; None is N, and 0 learns from the others alone (supervised methods).
-        G: actions kept per problem, of N from the policy and N from each external model.
-        I: outer iterations; each begins with pi_ref <- pi_theta.
-        B: steps an iteration.
+        N: actions that each source samples per problem.
+        policy_samples: of these, the policy's own; null: N; 0: none, it learns from the others alone (supervised).
+        G: actions kept per problem, of the N (M + 1) candidates; with fewer candidates, all of them.
+        I: outer iterations; each begins by refreshing the reference: pi_ref <- pi_theta.
+        B: steps an iteration; null: as many as ``epochs`` says.
         mu: updates a batch.
-        problems_per_step: problems in a batch.
+        problems_per_step: problems in the batch of one step, over all ranks; at least one for each rank.
         seed: of data order, sampling and ties.
-        selection: which G are kept.
-        baseline: Eq. 1.
-        drop_below_baseline: leave out external actions whose advantage is negative.
-        rank: of this process among ``processes`` that share each batch; it takes every ``processes``-th problem.
-        processes: how many share a batch.
+        selection: which G of the candidates are kept.
+        objective: Eqs. 1 to 3.
     """
 
-    N: int
-    G: int
-    I: int  # noqa: E741 - the paper's symbol
-    B: int
-    mu: int
-    problems_per_step: int
-    seed: int = 0
-    selection: Selection = field(default_factory=Selection)
-    baseline: AdvantageRule = field(default_factory=AdvantageRule)
-    drop_below_baseline: bool = False
-    rank: int = 0
-    processes: int = 1
-    own: int | None = None
+    N: Count
+    policy_samples: Whole | None = None
+    G: Count
+    I: Count = 1  # noqa: E741 - the paper's symbol
+    B: Count | None
+    mu: Count = 1
+    problems_per_step: Count
+    seed: Whole = 0
+    selection: Selection | Contrast = field(default_factory=Selection)
+    objective: Objective = field(default_factory=Objective)
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """B, once it is known."""
+        assert self.B is not None
+        return self.B
+
+    @property
+    def steps(self) -> int:
+        """I x B: all steps of the run."""
+        return self.I * self.steps_per_iteration
 
 
 @dataclass(frozen=True)
 class Step:
-    """What happened in one step; ``number`` counts from 1 over all iterations."""
+    """The result of one step; ``number`` counts from 1 over all iterations, ``seconds`` are by phase."""
 
     number: int
     groups: tuple[Group, ...]
@@ -64,27 +72,39 @@ class Step:
 
 def train(
     problems: Sequence[Problem],
+    order: Iterable[Sequence[int]],
     grade: Grader,
     policy: Sampler,
     external: ExternalPool,
     engine: Engine,
-    plan: Hyperparameters,
+    h: Hyperparameters,
     after_step: Callable[[Step], None],
     first_step: int = 0,
 ) -> None:
-    """Run Algorithm 1, from ``first_step`` (0-based, of I x B) on."""
-    batches = data_order(len(problems), plan.problems_per_step, plan.seed, first_step)
-    for number in range(first_step, plan.I * plan.B):
-        if number % plan.B == 0:
+    """Run Algorithm 1.
+
+    Args:
+        problems: the training problems.
+        order: for each step from ``first_step`` on, the indices of its problems (``data_order``, or a rank's share).
+        grade: R(o).
+        policy: samples from pi_theta.
+        external: samples from the M external models.
+        engine: updates pi_theta.
+        h: the paper's symbols.
+        after_step: called with the result of each step.
+        first_step: 0-based, of I x B; a resumed run begins later.
+    """
+    for number, indices in enumerate(order, first_step):
+        if number % h.steps_per_iteration == 0:
             engine.refresh_reference()
         clock = Clock()
         with clock("data"):
-            batch = [problems[i] for i in next(batches)[plan.rank :: plan.processes]]
-        groups = tuple(choose(batch, grade, policy, external, plan, number, clock))
+            batch = [problems[i] for i in indices]
+        groups = tuple(choose(batch, grade, policy, external, h, number, clock))
         with clock("prepare"):
-            prepared = engine.prepare(sorted(groups, key=longest))  # alike in length, a micro-batch has little padding
+            prepared = engine.prepare(sorted(groups, key=longest))  # micro-batches of like lengths need little padding
         with clock("update"):
-            for _ in range(plan.mu):
+            for _ in range(h.mu):
                 update = engine.update(prepared)
             policy.load_weights(engine)
         after_step(Step(number + 1, groups, update, clock.seconds))
@@ -95,27 +115,27 @@ def choose(
     grade: Grader,
     policy: Sampler,
     external: ExternalPool,
-    plan: Hyperparameters,
+    h: Hyperparameters,
     step: int,
     clock: Clock,
 ) -> Iterator[Group]:
-    """For each problem: sample O (Eqs. 4, 5), score it (Eq. 6), keep the G best, and give them advantages (Eq. 1)."""
+    """For each problem: sample O (Eqs. 4, 5), grade it (Eq. 6), keep the G best, and give them advantages (Eq. 1)."""
     with clock("policy"):
-        number = plan.N if plan.own is None else plan.own
-        own = policy.sample(problems, number, seed=plan.seed * SEED_STRIDE + step) if number else [[] for _ in problems]
+        n = h.N if h.policy_samples is None else h.policy_samples
+        own = policy.sample(problems, n, seed=h.seed * SEED_STRIDE + step) if n else [[] for _ in problems]
     with clock("external"):
-        others = external.sample(problems, plan.N)
+        others = external.sample(problems, h.N)
     with clock("score"):
         for problem, actions, answer in zip(problems, own, others, strict=True):
             offered, refused = candidates(problem, actions, answer, grade, policy)
-            rng = random.Random(f"{plan.seed}/{step}/{problem.id}")
-            yield group(problem, offered, refused, plan, rng)
+            rng = random.Random(f"{h.seed}/{step}/{problem.id}")
+            yield group(problem, offered, refused, h, rng)
 
 
 def candidates(
     problem: Problem, own: Sequence[Action], answer: ExternalSamples, grade: Grader, policy: Sampler
 ) -> tuple[list[Action], Counter[str]]:
-    """The scored actions of O that the policy can learn from, and why the others cannot take part."""
+    """The graded actions of O that the policy can learn from, and the number of the others by reason."""
     offered: list[Action] = []
     refused: Counter[str] = Counter(answer.failed)
     for action in (*own, *answer.actions):
@@ -130,36 +150,55 @@ def candidates(
     return offered, refused
 
 
+def group(
+    problem: Problem, offered: Sequence[Action], refused: Counter[str], h: Hyperparameters, rng: random.Random
+) -> Group:
+    """Keep G of the offered actions and give them advantages."""
+    rewards = [action.total for action in offered]
+    sources = [action.source for action in offered]
+    kept = h.selection.keep(rewards, sources, h.G, rng)
+    gains = advantages(h.objective, [rewards[i] for i in kept], rewards)
+    if h.objective.below_baseline == "drop":
+        pairs = [(i, a) for i, a in zip(kept, gains, strict=True) if a >= 0 or sources[i] == POLICY]
+        kept, gains = tuple(i for i, _ in pairs), tuple(a for _, a in pairs)
+    return Group(problem, tuple(offered), kept, gains, dict(refused))
+
+
 def longest(group: Group) -> int:
     """Tokens of the longest kept action."""
     return max((len(action.tokens or ()) for action in group.actions), default=0)
 
 
-def group(
-    problem: Problem, offered: Sequence[Action], refused: Counter[str], plan: Hyperparameters, rng: random.Random
-) -> Group:
-    """Keep G of the offered actions and give them advantages."""
-    rewards = [action.total for action in offered]
-    sources = [action.source for action in offered]
-    kept = plan.selection.keep(rewards, sources, plan.G, rng)
-    advantages = plan.baseline.advantages([rewards[i] for i in kept], rewards)
-    if plan.drop_below_baseline:
-        pairs = [(i, a) for i, a in zip(kept, advantages, strict=True) if a >= 0 or sources[i] == POLICY]
-        kept, advantages = tuple(i for i, _ in pairs), tuple(a for _, a in pairs)
-    return Group(problem, tuple(offered), kept, advantages, dict(refused))
+def data_order(size: int, h: Hyperparameters, first_step: int = 0) -> Iterator[list[int]]:
+    """The problems of each step from ``first_step`` to the last, as indices below ``size``.
 
-
-def data_order(size: int, per_step: int, seed: int, first_step: int = 0) -> Iterator[list[int]]:
-    """Endless batches of row numbers: every epoch is a new seeded permutation, and no row is left out between two."""
+    Every epoch is a new seeded permutation, and a batch may span two epochs, so no problem is left out between them.
+    """
 
     def rows() -> Iterator[int]:
-        epoch, start = divmod(first_step * per_step, size)
+        epoch, start = divmod(first_step * h.problems_per_step, size)
         while True:
             order = list(range(size))
-            random.Random(f"{seed}/epoch/{epoch}").shuffle(order)
+            random.Random(f"{h.seed}/epoch/{epoch}").shuffle(order)
             yield from order[start:]
             epoch, start = epoch + 1, 0
 
     stream = rows()
-    while True:
-        yield [next(stream) for _ in range(per_step)]
+    for _ in range(first_step, h.steps):
+        yield [next(stream) for _ in range(h.problems_per_step)]
+
+
+class Clock:
+    """``with clock("update"): ...`` adds to ``clock.seconds["update"]``; wall-clock time unless ``now`` is another."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = self.now()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + self.now() - start

@@ -5,60 +5,35 @@ Shapes: A actions, T tokens of the longest; rows are padded on the right and ``m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ekipl.algorithm.objective import Objective
+from ekipl.importing import imported
+
 LOG_RATIO_LIMIT = 20.0  # exp(20) is far outside any clip range and still finite in float32
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What is maximised.
+def token_weights(objective: Objective, mask: Tensor, actions: float, tokens: float) -> Tensor:
+    """Weight of each token so that the sum over all micro-batches is the aggregate over the batch.
 
-    Attributes:
-        eps: clip range of the ratio, in (0, 1).
-        beta: weight of KL(pi_theta || pi_ref), >= 0; 0 needs no reference.
-        ratio: ``token``; ``sequence`` = geometric mean over the action's tokens (GSPO); ``sequence_product`` = as
-            printed in Eq. 2, the ratio of the whole action's probabilities.
-        external_ratio: of an external action: ``policy`` = pi_theta / pi_old, both the policy's (the paper);
-            ``shaped`` = p / (p + gamma), unclipped (LUFFY, arXiv 2504.14945); ``unit`` = advantage-weighted likelihood.
-        gamma: of ``shaped``.
-        aggregation: ``action_mean`` = mean over an action's tokens, then over actions; ``token_mean`` = over all
-            tokens of the batch; ``constant`` = sum over tokens / (actions x max_tokens).
-        max_tokens: completion limit, the constant of ``constant``.
-        sampler_cap: the policy's own tokens are weighted by pi_old / (the probability they were sampled with), at most
-            this much (truncated importance sampling): a sampler of other kernels or precision is not quite pi_old.
-            None = not weighted.
+    Args:
+        objective: its ``aggregation``.
+        mask: (A, T).
+        actions: number of actions in the whole batch (all ranks, all micro-batches).
+        tokens: number of completion tokens in the whole batch.
+
+    Returns:
+        (A, T), zero on padding.
     """
-
-    eps: float = 0.2
-    beta: float = 0.04
-    ratio: Literal["token", "sequence", "sequence_product"] = "token"
-    external_ratio: Literal["policy", "shaped", "unit"] = "policy"
-    gamma: float = 0.1
-    aggregation: Literal["action_mean", "token_mean", "constant"] = "action_mean"
-    max_tokens: int = 256
-    sampler_cap: float | None = None
-
-    def token_weights(self, mask: Tensor, actions: float, tokens: float) -> Tensor:
-        """Weight of each token so that the sum over all micro-batches is the aggregate over the batch.
-
-        Args:
-            mask: (A, T).
-            actions: number of actions in the whole batch (all ranks, all micro-batches).
-            tokens: number of completion tokens in the whole batch.
-
-        Returns:
-            (A, T), zero on padding.
-        """
-        if self.aggregation == "token_mean":
-            return mask / tokens  # (A, T)
-        if self.aggregation == "constant":
-            return mask / (actions * self.max_tokens)  # (A, T)
-        return mask / mask.sum(-1, keepdim=True).clamp(min=1) / actions  # (A, T)
+    if objective.aggregation == "token_mean":
+        return mask / tokens  # (A, T)
+    if objective.aggregation == "constant":
+        return mask / (actions * objective.max_tokens)  # (A, T)
+    return mask / mask.sum(-1, keepdim=True).clamp(min=1) / actions  # (A, T)
 
 
 class Loss(NamedTuple):
@@ -103,13 +78,13 @@ def loss(
     clipped_ratio = ratio.clamp(1 - objective.eps, 1 + objective.eps)  # (A, T)
     surrogate = torch.minimum(ratio * advantage, clipped_ratio * advantage)  # (A, T)
     is_clipped = clipped_ratio * advantage < ratio * advantage  # (A, T)
-    if objective.external_ratio != "policy":
-        unclipped = _external_weight(objective, logp) * advantage  # (A, T)
+    if objective.external_weight != "ratio":
+        unclipped = _external_weight(objective)(logp, objective) * advantage  # (A, T)
         surrogate = torch.where(external[:, None], unclipped, surrogate)
         is_clipped = is_clipped & ~external[:, None]
     gap = torch.zeros_like(old) if sampled is None else torch.nan_to_num(old - sampled)  # (A, T)
-    if objective.sampler_cap is not None:
-        surrogate = surrogate * gap.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().clamp(max=objective.sampler_cap)
+    if objective.importance_cap is not None:
+        surrogate = surrogate * gap.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().clamp(max=objective.importance_cap)
 
     policy = -(surrogate * weights).sum()
     divergence = _k3(logp, ref) if ref is not None else torch.zeros_like(logp)  # (A, T)
@@ -138,12 +113,25 @@ def _log_ratio(kind: str, logp: Tensor, old: Tensor, mask: Tensor) -> Tensor:
     return whole.expand_as(logp)
 
 
-def _external_weight(objective: Objective, logp: Tensor) -> Tensor:
-    """What multiplies the advantage of an external token instead of the ratio. (A, T)."""
-    if objective.external_ratio == "shaped":
-        p = logp.exp()
-        return p / (p + objective.gamma)
-    return (logp - logp.detach()).exp()  # value 1, gradient that of log p
+Weight = Callable[[Tensor, Objective], Tensor]  # (A, T) log p of each token -> (A, T) what multiplies the advantage
+
+
+def shaped(logp: Tensor, objective: Objective) -> Tensor:
+    """p / (p + gamma), as LUFFY shapes it. (A, T) -> (A, T)."""
+    p = logp.exp()  # (A, T)
+    return p / (p + objective.shaped_gamma)
+
+
+def unit(logp: Tensor, objective: Objective) -> Tensor:
+    """1, with the gradient of log p. (A, T) -> (A, T)."""
+    return (logp - logp.detach()).exp()
+
+
+WEIGHTS: dict[str, Weight] = {"shaped": shaped, "unit": unit}
+
+
+def _external_weight(objective: Objective) -> Weight:
+    return WEIGHTS.get(objective.external_weight) or imported("objective.external_weight", objective.external_weight)
 
 
 def _k3(logp: Tensor, ref: Tensor) -> Tensor:

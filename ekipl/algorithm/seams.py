@@ -6,17 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ekipl.algorithm.ranges import Count, NotNegative, TopP, Whole
 from ekipl.algorithm.types import Action, AnswerKind, Example, Group, Problem, Reward
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How actions are sampled. ``temperature`` 0 is greedy; ``top_p`` 1 and ``top_k`` 0 are off."""
+    """How actions are sampled.
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_tokens: int = 256
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: 1 is off.
+        top_k: 0 is off.
+        max_tokens: of a completion; a longer external action is not a candidate.
+    """
+
+    temperature: NotNegative = 1.0
+    top_p: TopP = 1.0
+    top_k: Whole = 0
+    max_tokens: Count = 256
 
 
 class Task(Protocol):

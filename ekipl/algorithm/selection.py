@@ -1,63 +1,130 @@
-"""Which G of the candidates the policy learns from: the set T of Algorithm 1, and its controls. Pure."""
+"""Which G of the candidates the policy learns from: the set T of Algorithm 1, and its controls. Pure.
+
+A rule is a function from candidates and G to the indices it keeps. ``selection.rule`` names one of ``RULES``, or the
+import path of one of your own (docs/extending.md).
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from ekipl.algorithm.ranges import Count
 from ekipl.algorithm.types import POLICY
+from ekipl.importing import Named, imported
 
-Rule = Literal["top_g", "contrast", "random_g", "policy_only", "external_only"]
 Ties = Literal["random", "policy_first", "external_first"]
 
 
 @dataclass(frozen=True)
-class Selection:
-    """A selection rule.
+class Candidates:
+    """Everything that was offered for one problem.
 
     Attributes:
-        rule: ``top_g`` keeps the G highest rewards (the paper). ``contrast`` keeps the top G - c and the c lowest that
-            lie below the best, so no group is dead while its candidates disagree. ``random_g`` ignores rewards;
-            ``policy_only`` and ``external_only`` are ``top_g`` among one kind of source.
-        contrast: c, at least 1 and less than G; used by ``contrast`` alone.
-        ties: who goes first among equal rewards. Rewards take two or three values, so ties decide the provenance.
+        rewards: of each candidate.
+        sources: of each, ``policy`` or an external model's name.
+        order: all indices in the order in which ties between equal rewards are broken.
+        rng: seeded by (seed, step, problem id), for rules that draw.
     """
 
-    rule: Rule = "top_g"
-    contrast: int = 1
+    rewards: Sequence[float]
+    sources: Sequence[str]
+    order: Sequence[int]
+    rng: random.Random
+
+    def best_first(self, keep: Callable[[str], bool] = lambda source: True) -> list[int]:
+        """Indices by falling reward, ties in ``order``, of the candidates whose source ``keep`` accepts."""
+        return sorted((i for i in self.order if keep(self.sources[i])), key=lambda i: -self.rewards[i])
+
+
+Rule = Callable[[Candidates, int], Iterable[int]]
+
+
+def top_g(candidates: Candidates, size: int) -> Iterable[int]:
+    """The G highest rewards: the paper's rule."""
+    return candidates.best_first()[:size]
+
+
+def random_g(candidates: Candidates, size: int) -> Iterable[int]:
+    """G at random, whatever their reward."""
+    return candidates.rng.sample(range(len(candidates.rewards)), min(size, len(candidates.rewards)))
+
+
+def policy_only(candidates: Candidates, size: int) -> Iterable[int]:
+    """The G highest rewards among the policy's own actions."""
+    return candidates.best_first(lambda source: source == POLICY)[:size]
+
+
+def external_only(candidates: Candidates, size: int) -> Iterable[int]:
+    """The G highest rewards among the external actions."""
+    return candidates.best_first(lambda source: source != POLICY)[:size]
+
+
+RULES: dict[str, Rule] = {
+    "top_g": top_g,
+    "random_g": random_g,
+    "policy_only": policy_only,
+    "external_only": external_only,
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How G actions are chosen from the candidates.
+
+    Attributes:
+        rule: ``top_g`` keeps the G highest rewards (the paper); ``random_g`` ignores rewards; ``policy_only`` and
+            ``external_only`` are ``top_g`` among one kind of source; or an import path.
+        ties: which source goes first among equal rewards: ``random``, ``policy_first`` or ``external_first``. Rewards
+            take two or three values, so ties decide how many external actions are kept.
+    """
+
+    rule: Annotated[str, Named(RULES)] = "top_g"
     ties: Ties = "random"
 
     def keep(self, rewards: Sequence[float], sources: Sequence[str], size: int, rng: random.Random) -> tuple[int, ...]:
-        """Indices of the kept candidates, ascending; all of the eligible ones when there are fewer than ``size``.
+        """Indices of the kept candidates, ascending; all of them when there are at most ``size``.
 
         Args:
-            rewards: R(o) of each candidate.
-            sources: ``policy`` or an external model's name, of each candidate.
+            rewards: of all candidates.
+            sources: of all candidates.
             size: G.
             rng: decides ties (and ``random_g``); seed it by (seed, step, problem id).
         """
-        order = self._shuffled(sources, rng)
-        if self.rule == "random_g":
-            return tuple(sorted(rng.sample(range(len(rewards)), min(size, len(rewards)))))
-        if self.rule == "policy_only":
-            order = [i for i in order if sources[i] == POLICY]
-        if self.rule == "external_only":
-            order = [i for i in order if sources[i] != POLICY]
-        best_first = sorted(order, key=lambda i: -rewards[i])  # stable: ties keep the order above
-        if self.rule != "contrast" or len(best_first) <= size:
-            return tuple(sorted(best_first[:size]))
+        rule = RULES.get(self.rule) or imported("selection.rule", self.rule)
+        return tuple(sorted(rule(_candidates(rewards, sources, self.ties, rng), size)))
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Keeps some of the worst beside the best, so that a group has a gradient while its candidates disagree.
+
+    Attributes:
+        rule: ``contrast`` keeps the G - c highest rewards and the c lowest of those below the best.
+        contrast: c, at least 1 and less than G.
+        ties: which source goes first among equal rewards: ``random``, ``policy_first`` or ``external_first``.
+    """
+
+    rule: Literal["contrast"] = "contrast"
+    contrast: Count = 1
+    ties: Ties = "random"
+
+    def keep(self, rewards: Sequence[float], sources: Sequence[str], size: int, rng: random.Random) -> tuple[int, ...]:
+        """Like ``Selection.keep``."""
+        best_first = _candidates(rewards, sources, self.ties, rng).best_first()
+        if len(best_first) <= size:
+            return tuple(sorted(best_first))
         below = [i for i in best_first if rewards[i] < rewards[best_first[0]]]
         lowest = below[::-1][: min(self.contrast, size - 1)]
         rest = [i for i in best_first if i not in lowest]
         return tuple(sorted(rest[: size - len(lowest)] + lowest))
 
-    def _shuffled(self, sources: Sequence[str], rng: random.Random) -> list[int]:
-        """All indices in the order in which ties are broken."""
-        order = list(range(len(sources)))
-        rng.shuffle(order)
-        if self.ties != "random":
-            first_is_policy = self.ties == "policy_first"
-            order.sort(key=lambda i: (sources[i] == POLICY) != first_is_policy)
-        return order
+
+def _candidates(rewards: Sequence[float], sources: Sequence[str], ties: Ties, rng: random.Random) -> Candidates:
+    order = list(range(len(sources)))
+    rng.shuffle(order)
+    if ties != "random":
+        order.sort(key=lambda i: (sources[i] == POLICY) != (ties == "policy_first"))
+    return Candidates(rewards, sources, order, rng)

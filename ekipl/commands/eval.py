@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run.predictions import evaluate_predictions
 
     settings, directory = build.begin(cfg, "eval")
-    task = build.build_task(cfg)
+    task = build.build_task(settings)
     grade, also = build.build_grader(settings, task), build.further_graders(settings, task)
     if settings.predictions is not None:
         show_all([evaluate_predictions(settings, task, grade, directory)])
@@ -65,5 +65,5 @@ def _sampled(
         if path == EXTERNAL:
             pool = build.build_pool(settings, directory)
             return evaluate_pool(pool, grade, problems.values(), settings.samples, advance, also)
-        sampler = build.build_sampler(settings, build.decoding_of(settings.decoding), path)
+        sampler = build.build_sampler(settings, settings.decoding, path)
         return {path: evaluate(sampler, grade, problems.values(), settings.samples, settings.seed, advance, also)}

@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run.spending import spending, spent_so_far
 
     settings, directory = build.begin(cfg, "external_sample")
-    task = build.build_task(cfg)
+    task = build.build_task(settings)
     grade = build.build_grader(settings, task)
     problems = build.open_problems(settings, task)
     samples = settings.samples or settings.N

@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run.actions_io import recorded_outcomes, refuse_mixed
 
     settings, directory = build.begin(cfg, "passk")
-    task = build.build_task(cfg)
+    task = build.build_task(settings)
     records = settings.records or ()
     outcomes = recorded_outcomes(records, task, settings.splits, settings.limit)
     paths = build.policies(settings)
@@ -50,7 +50,7 @@ def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Pa
     problems, grade = build.open_problems(settings, task), build.build_grader(settings, task)
     samples = settings.passk.samples or max(settings.passk.k)
     with progress(len(paths) * build.count(problems), "passk") as advance:
-        decoding = build.decoding_of(settings.decoding)
+        decoding = settings.decoding
         drawn = draw_models(settings, paths, decoding, problems.values(), samples, advance)
         evaluations = write_graded(directory / "actions.jsonl", grade, drawn, settings.seed)
     return [

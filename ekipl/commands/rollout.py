@@ -16,12 +16,12 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run.log import progress
 
     settings, directory = build.begin(cfg, "rollout")
-    task = build.build_task(cfg)
+    task = build.build_task(settings)
     grade = build.build_grader(settings, task)
     problems = build.open_problems(settings, task)
     samples = settings.samples or settings.N
     with progress(build.count(problems), "rollout") as advance:
-        decoding = build.decoding_of(settings.rollout)
+        decoding = settings.rollout
         drawn = draw_models(settings, [settings.model.path], decoding, problems.values(), samples, advance)
         evaluations = write_graded(directory / "actions.jsonl", grade, drawn, settings.seed)
     title = f"{task.name}: {samples} action{'' if samples == 1 else 's'} a problem"

@@ -1,29 +1,36 @@
-"""From a composed config to typed settings, or to one UsageError that names every problem."""
+"""From a composed config to typed settings, or to one UsageError that names every error."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from ekipl.algorithm.objective import Objective
+from ekipl.config.reference import keys, tags_of
 from ekipl.config.rules import Values, broken_rules, shown
-from ekipl.config.settings import OWN_KEYS, Command, Settings
+from ekipl.config.settings import ADAPTER, OWN_KEYS, Command, Settings
 from ekipl.config.stages import first_stage
 from ekipl.errors import UsageError
+from ekipl.importing import Named
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pydantic_core import ErrorDetails
 
-OPEN = re.compile(r"(task|first_stage|external\.models\.\d+\.params)\.")  # sections that take keys of the user's own
+HINTS = get_type_hints(Settings, include_extras=True)
+DERIVED = {f"objective.{field.name}": field.metadata["home"] for field in fields(Objective) if field.metadata}
+OPEN = re.compile(r"(task|first_stage|\w+\.args|external\.(each|models\.\d+)\.params)\.")  # keys of the user's own
 
 # pydantic's error type -> our words, from the bounds it names.
 REASONS = {
     "bool_type": "neither true nor false",
+    "dataclass_type": "not a section; its keys are set one by one",
     "dict_type": "not a mapping; write {{key: value}}",
     "finite_number": "not a finite number",
     "float_type": "not a number",
@@ -34,7 +41,7 @@ REASONS = {
     "less_than": "too large; must be below {lt:g}",
     "less_than_equal": "too large; must be {le:g} or less",
     "literal_error": "unknown; known are {expected}",
-    "model_type": "not a section; its keys are set one by one",
+    "mapping_type": "not a mapping; write {{key: value}}",
     "string_too_short": "empty",
     "string_type": "not text; quote it to make it text",
     "too_short": "empty; at least {min_length} needed",
@@ -46,27 +53,31 @@ def check(cfg: DictConfig, command: Command) -> Settings:
     """The settings of ``command``, typed.
 
     Args:
-        cfg: what Hydra composed, with or without its own ``hydra`` section.
+        cfg: as Hydra composed it, with or without its own ``hydra`` section.
         command: whose settings these are.
 
     Raises:
-        UsageError: with one line for each problem: key, value, reason, way out.
+        UsageError: with one line for each error: key, value, reason, way out.
     """
     values = _plain(cfg)
     own = OWN_KEYS[command]
     strangers = sorted(key for keys in OWN_KEYS.values() for key in keys - own if key in values)
-    problems = {key: f"{key}: not a setting of {command}; leave it out" for key in strangers}
-    problems |= {key: f"{key}: missing" for key in sorted(own - values.keys())}
+    errors = _complete(values)
+    errors |= {key: f"{key}: not a setting of {command}; leave it out" for key in strangers}
+    errors |= {key: f"{key}: missing" for key in sorted(own - values.keys())}
     if values.get("command") != command:
-        problems["command"] = f"command: {shown(values.get('command'))}: this is {command}; leave it as it is"
+        errors["command"] = f"command: {shown(values.get('command'))}: this is {command}; leave it as it is"
     settings = None
     try:
         # By way of JSON: strict about types, yet a list may become a tuple.
-        settings = Settings.model_validate_json(json.dumps(values, default=str))
+        settings = ADAPTER.validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         for details in _innermost(error.errors(include_url=False)):
-            problems.setdefault(_key(details), _told(details))
-    lines = [*problems.values(), *broken_rules(Values(values, problems.keys()), command)]
+            errors.setdefault(_key(details), _line(details))
+    errors = {key: line for key, line in errors.items() if _home(key) == key or _home(key) not in errors}
+    if settings is not None:
+        errors |= {key: line for key, line in _unknown_names(settings) if key not in errors}
+    lines = [*errors.values(), *broken_rules(Values(values, errors.keys()), command)]
     if not lines and settings is not None and settings.first_stage is not None:
         lines = _of_first_stage(cfg, command)
     if settings is None or lines:
@@ -74,13 +85,39 @@ def check(cfg: DictConfig, command: Command) -> Settings:
     return settings
 
 
+def _home(key: str) -> str:
+    """The key that gives this one its value, and where an error is therefore shown."""
+    return DERIVED.get(key) or re.sub(r"^external\.models\.\d+\.", "external.each.", key)
+
+
+def _complete(values: dict[str, Any]) -> dict[str, str]:
+    """Fill in what conf/ says once for several places; returns an error for each such place that has its own value.
+
+    The entries of ``external.models`` are completed by ``external.each``.
+    """
+    errors = {}
+    objective, external = values.get("objective"), values.get("external")
+    if isinstance(objective, dict):
+        errors = {key: f"{key}: set {home} instead" for key, home in DERIVED.items() if key.split(".")[1] in objective}
+        for key, home in DERIVED.items():
+            section, _, name = home.rpartition(".")
+            source = values.get(section) if section else values
+            if isinstance(source, dict) and name in source:
+                objective[key.split(".")[1]] = source[name]
+    if isinstance(external, dict) and isinstance(each := external.get("each"), dict):
+        models = external.get("models")
+        if isinstance(models, list):
+            external["models"] = [each | model if isinstance(model, dict) else model for model in models]
+    return errors
+
+
 def _one_line(text: str) -> str:
-    """Whatever a value holds: it could end the line, or steer the terminal."""
+    """The text with control characters spelled out: they could end the line, or steer the terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _of_first_stage(cfg: DictConfig, command: Command) -> list[str]:
-    """What is wrong with the settings of the stage before."""
+    """The errors in the settings of the stage before."""
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -99,7 +136,7 @@ def no_such_setting(key: str) -> str:
     key = re.sub(r"\[(\d+)\]", r".\1", key)  # as overrides spell it
     if OPEN.match(key):
         return f"{key}: new here; put a + before it: +{key}=VALUE"
-    others = [known for known in _known_keys(Settings) if known != key]  # a key of another command is none of this one
+    others = [known.name for known in keys(Settings) if known.name != key]  # the key may belong to another command
     name = key.rpartition(".")[2]
     meant = [known for known in others if known.rpartition(".")[2] == name]
     meant = meant or [known for known in others if known.casefold() == key.casefold()]
@@ -110,6 +147,7 @@ def no_such_setting(key: str) -> str:
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
+    """The values as plain dicts and lists."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -123,20 +161,23 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _key(details: ErrorDetails) -> str:
-    return ".".join(str(part) for part in details["loc"])
+    """The dotted key, without the tags by which pydantic names the class of a union."""
+    loc = details["loc"]
+    tags = tags_of(HINTS.get(str(loc[0])))
+    return ".".join(str(part) for place, part in enumerate(loc) if place != 1 or part not in tags)
 
 
 def _innermost(errors: list[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """Without what pydantic says of a list because of what it says of an item."""
+    """Without the errors that pydantic reports for a list because of an error in one of its items."""
     keys = [_key(details) for details in errors]
     return (details for details in errors if not any(key.startswith(f"{_key(details)}.") for key in keys))
 
 
-def _told(details: ErrorDetails) -> str:
+def _line(details: ErrorDetails) -> str:
     key = _key(details)
-    if details["type"] == "missing":
+    if details["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{key}: missing"
-    if details["type"] == "extra_forbidden":
+    if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return no_such_setting(key)
     bounds: Mapping[str, Any] = details.get("ctx", {})
     reason = REASONS.get(details["type"], details["msg"])
@@ -144,9 +185,19 @@ def _told(details: ErrorDetails) -> str:
     return f"{key}: {shown(details['input'])}: {reason}"
 
 
-def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        for inner, part in [("", field.annotation), *((".0", part) for part in get_args(field.annotation))]:
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                yield from _known_keys(part, f"{prefix}{name}{inner}.")
+def _unknown_names(section: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Key and line of every value that is neither a known name nor an import path that can be imported."""
+    for name, hint in get_type_hints(type(section), include_extras=True).items():
+        value, key = getattr(section, name), prefix + name
+        if is_dataclass(value):
+            yield from _unknown_names(value, f"{key}.")
+        for known in _named(hint):
+            for place, one in enumerate(value if isinstance(value, tuple) else [value]):
+                own_key = f"{key}.{place}" if isinstance(value, tuple) else key
+                if one is not None and (line := known.error(own_key, one)):
+                    yield own_key, line
+
+
+def _named(hint: Any) -> list[Named]:
+    parts = get_args(hint)
+    return [part for part in (*parts, *(n for part in parts for n in get_args(part))) if isinstance(part, Named)]

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ekipl.algorithm.types import POLICY
-from ekipl.reward.graders import GRADERS
 
 SECRET = re.compile(r"(?i)(api_?key|access_key(_id)?|token|secret|password|credentials?|authorization)$")
 HOTTEST_OF_VLLM = 2.0
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-class Unsound(Exception):
-    """A rule asked for a value that is itself refused; the rule has nothing to add."""
+class Unavailable(Exception):
+    """A rule asked for a value that is missing or has an error of its own; the rule adds nothing."""
 
 
 class Values:
@@ -33,12 +32,12 @@ class Values:
         """The value at ``key``; sections are Values.
 
         Raises:
-            Unsound: it, an item of it, or what it is part of is refused or missing.
+            Unavailable: it, an item of it, or what it is part of is refused or missing.
         """
         first, _, rest = key.partition(".")
         path = self._prefix + first
         if path in self._refused or first not in self._values:
-            raise Unsound
+            raise Unavailable
         value = self._wrapped(self._values[first], path)
         return value[rest] if rest else value
 
@@ -56,7 +55,7 @@ class Values:
         if isinstance(value, list):
             places = [f"{path}.{number}" for number in range(len(value))]
             if any(place in self._refused for place in places):
-                raise Unsound
+                raise Unavailable
             return [self._wrapped(item, place) for item, place in zip(value, places, strict=True)]
         return value
 
@@ -71,42 +70,23 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _reward(v: Values) -> Iterator[str]:
-    yield from _grader("reward", v["reward"])
-
-
-def _also_grade_with(v: Values) -> Iterator[str]:
-    for number, name in enumerate(v["also_grade_with"]):
-        yield from _grader(f"also_grade_with.{number}", name)
-
-
-def _grader(key: str, name: str) -> Iterator[str]:
-    if ":" not in name and name not in GRADERS:
-        yield f"{key}: {name}: unknown; known are {', '.join(GRADERS)}; or write package.module:function"
-
-
 def _task(v: Values) -> Iterator[str]:
     if not v["task"].get("_target_"):
         yield "task._target_: missing; name the task's class, as in conf/task/counting.yaml"
 
 
 def _data(v: Values) -> Iterator[str]:
+    if v["data.kind"] != "reason_rft":
+        return
     root = v["data.root"]
-    if v["data.kind"] == "synthetic":
-        for key in ("data.image_size", "data.train_size", "data.test_size"):
-            if v[key] is None:
-                yield f"{key}: null: synthetic data need it; set a number"
-        if v["data.train_split"] != "train":
-            yield f"data.train_split: {v['data.train_split']}: synthetic data have train to train on; leave it out"
-    elif root is None and v["data.hub"] is None:
+    if root is None and v["data.hub"] is None:
         yield "data.root: null: reason_rft needs a place; set data.root=FOLDER or data.hub=ORGANISATION/NAME"
     elif root is not None and not Path(root).expanduser().is_dir():
         yield f"data.root: {root}: no such folder; set the folder that holds the published files, or data.root=null"
 
 
 def _train_rows(v: Values) -> Iterator[str]:
-    size = v["data.train_size"]
-    if v["data.kind"] == "synthetic" and size is not None and v["data.train_start"] >= size:
+    if v["data.kind"] == "synthetic" and v["data.train_start"] >= (size := v["data.train_size"]):
         yield f"data.train_start: {v['data.train_start']}: leaves none of {size} problems; set it below data.train_size"
 
 
@@ -151,11 +131,11 @@ def _model(key: str, path: str) -> Iterator[str]:
 
 
 def _external_count(v: Values) -> Iterator[str]:
-    wanted, names = v["M"], [model["name"] for model in v["external.models"]]
+    wanted = v["M"]
     if v["external.kind"] == "none":
         if wanted:
             yield f"M: {wanted}: external.kind is none; set M=0, or choose external models, such as external=simulated"
-    elif wanted > len(names):
+    elif wanted > len(names := [model["name"] for model in v["external.models"]]):
         yield (
             f"M: {wanted}: only {len(names)} external models are configured ({', '.join(names)}); "
             f"set M={len(names)} or less, or add to external.models"
@@ -163,7 +143,7 @@ def _external_count(v: Values) -> Iterator[str]:
 
 
 def _external_names(v: Values) -> Iterator[str]:
-    for what in ("models", "experts"):
+    for what in {"models", "experts"} & set(v["external"]):
         names = [entry["name"] for entry in v[f"external.{what}"]]
         for number, name in enumerate(names):
             if name in names[:number]:
@@ -178,10 +158,8 @@ def _external_models(v: Values) -> Iterator[str]:
     experts = [expert["name"] for expert in v["external.experts"]]
     for number, model in enumerate(v["external.models"][: v["M"]]):
         key = f"external.models.{number}"
-        provider, _, name = (model["model"] or "").partition("/")
-        if model["model"] is None:
-            yield f"{key}.model: null: LiteLLM needs a name; set one such as openai/gpt-4o"
-        elif provider == "simulated" and name not in experts:
+        provider, _, name = model["model"].partition("/")
+        if provider == "simulated" and name not in experts:
             yield f"{key}.model: {model['model']}: no such expert; known are {', '.join(experts) or 'none'}"
         variable = model["api_key_env"]
         if variable is not None and not os.environ.get(variable) and not v.get("dry_run"):
@@ -201,9 +179,9 @@ def _secrets(params: Values) -> Iterator[str]:
 
 
 def _recording(v: Values) -> Iterator[str]:
-    path = v["external.path"]
     if v["external.kind"] != "recorded" or v["M"] == 0:
         return
+    path = v["external.path"]
     if path is None:
         yield "external.path: null: a replay needs its recording; set it to what ekipl external-sample wrote"
     elif not Path(path).expanduser().exists():
@@ -218,6 +196,14 @@ def _some_external(v: Values) -> Iterator[str]:
 def _somebody(v: Values) -> Iterator[str]:
     if v["policy_samples"] == 0 and v["M"] == 0:
         yield "policy_samples: 0: with M=0 nobody is left to learn from; set M=1 or more, or policy_samples=null"
+
+
+def _length(v: Values) -> Iterator[str]:
+    steps, epochs = v["B"], v["epochs"]
+    if steps is None and epochs is None:
+        yield "B: null: nothing says how long to train; set B (steps an iteration) or epochs"
+    elif steps is not None and epochs is not None:
+        yield f"B: {steps}: epochs={epochs:g} sets the length too; set one of the two to null"
 
 
 def _selection(v: Values) -> Iterator[str]:
@@ -254,10 +240,7 @@ def _processes(v: Values) -> Iterator[str]:
 
 
 def _accumulation(v: Values) -> Iterator[str]:
-    wanted, share = (
-        v["engine.accumulation"],
-        -(-v["problems_per_step"] // (v["engine.num_nodes"] * v["engine.num_processes"])),
-    )
+    wanted, share = v["engine.accumulation"], -(-v["problems_per_step"] // _ranks(v))
     if wanted > share:
         yield (
             f"engine.accumulation: {wanted}: a process has only {share} of problems_per_step={v['problems_per_step']}; "
@@ -297,14 +280,15 @@ def _passk_samples(v: Values) -> Iterator[str]:
             yield f"passk.k: {k}: pass@k is undefined with {samples} samples; set passk.samples={k} or leave out {k}"
 
 
-COMMON: tuple[Rule, ...] = (_reward, _task, _data, _pixels, _vllm_temperature)
+COMMON: tuple[Rule, ...] = (_task, _data, _pixels, _vllm_temperature)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
-ENGINE: tuple[Rule, ...] = (_accumulation, _offload, _lora)
+LEARNING: tuple[Rule, ...] = (_somebody, _train_rows, _length, _selection, _temperature)
+ENGINE: tuple[Rule, ...] = (_processes, _accumulation, _offload, _lora)
 RULES: dict[str, tuple[Rule, ...]] = {
-    "train": (*COMMON, _policy, *EXTERNAL, _somebody, _train_rows, _selection, _temperature, _processes, *ENGINE),
+    "train": (*COMMON, _policy, *EXTERNAL, *LEARNING, *ENGINE),
     "rollout": (*COMMON, _policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
-    "eval": (*COMMON, _also_grade_with, _evaluated, _one_origin),
+    "eval": (*COMMON, _evaluated, _one_origin),
     "passk": (*COMMON, _policy, _compared_models, _passk_samples),
 }
 
@@ -313,6 +297,6 @@ def broken_rules(values: Values, command: str) -> list[str]:
     """One line for each rule of ``command`` that these values break."""
     lines: list[str] = []
     for rule in RULES[command]:
-        with suppress(Unsound):
+        with suppress(Unavailable):
             lines += rule(values)
     return lines

@@ -1,221 +1,105 @@
-"""The settings as types. Defaults, meanings and units stand in ``conf/`` alone (and in docs/configuration.md)."""
+"""The settings of all commands as one dataclass. The sections are the dataclasses of the parts that read them.
+
+A setting has two homes: its dataclass (type, range, meaning) and its value under ``conf/``. docs/configuration.md is
+generated from both.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from annotated_types import MinLen
+from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter
+
+from ekipl.algorithm.loop import Hyperparameters
+from ekipl.algorithm.ranges import Count, Name, NotNegative, Positive, TopP, Whole
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.selection import Contrast, Selection
+from ekipl.data.own import OwnData
+from ekipl.data.reason_rft import ReasonRFTData
+from ekipl.data.synthetic.source import SyntheticData
+from ekipl.engine.settings import EngineSettings
+from ekipl.external.settings import Demonstrated, LiteLLM, Nobody, OwnPool, Recorded
+from ekipl.importing import Named
+from ekipl.policy.settings import ModelSettings, OwnRollout, Rollout, VLLMRollout
+from ekipl.reward.graders import GRADERS
 
 Command = Literal["train", "rollout", "external_sample", "eval", "passk"]
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Temperature = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-TopP = Annotated[float, Field(gt=0, le=1)]
-Name = Annotated[str, Field(min_length=1)]
-
-ABSENT: Any = None  # in place of a key that the command does not have; where it has the key, null is refused
+ABSENT: Any = None  # default of keys that a command does not define; a command that defines the key rejects null
 
 
-class Section(BaseModel):
-    """A part of the settings: read-only, without unknown keys, without conversions between types."""
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings:
+    """How the tasks ask (docs/tasks.md).
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class DataSettings(Section):
-    """Where the problems come from."""
-
-    kind: Literal["synthetic", "reason_rft"]
-    root: Name | None
-    hub: Name | None
-    seed: Whole
-    image_size: Annotated[int, Field(ge=16)] | None
-    train_size: Count | None
-    test_size: Count | None
-    train_split: Name
-    train_start: Whole
-    train_limit: Count | None
-    test_limit: Count | None
-
-
-class LoraSettings(Section):
-    """Adapters in place of whole weights; ``rank`` 0: none."""
-
-    rank: Whole
-    alpha: Annotated[float, Field(gt=0)]
-    targets: Annotated[tuple[Name, ...], Field(min_length=1)]
-
-
-class ModelSettings(Section):
-    """The policy."""
-
-    name: Name
-    path: Name
-    dtype: Literal["float32", "bfloat16"]
-    attention: Literal["sdpa", "eager", "flash_attention_2"]
-    min_pixels: Count
-    max_pixels: Count
-    freeze_vision: bool
-    freeze_projector: bool
-    lora: LoraSettings
-    trust_remote_code: bool
-
-
-class PromptSettings(Section):
-    """How the tasks ask, and what supervised training writes as an answer. Templates of ``{question}``."""
+    Attributes:
+        strategy: ``cot`` (reasoning in tags, then the answer), ``answer`` (the question alone) or ``zero_shot``. With
+            ``answer``, demonstrations have no reasoning.
+        version: of the wording, for reports.
+        file: a text file with ``{question}`` in it that is asked instead.
+        choice_file: the same for questions with choices; null: ``prompt.file``.
+    """
 
     strategy: Literal["cot", "answer", "zero_shot"]
     version: Count
     file: Name | None
     choice_file: Name | None
-    counting: Name
-    structure_choice: Name
-    structure_open: Name
-    spatial: Name
 
 
-class PriceSettings(Section):
-    """US dollars for a million tokens."""
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """A method or a recipe: its settings stand under the keys that it sets.
 
-    input: Annotated[float, Field(ge=0)]
-    output: Annotated[float, Field(ge=0)]
-
-
-class ExternalModelSettings(Section):
-    """One external model; null means: as the external section says (``samples``: N)."""
-
-    name: Name
-    model: Name | None
-    samples: Count | None
-    api_base: Name | None
-    api_key_env: Name | None
-    temperature: Temperature | None
-    top_p: TopP | None
-    max_tokens: Count | None
-    concurrency: Count
-    requests_per_minute: Annotated[float, Field(gt=0)] | None
-    tokens_per_minute: Annotated[float, Field(gt=0)] | None
-    choices: Count
-    image_tokens: Count | None
-    on_refused: Literal["stop", "drop"]
-    price: PriceSettings | None
-    params: dict[str, Any]
-
-
-class ExpertSettings(Section):
-    """A simulated model of stated quality."""
-
-    name: Name
-    accuracy: Share
-    format_rate: Share
-    style: Literal["concise", "verbose"]
-
-
-class ExternalSettings(Section):
-    """The pool of external models."""
-
-    kind: Literal["none", "litellm", "recorded", "demonstrations"]
-    models: tuple[ExternalModelSettings, ...]
-    experts: tuple[ExpertSettings, ...]
-    temperature: Temperature
-    top_p: TopP
-    max_tokens: Count
-    timeout_s: Annotated[float, Field(gt=0)]
-    cache: Name | None
-    budget_usd: Annotated[float, Field(ge=0)] | None
-    on_exhausted: Literal["stop", "policy_only"]
-    prefetch: Whole
-    path: Name | None
-
-
-class RolloutSettings(Section):
-    """How the policy samples the actions it learns from."""
-
-    kind: Literal["hf", "vllm"]
-    temperature: Temperature
-    top_p: TopP
-    top_k: Whole
-    max_tokens: Count
-    batch_size: Count
-    cache_gib: Annotated[float, Field(gt=0)]
-    importance_cap: Annotated[float, Field(gt=0)] | None
-
-
-class EngineSettings(Section):
-    """How the policy learns."""
-
-    kind: Literal["deepspeed"]
-    zero_stage: Literal[0, 2, 3]
-    num_nodes: Count
-    num_processes: Count
-    learning_rate: Annotated[float, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["constant", "linear", "cosine"]
-    warmup_steps: Whole
-    max_grad_norm: Annotated[float, Field(gt=0)]
-    micro_batch: Count
-    micro_batch_tokens: Count | None
-    accumulation: Count
-    gradient_checkpointing: bool
-    offload_optimizer: bool
-    offload_parameters: bool
-
-    @property
-    def processes(self) -> int:
-        """On all machines."""
-        return self.num_nodes * self.num_processes
-
-
-class SelectionSettings(Section):
-    """Which G of the candidates are kept."""
-
-    rule: Literal["top_g", "contrast", "random_g", "policy_only", "external_only"]
-    contrast: Count
-    ties: Literal["random", "policy_first", "external_first"]
-
-
-class ObjectiveSettings(Section):
-    """Eqs. 1 to 3 where the paper leaves a choice."""
-
-    std: Literal["sample", "population"]
-    baseline: Literal["selected", "pool", "none"]
-    below_baseline: Literal["keep", "drop"]
-    ratio: Literal["token", "sequence", "sequence_product"]
-    external_ratio: Literal["policy", "shaped", "unit"]
-    shaped_gamma: Annotated[float, Field(gt=0)]
-    aggregation: Literal["action_mean", "token_mean", "constant"]
-
-
-class MethodSettings(Section):
-    """The name of the recipe; what it sets stands under the keys it sets."""
+    Attributes:
+        name: stands in reports.
+    """
 
     name: Name
 
 
-class EvaluationSettings(Section):
-    """The periodic evaluation of ``train``."""
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(Decoding):
+    """The periodic evaluation of ``train``.
+
+    Attributes:
+        every: steps between two evaluations; 0: none.
+        splits: such as ``[id]``; null: every evaluation split of the task.
+        limit: problems of each split; null: all.
+        samples: completions a problem.
+    """
 
     every: Whole
     splits: tuple[Name, ...] | None
     limit: Count | None
     samples: Count
-    temperature: Temperature
-    top_p: TopP
-    top_k: Whole
-    max_tokens: Count
 
 
-class CheckpointSettings(Section):
-    """When resumable checkpoints are written and how many stay."""
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+    """Resumable checkpoints.
+
+    Attributes:
+        every: steps between two; 0: none, nor on SIGTERM and Ctrl-C.
+        keep: the newest ones that are kept; a damaged one is skipped in favour of the one before it.
+    """
 
     every: Whole
     keep: Count
 
 
-class LoggerSettings(Section):
-    """Weights & Biases beside metrics.jsonl."""
+@dataclass(frozen=True, kw_only=True)
+class LoggerSettings:
+    """Weights & Biases beside metrics.jsonl.
+
+    Attributes:
+        wandb: whether it is used.
+        project: of Weights & Biases.
+        mode: ``offline`` (uploaded later by ``wandb sync``) or ``online``.
+        name: of the run; null: the name of the run folder.
+    """
 
     wandb: bool
     project: Name
@@ -223,49 +107,111 @@ class LoggerSettings(Section):
     name: Name | None
 
 
-class DecodingSettings(Section):
-    """How ``eval`` and ``passk`` sample."""
+@dataclass(frozen=True, kw_only=True)
+class PasskSettings:
+    """The pass@k curve.
 
-    temperature: Temperature
-    top_p: TopP
-    top_k: Whole
-    max_tokens: Count
+    Attributes:
+        k: points of the curve; ``--k 1,8,64`` is the same.
+        samples: actions a problem, at least the largest k; null: the largest k.
+    """
 
-
-class PasskSettings(Section):
-    """Which points of the curve, from how many actions."""
-
-    k: Annotated[tuple[Count, ...], Field(min_length=1)]
+    k: Annotated[tuple[Count, ...], MinLen(1)]
     samples: Count | None
 
 
-class Settings(Section):
-    """Everything a command is told. The keys of the last block belong to some commands; the others do not read them."""
+def one_of(key: str, *known: str) -> Discriminator:
+    """Which class of a section's union: the value at ``key`` if it is ``known``, else ``own``."""
+
+    def tag(section: Any) -> str:
+        value = section.get(key) if isinstance(section, Mapping) else getattr(section, key, None)
+        return value if value in known else "own"
+
+    return Discriminator(tag)
+
+
+AnySelection = Annotated[
+    Annotated[Contrast, Tag("contrast")] | Annotated[Selection, Tag("own")], one_of("rule", "contrast")
+]
+AnyData = Annotated[
+    Annotated[SyntheticData, Tag("synthetic")]
+    | Annotated[ReasonRFTData, Tag("reason_rft")]
+    | Annotated[OwnData, Tag("own")],
+    one_of("kind", "synthetic", "reason_rft"),
+]
+AnyExternal = Annotated[
+    Annotated[Nobody, Tag("none")]
+    | Annotated[LiteLLM, Tag("litellm")]
+    | Annotated[Recorded, Tag("recorded")]
+    | Annotated[Demonstrated, Tag("demonstrations")]
+    | Annotated[OwnPool, Tag("own")],
+    one_of("kind", "none", "litellm", "recorded", "demonstrations"),
+]
+AnyRollout = Annotated[
+    Annotated[Rollout, Tag("hf")] | Annotated[VLLMRollout, Tag("vllm")] | Annotated[OwnRollout, Tag("own")],
+    one_of("kind", "hf", "vllm"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Hyperparameters):
+    """Everything that a command reads. The keys of the last block belong to some commands; see ``OWN_KEYS``.
+
+    Attributes:
+        command: the command.
+        M: external models: the first M of ``external.models``; 0 is plain GRPO. An ``external=`` option brings its own.
+        eps: clip range of the ratio: 1 - eps to 1 + eps.
+        beta: weight of the KL term; at 0 no reference model is loaded.
+        epochs: passes over the training problems, in place of B; may be a fraction.
+        reward: what counts as right: ``strict``, a published grader (docs/tasks.md), or an import path.
+        first_stage: settings that differ in a stage that is trained before, in ``first_stage/`` of the run directory;
+            its model is the initial policy of the run.
+        task: ``_target_`` is the import path of the task's class; the other keys are its arguments.
+        prompt: how the task asks.
+        data: where the problems come from.
+        model: the policy.
+        external: the external models.
+        rollout: how the policy samples the actions it learns from.
+        engine: how the policy learns.
+        method: the method.
+        recipe: lengths, rates and data that belong together: ``tiny`` or ``paper``; a model brings its own.
+        evaluation: the periodic evaluation of ``train``.
+        checkpoint: resumable checkpoints.
+        logger: where metrics go.
+        splits: list of splits; null: every evaluation split of the task.
+        limit: problems of each split; null: all.
+        missing_split: a split without a file: ``error``, or ``skip``, with a note below the table.
+        also_grade_with: further rewards whose accuracy is reported beside that of ``reward``, of the same completions
+            (not of a file of ``predictions``).
+        predictions: a file of completions that is graded instead of sampling.
+        decoding: how ``eval`` and ``passk`` sample.
+        samples: actions a problem.
+        records: files or run folders whose actions are used instead of sampling.
+        models: further model folders, compared with ``model.path``.
+        passk: the pass@k curve.
+        dry_run: ``--dry-run``: print steps, samples, tokens, memory a GPU and remaining API cost, and end.
+    """
+
+    # No unknown keys and no conversions between types; the dataclasses of the sections inherit this.
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     command: Command
-    N: Count
-    policy_samples: Whole | None
     M: Whole
-    G: Count
-    I: Count  # noqa: E741 - the paper's symbol
-    B: Count
-    mu: Count
-    eps: Annotated[float, Field(gt=0, le=1)]
-    beta: Annotated[float, Field(ge=0)]
-    seed: Whole
-    problems_per_step: Count
-    reward: Name
+    eps: TopP
+    beta: NotNegative
+    epochs: Positive | None
+    reward: Annotated[str, Named(GRADERS)]
     first_stage: dict[str, Any] | None
     task: dict[str, Any]
     prompt: PromptSettings
-    data: DataSettings
+    data: AnyData
     model: ModelSettings
-    external: ExternalSettings
-    rollout: RolloutSettings
+    external: AnyExternal
+    rollout: AnyRollout
     engine: EngineSettings
-    selection: SelectionSettings
-    objective: ObjectiveSettings
-    method: MethodSettings
+    selection: AnySelection
+    method: Label
+    recipe: Label
     evaluation: EvaluationSettings
     checkpoint: CheckpointSettings
     logger: LoggerSettings
@@ -273,33 +219,43 @@ class Settings(Section):
     splits: tuple[Name, ...] | None = None
     limit: Count | None = None
     missing_split: Literal["error", "skip"] = ABSENT
-    also_grade_with: tuple[Name, ...] = ABSENT
+    also_grade_with: tuple[Annotated[str, Named(GRADERS)], ...] = ABSENT
     predictions: Name | None = None
-    decoding: DecodingSettings = ABSENT
+    decoding: Decoding = ABSENT
     samples: Count = ABSENT
     records: tuple[Name, ...] = ABSENT
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
     dry_run: bool = False
 
+    @property
+    def candidates(self) -> tuple[int, int]:
+        """Actions that a problem is offered at most: the policy's own, and those of others."""
+        own, external = self.N if self.policy_samples is None else self.policy_samples, self.external
+        if isinstance(external, Nobody):
+            return own, 0
+        if isinstance(external, Demonstrated):
+            return own, 1
+        if isinstance(external, OwnPool):
+            return own, self.N * self.M
+        return own, sum(model.samples or self.N for model in external.models[: self.M])
 
-# The keys of that last block, by command.
+
+ADAPTER: TypeAdapter[Settings] = TypeAdapter(Settings)
+
+
+def as_dict(settings: Settings) -> dict[str, Any]:
+    """The settings as plain JSON values."""
+    values: dict[str, Any] = ADAPTER.dump_python(settings, mode="json")
+    return values
+
+
+# The keys of the last block, by command.
 OWN_KEYS: dict[str, frozenset[str]] = {
     "train": frozenset({"dry_run"}),
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
-    "eval": frozenset(
-        {
-            "decoding",
-            "splits",
-            "missing_split",
-            "limit",
-            "samples",
-            "also_grade_with",
-            "predictions",
-            "records",
-            "models",
-        }
-    ),
+    "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})
+    | {"predictions", "records", "models"},
     "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
 }

@@ -1,4 +1,4 @@
-"""Methods of two stages: the settings of the first are those of the run with what ``first_stage`` says instead."""
+"""Methods of two stages: the settings of the first are those of the run with those of ``first_stage`` on top."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ if TYPE_CHECKING:
 
 
 def first_stage(cfg: DictConfig) -> DictConfig | None:
-    """The whole config of the stage before, or None where there is none; lists are replaced, sections merged."""
-    from omegaconf import OmegaConf
+    """The whole config of the first stage, or None where there is none.
+
+    Sections are merged and lists replaced. A section of another ``kind`` replaces that of the run, whose keys it lacks.
+    """
+    from omegaconf import DictConfig, OmegaConf
 
     if cfg.get("first_stage") is None:
         return None
-    merged = OmegaConf.merge(cfg, cfg.first_stage)
+    rest = cfg.copy()
+    OmegaConf.set_struct(rest, False)
+    for name, section in cfg.first_stage.items():
+        if isinstance(section, DictConfig) and section.get("kind", rest[name].get("kind")) != rest[name].get("kind"):
+            rest[name] = {}
+    merged = OmegaConf.merge(rest, cfg.first_stage)
     merged.first_stage = None
     return cast("DictConfig", merged)

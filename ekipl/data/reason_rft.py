@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
+from ekipl.algorithm.ranges import Count, Name, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.data.problems import LazyProblems, check_split, gold_of, refuse
@@ -32,12 +33,13 @@ class _Published:
 
     stem: str
     images: int
+    rows: int  # of the training file
 
 
 _TASKS: Mapping[str, _Published] = {
-    "counting": _Published("Visual-Counting", 1),
-    "structure": _Published("Structure-Perception", 1),
-    "spatial": _Published("Spatial-Transformation", 2),
+    "counting": _Published("Visual-Counting", 1, 35_000),
+    "structure": _Published("Structure-Perception", 1, 4_500),
+    "spatial": _Published("Spatial-Transformation", 2, 60_000),
 }
 
 
@@ -66,26 +68,30 @@ class _Entry:
         return Example(self.id, images, self.question, self.answer, self.kind, self.metadata)
 
 
+@dataclass(frozen=True)
 class ReasonRFTData:
     """Problems from the published files in a folder or on the Hugging Face hub.
 
-    Any other task reads ``NAME-SPLIT-test*.json`` and ``NAME-train*.json`` in the same layout.
+    A task of your own reads ``NAME-SPLIT-test*.json`` and ``NAME-train*.json`` in the same layout.
+
+    Attributes:
+        root: folder with ``train_jsons/``, ``test_jsons/`` and ``images/``, or with JSON files beside ``images/``; it
+            has precedence over ``hub``.
+        hub: data set on the hub with the same files, its images in zip files.
+        train_start: first row of the training file that is used; 1600 skips those of Reason-RFT's supervised stage.
+        train_split: the split whose file serves as ``train``, for copies that have test files only.
+        train_limit: rows of ``train`` that are used, from ``train_start``; null: all.
+        test_limit: rows of each evaluation split; null: all. Evaluation during training has ``evaluation.limit``.
+        kind: ``reason_rft``.
     """
 
-    def __init__(
-        self, root: Path | str | None = None, hub: str | None = None, train_start: int = 0, train_split: str = "train"
-    ) -> None:
-        """Nothing is read yet. ``root`` or ``hub`` must be given; ``root`` has precedence.
-
-        Args:
-            root: folder with ``train_jsons/``, ``test_jsons/`` and ``images/``, or with JSON files beside ``images/``.
-            hub: data set on the hub with the same files, its images in zip files.
-            train_start: first row of the training file that is used; 1600 skips those of Reason-RFT's supervised stage.
-            train_split: the split whose file serves as ``train``, for copies that have test files only.
-        """
-        assert root is not None or hub is not None
-        self.root = None if root is None else Path(root).expanduser().resolve()
-        self.hub, self.train_start, self.train_split = hub, train_start, train_split
+    root: Name | None = None
+    hub: Name | None = None
+    train_start: Whole = 0
+    train_split: Name = "train"
+    train_limit: Count | None = None
+    test_limit: Count | None = None
+    kind: Literal["reason_rft"] = "reason_rft"
 
     def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
         """The first ``limit`` problems of ``train`` (from ``train_start``) or of one of the task's splits.
@@ -101,22 +107,30 @@ class ReasonRFTData:
         entries = _checked(place, task, start, limit)
         return LazyProblems(task, split, range(len(entries)), lambda index: entries[index].example())
 
+    def published_rows(self, task: Task) -> int | None:
+        """Training rows that are used of the published file, by its published size; None for other tasks."""
+        if task.name not in _TASKS:
+            return None
+        left = _TASKS[task.name].rows - self.train_start
+        return left if self.train_limit is None else min(left, self.train_limit)
+
     def _place(self, task: Task, split: str) -> _Place:
         stem = _TASKS[task.name].stem if task.name in _TASKS else task.name
         part = "train" if split == "train" else "test"
         pattern = f"*{stem}-train*.json" if split == "train" else f"{stem}-{split.replace('_', '-')}-test*.json"
         if self.root is None:
             return _from_hub(str(self.hub), part, pattern)
-        folders = [self.root / f"{part}_jsons", self.root]
+        root = Path(self.root).expanduser().resolve()
+        folders = [root / f"{part}_jsons", root]
         found = next((files for folder in folders if (files := sorted(folder.glob(pattern)))), [])
         where = f"in {part}_jsons/ or the folder itself"
         if not found:
             other = "to train on another split, set data.train_split=id"
             wayout = other if split == "train" else "name the splits that are there, such as splits=[id]"
-            raise MissingSplit(f"data.root: {self.root}: no {pattern} {where}; {wayout}")
+            raise MissingSplit(f"data.root: {root}: no {pattern} {where}; {wayout}")
         if len(found) > 1:
-            raise UsageError(f"data.root: {self.root}: {len(found)} files match {pattern} {where}; one is needed")
-        return _Place(found[0], (self.root,), part)
+            raise UsageError(f"data.root: {root}: {len(found)} files match {pattern} {where}; one is needed")
+        return _Place(found[0], (root,), part)
 
 
 # --- rows ---

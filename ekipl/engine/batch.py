@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ekipl.algorithm.loss import Objective
+from ekipl.algorithm.loss import token_weights
+from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
 from ekipl.policy.encoding import Prompts, encode_prompts
 from ekipl.policy.model import VLM
@@ -138,7 +139,7 @@ def _tensors(vlm: VLM, objective: Objective, groups: Sequence[Group], actions: f
         mask=mask.to(device),
         advantages=torch.tensor([a for group in present for a in group.advantages], device=device),
         external=torch.tensor([action.source != POLICY for _, action in kept], device=device),
-        weights=objective.token_weights(counted, actions, tokens).to(device),
+        weights=token_weights(objective, counted, actions, tokens).to(device),
         sampled=torch.tensor([_sampled(action, longest) for _, action in kept], device=device),
     )
 

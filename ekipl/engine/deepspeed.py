@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ekipl.algorithm.loss import Loss, Objective, loss
+from ekipl.algorithm.loss import Loss, loss
+from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import POLICY, Group, Problem
 from ekipl.engine.batch import Cut, MicroBatch, ids, micro_batches
 from ekipl.engine.collectives import Processes, join

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
 
+from ekipl.algorithm.ranges import NotNegative
 from ekipl.external.request import Completion, Shape, Size
 
 MILLION = 10**6
@@ -40,10 +41,15 @@ def documented(model: str) -> Callable[[Size], int] | None:
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars for a million tokens, without the providers' discounts for cached prompts."""
+    """US dollars for a million tokens, without the providers' discounts for cached prompts.
 
-    input: float
-    output: float
+    Attributes:
+        input: of prompts.
+        output: of answers.
+    """
+
+    input: NotNegative
+    output: NotNegative
 
     def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
         """The cost of these tokens in US dollars."""

@@ -15,7 +15,8 @@ from ekipl.external import client, simulated
 from ekipl.external.budget import Meter, Pace
 from ekipl.external.ledger import ANSWERED, Entry, Exhausted, Ledger
 from ekipl.external.request import Call, Completion, Question, Rejected, Unavailable
-from ekipl.external.spec import LIMITS, ExternalModel, key_to, limit_of, parameters, price_of, rejection
+from ekipl.external.settings import ExternalModel
+from ekipl.external.spec import LIMITS, key_to, limit_of, parameters, price_of, rejection
 from ekipl.external.store import key_of
 
 ATTEMPTS = 5

@@ -139,7 +139,8 @@ class _SimulatedProvider:
         **_: Any,
     ) -> Any:
         settings = {key: optional_params[key] for key in simulated.SETTINGS if key in optional_params}
-        text = simulated.reply(simulated.Expert(model, **settings), litellm_params["metadata"])
+        expert, seed = simulated.Expert(model, **settings), optional_params.get("seed", 0)
+        text = simulated.reply(expert, litellm_params["metadata"], seed)
         model_response.choices[0].message.content = text
         model_response.choices[0].finish_reason = "stop"
         characters = sum(len(part.get("text", "")) for message in messages for part in message["content"])

@@ -19,7 +19,8 @@ from ekipl.external.budget import RemainingCost, Tally
 from ekipl.external.caller import Failed, Keep, ModelCaller
 from ekipl.external.ledger import Exhausted, Ledger
 from ekipl.external.request import Completion, Question
-from ekipl.external.spec import ExternalModel, budget_errors, model_errors
+from ekipl.external.settings import ExternalModel
+from ekipl.external.spec import budget_errors, model_errors
 from ekipl.external.store import Cache
 
 OnExhausted = Literal["stop", "policy_only"]

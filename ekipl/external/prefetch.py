@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from ekipl.algorithm.loop import Hyperparameters, data_order
 from ekipl.algorithm.seams import ExternalPool, ExternalSamples
 from ekipl.algorithm.types import Problem
 
@@ -17,26 +16,24 @@ Asked = tuple[list[str], list[ExternalSamples]]  # ids of a step's problems, and
 class Prefetch:
     """Implements ``ExternalPool`` by a pool that is asked ``ahead`` steps before its answers are needed.
 
-    What is asked, and in which order, is what Algorithm 1 will ask; a run that goes on from a checkpoint begins there.
+    It asks for the steps in the order that Algorithm 1 is given, so whoever chooses the order chooses it once.
     """
 
     def __init__(
-        self, pool: ExternalPool, problems: Sequence[Problem], plan: Hyperparameters, first_step: int, ahead: int
+        self, pool: ExternalPool, problems: Sequence[Problem], order: Iterable[Sequence[int]], n: int, ahead: int
     ) -> None:
         """Begins to ask at once.
 
         Args:
             pool: safe to be asked from several threads.
             problems: of training.
-            plan: whose data order tells what comes.
-            first_step: 0-based, of I x B.
+            order: the indices of each step's problems, as ``train`` gets them.
+            n: N, actions a problem of each model.
             ahead: steps, at least 1.
         """
         self.names = pool.names
-        self._pool, self._problems, self._n, self._ahead = pool, problems, plan.N, ahead
-        order = data_order(len(problems), plan.problems_per_step, plan.seed, first_step)
-        steps = islice(order, plan.I * plan.B - first_step)
-        self._coming: Iterator[list[int]] = (rows[plan.rank :: plan.processes] for rows in steps)
+        self._pool, self._problems, self._n, self._ahead = pool, problems, n, ahead
+        self._coming = iter(order)
         self._opener = ThreadPoolExecutor(1, "ekipl-prefetch-images")  # one, so that steps are asked for in their order
         self._threads = ThreadPoolExecutor(ahead, "ekipl-prefetch")
         self._asked: deque[Future[Future[Asked]]] = deque()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
+from ekipl.algorithm.ranges import Name, Share
 from ekipl.algorithm.types import Problem
 
 PREFIX = "simulated/"
@@ -42,22 +43,12 @@ class Expert:
         format_rate: probability in [0, 1] that the reasoning is in its tags, independent of ``accuracy``. The answer
             always is in its own.
         style: ``verbose`` puts a word in front of the reasoning.
-        seed: of the random draws.
     """
 
-    name: str
-    accuracy: float = 0.7
-    format_rate: float = 0.95
+    name: Name
+    accuracy: Share = 0.7
+    format_rate: Share = 0.95
     style: Literal["concise", "verbose"] = "concise"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a value out of range."""
-        for key, value in (("accuracy", self.accuracy), ("format_rate", self.format_rate)):
-            if not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{key}: {value}: no probability; give a number from 0 to 1")
-        if self.style not in ("concise", "verbose"):
-            raise ValueError(f"style: {self.style}: no such style; use concise or verbose")
 
 
 SETTINGS = tuple(field.name for field in fields(Expert) if field.name != "name")
@@ -74,9 +65,9 @@ def known(problem: Problem, sample: int) -> dict[str, Any]:
     }
 
 
-def reply(expert: Expert, known: Mapping[str, Any]) -> str:
-    """One completion, from the facts of ``known``."""
-    rng = random.Random(f"{expert.seed}/{expert.name}/{known['problem_id']}/{known['sample']}")
+def reply(expert: Expert, known: Mapping[str, Any], seed: int = 0) -> str:
+    """One completion, from what ``known`` returned."""
+    rng = random.Random(f"{seed}/{expert.name}/{known['problem_id']}/{known['sample']}")
     is_correct, is_formed = rng.random() < expert.accuracy, rng.random() < expert.format_rate
     answer, thinking = known["answer"], known["cot"] or GENERIC
     if not is_correct:

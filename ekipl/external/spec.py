@@ -4,68 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ekipl.algorithm.seams import Decoding
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
 from ekipl.external.budget import Price, documented
 from ekipl.external.request import Rejected
+from ekipl.external.settings import ExternalModel
 
 RESERVED = {  # parameters that the pool sets itself, or that would break its guarantees
     *("model", "messages", "n", "stream", "metadata", "api_base", "base_url", "api_key", "timeout"),
     *("max_retries", "num_retries", "fallbacks", "logger_fn"),
 }
 LIMITS = ("max_tokens", "max_completion_tokens")  # parameters that bound an answer; the second is the newer name
-
-
-@dataclass(frozen=True)
-class ExternalModel:
-    """One external model.
-
-    Attributes:
-        name: source of its actions in records and figures.
-        model: LiteLLM's name: ``openai/gpt-4o-2024-11-20``, ``gemini/gemini-2.5-pro``, ``simulated/careful``.
-        samples: actions for each problem; None = N.
-        api_base: address of an OpenAI-compatible server; None = the provider's own.
-        api_key_env: NAME of the environment variable that holds the key. None = the provider's usual variable, or no
-            key at all where ``api_base`` is set, so that a key never goes to a server that it was not meant for.
-        temperature: None = the pool's.
-        top_p: in (0, 1]; None = the pool's.
-        max_tokens: limit of an answer; None = the pool's.
-        concurrency: calls in flight at a time.
-        choices: answers requested in one call, where the provider honours the API's ``n``.
-        image_tokens: the most tokens that one image can count, for budgets; None = as the provider documents.
-        on_refused: ``stop`` ends the run when the provider rejects a parameter; ``drop`` leaves the parameter out
-            from then on, with a warning and a note in the ledger.
-        price: ``input`` and ``output`` in US dollars for a million tokens; None = from LiteLLM's list.
-        requests_per_minute: None = without limit.
-        tokens_per_minute: of prompts and answers, each call at its upper bound; None = without limit.
-        params: further parameters, passed on unchanged; a null leaves out even ``temperature``, ``top_p`` or
-            ``max_tokens``. For ``simulated/`` models: the settings of ``ekipl.external.simulated.Expert``.
-    """
-
-    name: str
-    model: str
-    samples: int | None = None
-    api_base: str | None = None
-    api_key_env: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    concurrency: int = 16
-    choices: int = 1
-    image_tokens: int | None = None
-    on_refused: Literal["stop", "drop"] = "stop"
-    price: Mapping[str, float] | None = None
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_simulated(self) -> bool:
-        return self.model.startswith(simulated.PREFIX)
 
 
 def parameters(model: ExternalModel, decoding: Decoding, seed: int = 0) -> dict[str, Any]:
@@ -97,8 +49,10 @@ def price_of(model: ExternalModel) -> Price | None:
     """The price of its tokens; None = unknown."""
     if model.is_simulated:
         return Price(0.0, 0.0)
-    listed = client.listed_price(model.model) if model.price is None else None
-    return Price(*listed) if listed is not None else Price(**model.price) if model.price is not None else None
+    if model.price is not None:
+        return model.price
+    listed = client.listed_price(model.model)
+    return None if listed is None else Price(*listed)
 
 
 def budget_errors(number: int, model: ExternalModel, decoding: Decoding) -> Iterator[str]:
@@ -147,11 +101,6 @@ def model_errors(number: int, model: ExternalModel, *, dry: bool = False) -> Ite
 def _expert_errors(model: ExternalModel, here: str) -> Iterator[str]:
     for key in sorted(set(model.params) - set(simulated.SETTINGS)):
         yield f"{here}.params.{key}: no setting of a simulated expert; there are {', '.join(simulated.SETTINGS)}"
-    settings = {key: value for key, value in model.params.items() if key in simulated.SETTINGS}
-    try:
-        simulated.Expert(model.model.removeprefix(simulated.PREFIX), **settings)
-    except ValueError as error:
-        yield f"{here}.params.{error}"
 
 
 def rejection(number: int, model: ExternalModel, rejected: Rejected) -> UsageError:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ekipl.data.synthetic.source import SyntheticData
+from ekipl.policy.settings import VLLMRollout
 from ekipl.report.tables import Table
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
-    from ekipl.config.settings import ModelSettings
+    from ekipl.policy.settings import ModelSettings
 
 GIB = 2**30
 PIXELS_A_TOKEN = 28 * 28  # of a Qwen2-VL image: patches of 14 x 14, four to a token
@@ -116,24 +118,17 @@ def prompt_tokens(settings: Settings, task: str) -> int:
 
 def image_tokens(settings: Settings, task: str) -> int:
     """Of a problem's images at the pixel limit."""
-    pixels = settings.model.max_pixels if settings.data.image_size is None else settings.data.image_size**2
+    size = settings.data.image_size if isinstance(settings.data, SyntheticData) else None
+    pixels = settings.model.max_pixels if size is None else size**2
     image = max(4, min(pixels, settings.model.max_pixels) // PIXELS_A_TOKEN)
     return IMAGES.get(task, 1) * image
 
 
-def candidates(settings: Settings) -> tuple[int, int]:
-    """Actions that a problem is offered: the policy's own, and others."""
-    own = settings.N if settings.policy_samples is None else settings.policy_samples
-    if settings.external.kind == "demonstrations":
-        return own, settings.M
-    return own, sum(model.samples or settings.N for model in settings.external.models[: settings.M])
-
-
 def work(settings: Settings, task: str) -> Table:
     """Steps, samples and tokens of one stage."""
-    steps = settings.I * settings.B
+    steps = settings.steps
     problems = steps * settings.problems_per_step
-    own, others = candidates(settings)
+    own, others = settings.candidates
     demonstrated = settings.external.kind == "demonstrations"
     kept, prompt, limit = min(settings.G, own + others), prompt_tokens(settings, task), settings.rollout.max_tokens
     rows = [
@@ -179,7 +174,7 @@ def memory(settings: Settings, task: str) -> Table:
 
 def states(settings: Settings, size: Size) -> list[Part]:
     """What stays from step to step: weights, their copies, gradients, the optimiser's state."""
-    engine, half, ranks = settings.engine, settings.model.dtype == "bfloat16", settings.engine.processes
+    engine, half, ranks = settings.engine, settings.model.dtype == "bfloat16", settings.engine.world_size
     width, stage = 2 if half else 4, max(engine.zero_stage, 1 if half else 0)  # as the engine sets it up
 
     def part(name: str, count: int, each: int, sharded: bool, offloaded: bool = False) -> Part:
@@ -195,11 +190,11 @@ def states(settings: Settings, size: Size) -> list[Part]:
     ]
     if settings.beta > 0 and not settings.model.lora.rank:
         parts.append(part("reference", whole, width, stage == 3, engine.offload_parameters))
-    in_vllm = settings.rollout.kind == "vllm"
-    if stage == 3 or in_vllm:
+    rollout = settings.rollout
+    if stage == 3 or isinstance(rollout, VLLMRollout):
         parts.append(part("copy that samples", whole, width, False))
-    if in_vllm:
-        cache = settings.rollout.cache_gib
+    if isinstance(rollout, VLLMRollout):
+        cache = rollout.cache_gib
         parts.append(Part("keys and values of vLLM", cache * GIB, f"rollout.cache_gib={cache:g}"))
     if stage == 3:
         parts.append(part("gathered at once", min(whole, GATHERED), width, False))
@@ -239,9 +234,9 @@ def passing(settings: Settings, size: Size, task: str) -> list[Part]:
 def micro_batch(settings: Settings, task: str) -> tuple[int, int]:
     """Problems and actions in the largest micro-batch."""
     engine = settings.engine
-    share = -(-settings.problems_per_step // engine.processes)
+    share = -(-settings.problems_per_step // engine.world_size)
     problems = min(engine.micro_batch, -(-share // engine.accumulation))
-    kept = min(settings.G, sum(candidates(settings)))
+    kept = min(settings.G, sum(settings.candidates))
     if engine.micro_batch_tokens is None:
         return problems, problems * kept
     prompt, answer, limit = prompt_tokens(settings, task), settings.rollout.max_tokens, engine.micro_batch_tokens

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from datetime import datetime, timezone
+from inspect import signature
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl.algorithm.seams import Decoding, ExternalPool, Grader, Logger, ProblemSource, Sampler, Task
+from ekipl.algorithm.seams import Decoding, ExternalPool, Grader, Logger, Sampler, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
+from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
+from ekipl.external.simulated import PREFIX
 from ekipl.files import write_text
+from ekipl.importing import imported
+from ekipl.policy.settings import OwnRollout, VLLMRollout
 from ekipl.reward.graders import check_grader, grader, grader_of
-from ekipl.run.importing import imported
 from ekipl.run.records import Sampling, actions_file
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ekipl.algorithm.loop import Hyperparameters
     from ekipl.config import Command, Settings
-    from ekipl.config.settings import DecodingSettings, EvaluationSettings, ExternalModelSettings, RolloutSettings
     from ekipl.policy.model import VLM
 
 
@@ -38,33 +41,40 @@ def begin(cfg: DictConfig, command: Command) -> tuple[Settings, Path]:
     return settings, directory
 
 
-def build_task(cfg: DictConfig) -> Task:
-    """The task that ``task._target_`` names. Raises UsageError when it cannot be made."""
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
+def build_task(settings: Settings) -> Task:
+    """The task that ``task._target_`` names, with the user's own templates. Raises UsageError."""
+    arguments = dict(settings.task)
+    target = str(arguments.pop("_target_"))
+    make = imported("task._target_", target if ":" in target else ":".join(target.rsplit(".", 1)))
+    accepted = signature(make).parameters
+    prompt = settings.prompt
+    if "strategy" not in arguments and prompt.strategy != "cot":
+        raise UsageError(
+            f"prompt.strategy: {prompt.strategy}: {target} asks in one way; give it an argument strategy, and its "
+            "section strategy: ${prompt.strategy}, or set prompt=cot"
+        )
+    if prompt.file and "prompt" not in accepted:
+        raise UsageError(f"prompt.file: {prompt.file}: {target} takes no argument prompt; leave it out")
+    if prompt.file:
+        arguments["prompt"] = _template("file", prompt.file)
+    if "choice_prompt" in accepted and (choice := prompt.choice_file or prompt.file):
+        arguments["choice_prompt"] = _template("choice_file" if prompt.choice_file else "file", choice)
     try:
-        task: Task = instantiate(cfg.task, **_templates(cfg))
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UsageError):
-            raise error.__cause__ from error
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise UsageError(f"task._target_: {cfg.task['_target_']}: {reason}; see conf/task/counting.yaml") from error
+        task: Task = make(**arguments)
+    except UsageError:
+        raise
+    except Exception as error:  # a class of the user's own may fail in any way
+        reason = " ".join(str(error).split())
+        raise UsageError(f"task._target_: {target}: {reason}; see conf/task/counting.yaml") from error
     return task
 
 
-def _templates(cfg: DictConfig) -> dict[str, str]:
-    """The user's own templates, as arguments of the task. Raises UsageError for a file that cannot be read."""
-    found = {}
-    for key, argument in (("file", "prompt"), ("choice_file", "choice_prompt")):
-        name = cfg.prompt[key] or (cfg.prompt.file if key == "choice_file" and "choice_prompt" in cfg.task else None)
-        if name is not None:
-            try:
-                found[argument] = Path(name).expanduser().read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise UsageError(f"prompt.{key}: {name}: {reason}; give a text file with {{question}} in it") from error
-    return found
+def _template(key: str, name: str) -> str:
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"prompt.{key}: {name}: {reason}; give a text file with {{question}} in it") from error
 
 
 def build_grader(settings: Settings, task: Task) -> Grader:
@@ -87,20 +97,6 @@ def _grader(key: str, name: str, task: Task) -> Grader:
         raise UsageError(f"{key}: {error}") from error
 
 
-def build_data(settings: Settings) -> ProblemSource:
-    """Where the problems come from. Raises UsageError."""
-    data = settings.data
-    if data.kind == "reason_rft":
-        from ekipl.data.reason_rft import ReasonRFTData
-
-        return ReasonRFTData(data.root, data.hub, data.train_start, data.train_split)
-    from ekipl.data.synthetic.source import SyntheticData
-
-    sizes = (data.image_size, data.train_size, data.test_size)
-    image_size, train_size, test_size = (size or 0 for size in sizes)  # a rule of the settings: none is null
-    return SyntheticData(data.seed, image_size, train_size, test_size, data.train_start)
-
-
 def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]]:
     """The problems of the splits asked for (by default all that the task is measured on), by split.
 
@@ -112,7 +108,7 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
     splits = settings.splits or task.splits
     if wrong := [split for split in splits if split not in known]:
         raise UsageError(f"splits: {', '.join(wrong)}: {task.name} has {', '.join(known)}")
-    data = build_data(settings)
+    data = settings.data
     problems, faults, absent = {}, [], []
     for split in splits:
         own = settings.data.train_limit if split == "train" else settings.data.test_limit
@@ -143,52 +139,53 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         directory: the run directory, for the ledger; None keeps that in memory.
     """
     external = settings.external
-    models = external.models[: settings.M]
-    if external.kind == "none" or not models:
+    if isinstance(external, Nobody) or not settings.M:
         from ekipl.external.offline import NoPool
 
         return NoPool()
-    if external.kind == "demonstrations":
+    if isinstance(external, OwnPool):
+        pool: ExternalPool = imported("external.kind", external.kind)(**external.args)
+        return pool
+    if isinstance(external, Demonstrated):
         from ekipl.external.offline import Demonstrations
 
-        return Demonstrations(models[0].name, with_reasoning=settings.prompt.strategy != "answer")
-    if external.kind == "recorded":
+        return Demonstrations(external.models[0].name, with_reasoning=settings.prompt.strategy != "answer")
+    if isinstance(external, Recorded):
         from ekipl.external.offline import RecordedPool
         from ekipl.run.records import read_actions
 
         assert external.path is not None  # a rule of the settings
         file = actions_file(external.path)
         recorded = ((record.task, record.split, record.action) for record in read_actions(file))
-        samples = {model.name: model.samples for model in models}
+        samples = {model.name: model.samples for model in external.models[: settings.M]}
         return RecordedPool(recorded, list(samples), samples, file)
     from ekipl.external.ledger import FILE
     from ekipl.external.pool import LiteLLMPool
-    from ekipl.external.spec import ExternalModel
 
-    experts = {f"simulated/{expert.name}": expert.model_dump(exclude={"name"}) for expert in external.experts}
-    processes = settings.engine.processes if settings.command == "train" else 1
-    asked = [
-        ExternalModel(
-            **{
-                **model.model_dump(),
-                "params": {**experts.get(str(model.model), {}), **model.params},
-                **{key: rate and rate / processes for key, rate in _rates(model).items()},
-            }
-        )
-        for model in models
-    ]
-    decoding = Decoding(external.temperature, external.top_p, 0, external.max_tokens)
-    cache = None if external.cache is None else Path(external.cache).expanduser()
     return LiteLLMPool(
-        asked,
-        decoding,
+        [_as_called(model, settings) for model in external.models[: settings.M]],
+        Decoding(external.temperature, external.top_p, 0, external.max_tokens),
         external.timeout_s,
         settings.seed,
-        cache,
+        None if external.cache is None else Path(external.cache).expanduser(),
         directory and directory / FILE,
         external.budget_usd,
         external.on_exhausted,
         dry=settings.dry_run,
+    )
+
+
+def _as_called(model: ExternalModel, settings: Settings) -> ExternalModel:
+    """The model with its expert's settings as parameters, and with this rank's share of its rates."""
+    assert isinstance(settings.external, LiteLLM)
+    expert = next((e for e in settings.external.experts if f"{PREFIX}{e.name}" == model.model), None)
+    own = {key: value for key, value in asdict(expert).items() if key != "name"} if expert else {}
+    ranks = settings.engine.world_size if settings.command == "train" else 1
+    return replace(
+        model,
+        params={**own, **model.params},
+        requests_per_minute=model.requests_per_minute and model.requests_per_minute / ranks,
+        tokens_per_minute=model.tokens_per_minute and model.tokens_per_minute / ranks,
     )
 
 
@@ -200,39 +197,41 @@ def refuse_strangers(pool: ExternalPool, problems: Iterable[Problem]) -> None:
         pool.refuse_strangers(problems)
 
 
-def _rates(model: ExternalModelSettings) -> dict[str, float | None]:
-    return {key: getattr(model, key) for key in ("requests_per_minute", "tokens_per_minute")}
-
-
 def prefetching(
-    pool: ExternalPool, problems: Sequence[Problem], plan: Hyperparameters, first_step: int, settings: Settings
+    pool: ExternalPool, problems: Sequence[Problem], order: Iterable[Sequence[int]], settings: Settings
 ) -> ExternalPool:
-    """The pool, asked ahead where its answers take time."""
-    ahead = settings.external.prefetch
-    if settings.external.kind != "litellm" or not pool.names or not ahead or first_step >= plan.I * plan.B:
+    """The pool, which is asked ahead in ``order`` where its answers take time."""
+    external = settings.external
+    if not isinstance(external, LiteLLM) or not pool.names or not external.prefetch:
         return pool
     from ekipl.external.prefetch import Prefetch
 
-    return Prefetch(pool, problems, plan, first_step, ahead)
+    return Prefetch(pool, problems, order, settings.N, external.prefetch)
 
 
 def external_sampling(settings: Settings) -> dict[str, Sampling]:
-    """How each external model samples, by source, as actions files tell it."""
+    """How each external model samples, by source, for the actions files."""
+    external = settings.external
+    if not isinstance(external, LiteLLM):
+        models = () if isinstance(external, Nobody | OwnPool) else external.models
+        return {model.name: {"model": model.name} for model in models[: settings.M]}
 
-    def of(model: ExternalModelSettings) -> Sampling:
-        keys = ("temperature", "top_p", "max_tokens")
-        own = {key: value for key in keys if (value := getattr(model, key)) is not None}
-        chosen = {**{key: getattr(settings.external, key) for key in keys}, **own}
-        chosen |= {key: model.params[key] for key in keys if key in model.params}
-        return {"model": model.model or model.name, **{k: v for k, v in chosen.items() if v is not None}}
+    def of(model: ExternalModel) -> Sampling:
+        chosen: dict[str, Any] = {}
+        for key in ("temperature", "top_p", "max_tokens"):
+            own = getattr(model, key)
+            chosen[key] = model.params.get(key, getattr(external, key) if own is None else own)
+        return {"model": model.model, **{k: v for k, v in chosen.items() if v is not None}}
 
-    return {model.name: of(model) for model in settings.external.models[: settings.M]}
+    return {model.name: of(model) for model in external.models[: settings.M]}
 
 
-def decoding_of(section: RolloutSettings | DecodingSettings | EvaluationSettings | None) -> Decoding:
-    """The decoding that a section of the settings describes."""
-    assert section is not None  # a rule of the settings: the commands that sample have theirs
-    return Decoding(section.temperature, section.top_p, section.top_k, section.max_tokens)
+def with_length(settings: Settings, problems: int) -> Settings:
+    """The settings with B as ``epochs`` over this many training problems says, where B is not set."""
+    if settings.B is not None:
+        return settings
+    assert settings.epochs is not None  # a rule of the settings
+    return replace(settings, B=ceil(ceil(settings.epochs * problems / settings.problems_per_step) / settings.I))
 
 
 def policies(settings: Settings) -> list[str]:
@@ -249,7 +248,7 @@ def labels(paths: Sequence[str]) -> dict[str, str]:
 
 def policy_sampling(path: str, decoding: Decoding) -> Sampling:
     """How the policy samples, as actions files tell it."""
-    return {"model": path, **asdict(decoding)}
+    return {"model": path, **{field.name: getattr(decoding, field.name) for field in fields(Decoding)}}
 
 
 def load_policy(settings: Settings, path: str | None = None, *, weights: bool = True) -> VLM:
@@ -275,6 +274,7 @@ def start_vllm(settings: Settings, vlm: VLM, processes: int = 1) -> Any:
     from ekipl.policy import vllm
 
     model, rollout = settings.model, settings.rollout
+    assert isinstance(rollout, VLLMRollout)
     return vllm.start(
         vlm,
         dtype=model.dtype,
@@ -301,12 +301,20 @@ def build_sampler(settings: Settings, decoding: Decoding, path: str | None = Non
             attention=model.attention,
             trust_remote_code=model.trust_remote_code,
         )
-    if settings.rollout.kind == "vllm":
+    if isinstance(settings.rollout, OwnRollout):
+        return own_sampler(settings.rollout, load_policy(settings, path), decoding)
+    if isinstance(settings.rollout, VLLMRollout):
         from ekipl.policy.vllm import VLLMSampler
 
         vlm = load_policy(settings, path, weights=False)
         return VLLMSampler(vlm, start_vllm(settings, vlm), decoding)
     return HFSampler(load_policy(settings, path), decoding, settings.rollout.batch_size)
+
+
+def own_sampler(rollout: OwnRollout, vlm: VLM, decoding: Decoding) -> Sampler:
+    """The sampler of the user's own that ``rollout.kind`` names. Raises UsageError."""
+    sampler: Sampler = imported("rollout.kind", rollout.kind)(vlm, decoding, **rollout.args)
+    return sampler
 
 
 def build_logger(settings: Settings, directory: Path, last_step: int | None = None) -> Logger:
@@ -315,23 +323,26 @@ def build_logger(settings: Settings, directory: Path, last_step: int | None = No
     Args:
         settings: its section ``logger``.
         directory: the run directory.
-        last_step: of the checkpoint that is gone on with; None begins anew: what an earlier start left is removed.
+        last_step: of the checkpoint that is resumed; None starts anew and removes the rows of an earlier start.
     """
+    from ekipl.config import as_dict
     from ekipl.run.log import JsonlLogger, Loggers, WandbLogger
 
     loggers: list[Logger] = [JsonlLogger(directory / "metrics.jsonl", -1 if last_step is None else last_step)]
     if settings.logger.wandb:
         name = settings.logger.name or directory.name
-        config: dict[str, Any] = settings.model_dump(mode="json")
+        config: dict[str, Any] = as_dict(settings)
         loggers.append(WandbLogger(directory, settings.logger.project, name, settings.logger.mode, config))
     return Loggers(loggers)
 
 
 def meta(settings: Settings) -> dict[str, Any]:
     """What the results of a command depend on, and when they were made."""
+    from ekipl.config import as_dict
     from ekipl.report.scores import versions
 
     parts = {"task", "prompt", "reward", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
     inputs = {"models", "records", "predictions"}
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {**settings.model_dump(mode="json", include=parts | inputs), "versions": versions(), "date": date}
+    told = {key: value for key, value in as_dict(settings).items() if key in parts | inputs}
+    return {**told, "versions": versions(), "date": date}

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ekipl.algorithm.loop import Step
+from ekipl.algorithm.loop import Clock, Step
 from ekipl.algorithm.metrics import advice, step_metrics, too_few, waiting
 from ekipl.algorithm.seams import Logger
-from ekipl.algorithm.timing import Clock
 from ekipl.algorithm.types import Group
 from ekipl.run import checkpoint
 from ekipl.run.records import Sampling, records_of_group, write_actions
@@ -72,7 +71,7 @@ class Recorder:
         }
         if self.processes.first:
             self._write_actions(step.number, groups)
-        last = step.number == self.settings.I * self.settings.B
+        last = step.number == self.settings.steps
         if self._due(self.settings.evaluation.every, step.number, last):
             metrics |= self._evaluate()
         self.logger.log(step.number, metrics)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ekipl.algorithm.advantages import AdvantageRule
-from ekipl.algorithm.loop import Hyperparameters, train
-from ekipl.algorithm.seams import Grader, ProblemSource, Sampler, Task
-from ekipl.algorithm.selection import Selection
+from ekipl.algorithm.loop import data_order, train
+from ekipl.algorithm.seams import Grader, Sampler, Task
 from ekipl.algorithm.types import POLICY, Problem
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import write_text
+from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
 from ekipl.run.log import Loggers
 from ekipl.run.recorder import Recorder
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from ekipl.config import Settings
-    from ekipl.config.settings import ModelSettings
     from ekipl.engine.collectives import Processes
     from ekipl.engine.deepspeed import DeepSpeedEngine
     from ekipl.policy.model import VLM
@@ -54,16 +52,17 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     from ekipl.run import build
     from ekipl.run.log import progress
 
-    settings = _after_stage1(check(cfg, "train"), directory)
-    task, data = build.build_task(cfg), build.build_data(settings)
+    settings = _after_first_stage(check(cfg, "train"), directory)
+    task, data = build.build_task(settings), settings.data
     grade = build.build_grader(settings, task)
-    problems = data.problems(task, "train", settings.data.train_limit)
+    problems = data.problems(task, "train", data.train_limit)
+    settings = build.with_length(settings, len(problems))
     if len(problems) < settings.problems_per_step:
         raise UsageError(
             f"problems_per_step: {settings.problems_per_step}: a batch of the {len(problems)} training problems would "
             f"hold copies; set it to {len(problems)} or less"
         )
-    held_out = _held_out(settings, task, data)
+    held_out = _held_out(settings, task)
     _check_targets(settings.model)
     pool = build.build_pool(settings, directory)
     build.refuse_strangers(pool, problems)
@@ -71,7 +70,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     from ekipl.engine.collectives import join
 
     processes = join()
-    if processes.size != settings.engine.processes:
+    if processes.size != settings.engine.world_size:
         raise UsageError(
             f"engine.num_processes: {settings.engine.num_processes} on each of {settings.engine.num_nodes} machines: "
             f"the launcher has started {processes.size} in all; set what it starts"
@@ -84,7 +83,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         engine.load_state(done)
         policy.load_weights(engine)
     sampling = {
-        POLICY: build.policy_sampling(settings.model.path, build.decoding_of(settings.rollout)),
+        POLICY: build.policy_sampling(settings.model.path, settings.rollout),
         **build.external_sampling(settings),
     }
 
@@ -92,29 +91,33 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         return _evaluate(judge, grade, held_out, settings, processes)
 
     stop = Stop()
-    with progress(settings.I * settings.B - first_step, "train") as advance:
+
+    def order() -> Iterator[Sequence[int]]:
+        """This rank's share of each batch that is still to come."""
+        return (batch[processes.rank :: processes.size] for batch in data_order(len(problems), settings, first_step))
+
+    with progress(settings.steps - first_step, "train") as advance:
         recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
         if first_step == 0:
             recorder.baseline()
-        plan = plan_of(settings, processes.rank, processes.size)
-        pool = build.prefetching(pool, problems, plan, first_step, settings)
+        pool = build.prefetching(pool, problems, order(), settings)
         try:
             with stop if settings.checkpoint.every else nullcontext():
-                train(problems, grade, policy, pool, engine, plan, recorder.after_step, first_step)
+                train(problems, order(), grade, policy, pool, engine, settings, recorder.after_step, first_step)
         finally:
             pool.close()
             logger.close()
     engine.save(str(directory / MODEL))
 
 
-def _after_stage1(settings: Settings, directory: Path) -> Settings:
-    """The settings with the model that stage 1 has left, where there is one."""
+def _after_first_stage(settings: Settings, directory: Path) -> Settings:
+    """The settings with the first stage's model as the initial policy, where there is a first stage."""
     if settings.first_stage is None:
         return settings
     model = directory / FIRST_STAGE / MODEL
     if not model.exists():
         raise UsageError(f"first_stage: {model}: no such folder; train {directory / FIRST_STAGE / 'config.yaml'} first")
-    return settings.model_copy(update={"model": settings.model.model_copy(update={"path": str(model)})})
+    return replace(settings, model=replace(settings.model, path=str(model)))
 
 
 def _report(directory: Path) -> None:
@@ -136,16 +139,17 @@ def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, 
 
     vlm = build.load_policy(settings)
     freeze(vlm.model, vision=settings.model.freeze_vision, projector=settings.model.freeze_projector)
-    rollout, judging = build.decoding_of(settings.rollout), build.decoding_of(settings.evaluation)
-    if settings.rollout.kind == "vllm":
+    rollout, judging = settings.rollout, settings.evaluation
+    if isinstance(rollout, VLLMRollout):
         engine = _engine(settings, vlm, processes)
         llm = build.start_vllm(settings, vlm, processes.size)
         return engine, VLLMSampler(vlm, llm, rollout), VLLMSampler(vlm, llm, judging)
     own_copy = settings.engine.zero_stage == 3  # sampling needs whole weights; ranks decode different lengths
     sampled = replace(vlm, model=copy.deepcopy(vlm.model)) if own_copy else vlm
     engine = _engine(settings, vlm, processes)
-    policy, judge = (HFSampler(sampled, d, settings.rollout.batch_size, own_copy) for d in (rollout, judging))
-    return engine, policy, judge
+    policy, judge = (HFSampler(sampled, d, rollout.batch_size, own_copy) for d in (rollout, judging))
+    own = build.own_sampler(rollout, sampled, rollout) if isinstance(rollout, OwnRollout) else policy
+    return engine, own, judge
 
 
 def _check_targets(model: ModelSettings) -> None:
@@ -171,51 +175,21 @@ def _evaluate(
     return metrics(summarize(score for scores in processes.gather(share.scores) for score in scores))
 
 
-def plan_of(settings: Settings, rank: int = 0, processes: int = 1) -> Hyperparameters:
-    """The paper's symbols, selection and baseline of Eq. 1."""
-    objective, selection = settings.objective, settings.selection
-    return Hyperparameters(
-        N=settings.N,
-        G=settings.G,
-        I=settings.I,
-        B=settings.B,
-        mu=settings.mu,
-        problems_per_step=settings.problems_per_step,
-        seed=settings.seed,
-        selection=Selection(selection.rule, selection.contrast, selection.ties),
-        baseline=AdvantageRule(objective.baseline, objective.std),
-        drop_below_baseline=objective.below_baseline == "drop",
-        rank=rank,
-        processes=processes,
-        own=settings.policy_samples,
-    )
-
-
 def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngine:
-    from ekipl.algorithm.loss import Objective
     from ekipl.engine.batch import Cut
     from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
     from ekipl.engine.lora import Lora
 
-    engine, objective, lora = settings.engine, settings.objective, settings.model.lora
+    engine, lora = settings.engine, settings.model.lora
     return DeepSpeedEngine(
         vlm,
-        Objective(
-            eps=settings.eps,
-            beta=settings.beta,
-            ratio=objective.ratio,
-            external_ratio=objective.external_ratio,
-            gamma=objective.shaped_gamma,
-            aggregation=objective.aggregation,
-            max_tokens=settings.rollout.max_tokens,
-            sampler_cap=settings.rollout.importance_cap,
-        ),
+        settings.objective,
         Optimizer(
             learning_rate=engine.learning_rate,
             weight_decay=engine.weight_decay,
             schedule=engine.schedule,
             warmup_updates=engine.warmup_steps * settings.mu,
-            total_updates=settings.I * settings.B * settings.mu,
+            total_updates=settings.steps * settings.mu,
             max_grad_norm=engine.max_grad_norm,
         ),
         temperature=settings.rollout.temperature,
@@ -229,7 +203,7 @@ def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngi
     )
 
 
-def _held_out(settings: Settings, task: Task, data: ProblemSource) -> list[Sequence[Problem]]:
+def _held_out(settings: Settings, task: Task) -> list[Sequence[Problem]]:
     """The evaluation splits, opened now so that bad rows are told before training; none when nothing is evaluated."""
     evaluation = settings.evaluation
     if evaluation.every == 0:
@@ -237,4 +211,4 @@ def _held_out(settings: Settings, task: Task, data: ProblemSource) -> list[Seque
     splits = evaluation.splits or task.splits
     if wrong := [split for split in splits if split not in task.splits]:
         raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
-    return [data.problems(task, split, evaluation.limit) for split in splits]
+    return [settings.data.problems(task, split, evaluation.limit) for split in splits]

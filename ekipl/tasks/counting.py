@@ -5,9 +5,12 @@ from __future__ import annotations
 from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.tasks.templates import check_template, render
 
-PROMPT = (
-    "{question} Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags."
-)
+PROMPTS = {
+    "cot": "{question} Output the thinking process in <think> </think> "
+    "and final answer (number) in <answer> </answer> tags.",
+    "answer": "{question}",
+    "zero_shot": "Answer with a number in digits and nothing else, such as 3. {question}",
+}
 
 
 class Counting:
@@ -17,9 +20,17 @@ class Counting:
     splits = ("id", "ood")
     kinds: tuple[AnswerKind, ...] = ("number",)
 
-    def __init__(self, prompt: str = PROMPT) -> None:
-        """``prompt`` is a template. Raises UsageError when it has no ``{question}``."""
-        self.template = check_template(prompt)
+    def __init__(self, strategy: str = "cot", prompt: str | None = None) -> None:
+        """A task that asks by a template.
+
+        Args:
+            strategy: which of ``PROMPTS``.
+            prompt: a template of yours in its place.
+
+        Raises:
+            UsageError: a template without ``{question}``.
+        """
+        self.template = check_template(prompt or PROMPTS[strategy])
 
     def prompt(self, row: Example) -> str:
         """The question and the form of the answer."""

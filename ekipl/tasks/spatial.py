@@ -16,9 +16,12 @@ RULES = (
     + ". "
     "A position is relative to the initial place of the object."
 )
-PROMPT = (
-    f"{RULES} {{question}} Output the thinking process in <think> </think> and final answer in <answer> </answer> tags."
-)
+PROMPTS = {
+    "cot": f"{RULES} {{question}} Output the thinking process in <think> </think> "
+    "and final answer in <answer> </answer> tags.",
+    "answer": f"{RULES} {{question}}",
+    "zero_shot": f"{RULES} {{question}} Answer with the functions and nothing else.",
+}
 
 
 class Spatial:
@@ -28,9 +31,17 @@ class Spatial:
     splits = ("id", "ood_left", "ood_right")
     kinds: tuple[AnswerKind, ...] = ("functions",)
 
-    def __init__(self, prompt: str = PROMPT) -> None:
-        """``prompt`` is a template. Raises UsageError when it has no ``{question}``."""
-        self.template = check_template(prompt)
+    def __init__(self, strategy: str = "cot", prompt: str | None = None) -> None:
+        """A task that asks by a template.
+
+        Args:
+            strategy: which of ``PROMPTS``.
+            prompt: a template of yours in its place.
+
+        Raises:
+            UsageError: a template without ``{question}``.
+        """
+        self.template = check_template(prompt or PROMPTS[strategy])
 
     def prompt(self, row: Example) -> str:
         """The rules, the attributes of the initial objects and the form of the answer."""

@@ -36,7 +36,7 @@ class Measured:
 
 def measure(vlm: VLM, task: Task, split: str, number: int, seed: int) -> Measured:
     """Sample one answer at temperature 1 and one greedily for each of ``number`` problems."""
-    problems = list(SyntheticData(seed, IMAGE_SIZE, test_size=number).problems(task, split, number))
+    problems = list(SyntheticData(seed=seed, image_size=IMAGE_SIZE, test_size=number).problems(task, split, number))
     sampled = _rewards(vlm, problems, 1.0, seed)
     greedy = _rewards(vlm, problems, 0.0, seed)
     families: dict[str, list[float]] = defaultdict(list)

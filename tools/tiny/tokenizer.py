@@ -9,10 +9,8 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from ekipl.data.synthetic.spatial import QUESTION
-from ekipl.tasks.counting import PROMPT as COUNTING
-from ekipl.tasks.spatial import PROMPT as SPATIAL
+from ekipl.tasks import counting, spatial, structure
 from ekipl.tasks.spatial import RULES
-from ekipl.tasks.structure import CHOICE_PROMPT, NUMBER_PROMPT
 
 SPECIAL = (
     "<|endoftext|>",
@@ -27,8 +25,11 @@ SPECIAL = (
 # Sentences that every prompt repeats are one token each, which saves computing time.
 PHRASES = (
     "You are a helpful assistant.",
-    *(prompt.removeprefix("{question}") for prompt in (COUNTING, CHOICE_PROMPT, NUMBER_PROMPT)),
-    SPATIAL.removeprefix(f"{RULES} {{question}}"),
+    *(
+        prompts["cot"].removeprefix("{question}")
+        for prompts in (counting.PROMPTS, structure.CHOICE_PROMPTS, structure.PROMPTS)
+    ),
+    spatial.PROMPTS["cot"].removeprefix(f"{RULES} {{question}}"),
     RULES,
     "The attributes of the initial objects are: ",
     QUESTION,

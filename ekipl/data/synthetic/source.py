@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from annotated_types import Ge
+
+from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Example, Problem
 from ekipl.data.problems import LazyProblems, check_split
@@ -18,31 +23,32 @@ GENERATORS: Mapping[str, Callable[[str, int, int, int], Example]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class SyntheticData:
-    """Synthetic splits of the tasks in ``GENERATORS``. Each split draws from a random stream of its own."""
+    """Synthetic splits of the tasks in ``GENERATORS``. Each split draws from a random stream of its own.
 
-    def __init__(
-        self,
-        seed: int = 0,
-        image_size: int = 96,
-        train_size: int = 100_000,
-        test_size: int = 200,
-        train_start: int = 0,
-    ) -> None:
-        """Nothing is drawn yet.
+    Attributes:
+        kind: ``synthetic``.
+        seed: of the generated problems.
+        image_size: height and width of the pictures, pixels.
+        train_size: problems of ``train``.
+        test_size: problems of each evaluation split.
+        train_start: first problem of ``train`` that is used.
+        train_limit: problems of ``train`` that are used, from ``train_start``; null: all.
+        test_limit: problems of each evaluation split; null: all. Evaluation during training has ``evaluation.limit``.
+    """
 
-        Args:
-            seed: of all rows.
-            image_size: height and width of the images in pixels.
-            train_size: rows of ``train``, counted from row 0.
-            test_size: rows of every other split.
-            train_start: the first row of ``train`` that is used.
-        """
-        self.seed, self.image_size = seed, image_size
-        self.train_size, self.test_size, self.train_start = train_size, test_size, train_start
+    kind: Literal["synthetic"] = "synthetic"
+    seed: Whole = 0
+    image_size: Annotated[int, Ge(16)] = 96
+    train_size: Count = 100_000
+    test_size: Count = 200
+    train_start: Whole = 0
+    train_limit: Count | None = None
+    test_limit: Count | None = None
 
     def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
-        """The first ``limit`` problems of a split: ``train`` or one of the task's.
+        """The first ``limit`` problems of ``train`` (from ``train_start``) or of a split, drawn when an item is read.
 
         Raises:
             UsageError: the task has no such split or no generator.
