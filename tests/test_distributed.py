@@ -59,8 +59,8 @@ def test_sharding_changes_nothing(processes: int, tmp_path: Path) -> None:
     for stage, settings in results.items():
         for name, (ours, after) in settings.items():
             theirs, before = alone(0)[name]
-            # DeepSpeed saves weights in float32, and takes the norm of offloaded gradients in float32: one rounding.
-            bound = torch.finfo(torch.float32).eps if "offloaded" in name or "stopped" in name else EXACT
+            # ZeRO holds norms and saved weights in float32 even here: its updates are off by one rounding.
+            bound = torch.finfo(torch.float32).eps if stage else EXACT
             assert ours == pytest.approx(theirs, rel=bound, abs=bound), (stage, name)
             assert after.keys() == before.keys()
             for key, tensor in before.items():

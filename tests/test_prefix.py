@@ -122,11 +122,11 @@ def test_in_float32_they_differ_by_rounding_alone() -> None:
 
 
 def test_a_prompt_does_not_depend_on_its_neighbours(vlm: VLM) -> None:
-    scorer = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)
+    logprobs = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)
     tokens, mask = torch.tensor([[30, 31, 32]]), torch.ones(1, 3)
     for number, one in enumerate(PROBLEMS):
-        alone = scorer(encode_prompts(vlm, [one]), torch.tensor([0]), tokens, mask, 1)
-        together = scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([number]), tokens, mask, 1)
+        alone = logprobs(encode_prompts(vlm, [one]), torch.tensor([0]), tokens, mask, 1)
+        together = logprobs(encode_prompts(vlm, PROBLEMS), torch.tensor([number]), tokens, mask, 1)
         assert (alone - together).abs().max() < EXACT
 
 
@@ -176,11 +176,11 @@ def test_the_logits_of_all_tokens_never_exist_at_once(vlm: VLM, monkeypatch: pyt
                     largest = max(largest, tensor.numel() // size)
             return output
 
-    scorer = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)
+    logprobs = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)
     tokens, mask = torch.arange(30, 60).reshape(3, 10), torch.ones(3, 10)
     with Watch():
-        chunks = scorer.chunks(30)
-        scorer(encode_prompts(vlm, PROBLEMS), torch.tensor([0, 1, 2]), tokens, mask, chunks).sum().backward()
+        chunks = logprobs.chunks(30)
+        logprobs(encode_prompts(vlm, PROBLEMS), torch.tensor([0, 1, 2]), tokens, mask, chunks).sum().backward()
     weights = vlm.model.lm_head.weight
     assert chunks == 5  # ceil(30 / 7)
     assert largest <= max(7, weights.shape[1])  # gradients of the head are (H, V) in places

@@ -59,8 +59,8 @@ def test_log_probabilities_are_those_of_the_learner(family: VLM) -> None:  # noq
     mask = torch.tensor([[1.0] * len(a.tokens or ()) + [0.0] * (length - len(a.tokens or ())) for _, a in flat])
     sampled = torch.tensor([[*(a.logprobs or ()), *[0.0] * (length - len(a.logprobs or ()))] for _, a in flat])
     with torch.no_grad():
-        scorer = ActionLogProbs(family.model, 0.7, family.suppressed)
-        scored = scorer(encode_prompts(family, PROBLEMS), torch.tensor([row for row, _ in flat]), tokens, mask, 1)
+        logprobs = ActionLogProbs(family.model, 0.7, family.suppressed)
+        scored = logprobs(encode_prompts(family, PROBLEMS), torch.tensor([row for row, _ in flat]), tokens, mask, 1)
     assert (scored - sampled).abs().max() < EXACT
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from ekipl.algorithm.ranges import Count, NotNegative, TopP, Whole
@@ -92,26 +93,34 @@ class ExternalPool(Protocol):
 
 
 class Engine(Protocol):
-    """The policy as something that learns."""
+    """Trains the policy. With several ranks, every method is a collective: all ranks call it."""
 
     def refresh_reference(self) -> None:
         """pi_ref <- pi_theta."""
         ...
 
     def prepare(self, groups: Sequence[Group]) -> Any:
-        """Tensors of the kept actions with their log-probs under pi_old (and pi_ref when beta > 0)."""
+        """This rank's kept actions as tensors, with log pi_old (and log pi_ref when beta > 0)."""
         ...
 
     def update(self, batch: Any) -> dict[str, float]:
-        """One optimiser step on the prepared batch; returns its metrics."""
+        """One optimizer step on a prepared batch; returns its metrics."""
         ...
 
     def named_weights(self) -> Iterator[tuple[str, Any]]:
-        """The policy's whole tensors by their Hugging Face names, one after another, on every process."""
+        """The policy's weights by their Hugging Face names, on every rank; each is valid until the next."""
         ...
 
     def save(self, directory: str) -> None:
-        """Write a folder that plain transformers opens."""
+        """Write a model folder for transformers; it appears complete or not at all."""
+        ...
+
+    def save_state(self, directory: Path) -> None:
+        """Write the training state: weights, optimizer, reference. Raises UsageError when the disk is full."""
+        ...
+
+    def load_state(self, directory: Path) -> None:
+        """Resume from the folder of ``save_state``. Raises UsageError when another model wrote it."""
         ...
 
 

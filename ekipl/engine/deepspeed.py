@@ -1,4 +1,4 @@
-"""The engine: GRPO updates with DeepSpeed, on CPU (gloo) or GPU (NCCL), ZeRO stage 0, 2 or 3, one process or many."""
+"""The engine: policy updates with DeepSpeed, ZeRO stage 0, 2 or 3, on one rank or many, CPU (gloo) or GPU (NCCL)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ekipl.policy.encoding import encode_prompt
 from ekipl.policy.model import VLM
 from ekipl.policy.prefix import ActionLogProbs
 
-LEARNING, REFERENCE = "learning", "reference"  # files of a state
+POLICY_STATE, REFERENCE_STATE = "learning", "reference"  # file names; fixed by the format of checkpoints
 UPDATES = "updates.json"
 
 
@@ -84,7 +84,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Batch:
-    """What ``update`` needs, ``mu`` times over; token counts are over all processes."""
+    """The input of mu updates: this rank's micro-batches, and token counts of all ranks."""
 
     micro_batches: tuple[MicroBatch, ...]
     own_tokens: float
@@ -92,7 +92,7 @@ class Batch:
 
 
 class DeepSpeedEngine:
-    """Algorithm 1's updates, with the parameters sharded over the processes by ZeRO."""
+    """The updates of Algorithm 1 with DeepSpeed; see ``algorithm.seams.Engine``."""
 
     def __init__(
         self,
@@ -107,11 +107,11 @@ class DeepSpeedEngine:
         lora: Lora | None = None,
         processes: Processes | None = None,
     ) -> None:
-        """The policy is ``vlm``; with ``lora`` it gets adapters, in place."""
+        """Train ``vlm`` in place; with ``lora``, only adapters that are inserted into it."""
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
         import deepspeed
 
-        # The shared-memory collectives would be compiled on first use: half a minute, and only where a compiler is.
+        # Shared-memory collectives are compiled on first use, which takes half a minute and needs a compiler.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.processes = processes or join()
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
@@ -125,11 +125,11 @@ class DeepSpeedEngine:
         self.lora = lora
         if lora is not None:
             add_adapters(vlm.model, lora)
-        self.scorer = scorer = ActionLogProbs(vlm.model, temperature, vlm.suppressed)
+        self.policy = policy = ActionLogProbs(vlm.model, temperature, vlm.suppressed)
         config = _config(memory, optimizer, vlm.model.dtype)
-        self.reference: Any = None  # with adapters, the policy without them is the reference
+        self.reference: Any = None  # with adapters, the reference is the policy without them
         if objective.beta > 0 and lora is None:
-            self.reference = copy.deepcopy(scorer).eval().requires_grad_(False)
+            self.reference = copy.deepcopy(policy).eval().requires_grad_(False)
             if memory.zero_stage == 3:  # sharded like the policy
                 self.reference = deepspeed.initialize(model=self.reference, config=_without_optimizer(config))[0]
         if memory.recompute:
@@ -138,21 +138,21 @@ class DeepSpeedEngine:
         self.adamw = torch.optim.AdamW(
             parameters, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
         )
-        self.engine: Any = deepspeed.initialize(model=scorer, optimizer=self.adamw, config=config)[0]
+        self.engine: Any = deepspeed.initialize(model=policy, optimizer=self.adamw, config=config)[0]
         if self.processes.size == 1 and self.engine.zero_optimization_stage() == 0:
-            self.engine.enable_backward_allreduce = False  # it would copy every gradient twice
+            self.engine.enable_backward_allreduce = False  # with one rank it only copies every gradient twice
         self.engine.eval()
 
     def refresh_reference(self) -> None:
-        """pi_ref <- pi_theta; with beta = 0 no reference exists, and with adapters it stays the model without them."""
+        """pi_ref <- pi_theta. No effect with beta = 0 (no reference) or adapters (the model without them)."""
         if self.reference is not None:
             copy_weights(self.engine.module, _module(self.reference))
 
     @torch.no_grad()
     def prepare(self, groups: Sequence[Group]) -> Batch:
-        """Tensors of the kept actions, with log pi_old (when mu > 1) and log pi_ref (when beta > 0).
+        """This rank's kept actions as tensors, with log pi_old (when mu > 1) and log pi_ref (when beta > 0).
 
-        Groups without gradient are left out where that changes nothing (beta = 0); the aggregation still counts them.
+        With beta = 0, groups without gradient are left out. The weights of the other tokens still count their actions.
         """
         kept = [action for group in groups for action in group.actions]
         live = [g for g in groups if g.kept and (self.objective.beta > 0 or not g.no_gradient)]
@@ -164,15 +164,15 @@ class DeepSpeedEngine:
         pieces = self.cut.pieces(live, self._prompt_length)
         count = self.processes.most(len(pieces))
         prepared = micro_batches(self.vlm, self.objective, pieces, actions, kept_tokens, count)
-        wanted = self.processes.gather([self.scorer.chunks(int(micro.mask.sum())) for micro in prepared])
+        wanted = self.processes.gather([self.policy.chunks(int(micro.mask.sum())) for micro in prepared])
         for place, micro in enumerate(prepared):
             micro = replace(micro, chunks=max(chunks[place] for chunks in wanted))
-            old = self._score(self.engine, micro) if self.mu > 1 else None
-            prepared[place] = replace(micro, old=old, ref=self._score_by_reference(micro))
+            old = self._logprobs(self.engine, micro) if self.mu > 1 else None
+            prepared[place] = replace(micro, old=old, ref=self._reference_logprobs(micro))
         return Batch(tuple(prepared), own_tokens, trained_tokens - own_tokens)
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step. Without any gradient in the batch nothing moves, and ``loss/skipped`` is 1."""
+        """One optimizer step; without any micro-batch nothing changes, and ``loss/skipped`` is 1."""
         rate = self.optimizer.learning_rate * self.optimizer.factor(self.updates)
         if not batch.micro_batches:
             return {"loss/skipped": 1.0, "loss/learning_rate": rate}
@@ -181,7 +181,7 @@ class DeepSpeedEngine:
         self.engine.train()
         sums = [0.0] * len(Loss._fields)
         for number, micro in enumerate(batch.micro_batches, start=1):
-            logp = self._score(self.engine, micro)  # (A, T)
+            logp = self._logprobs(self.engine, micro)  # (A, T)
             old = logp.detach() if micro.old is None else micro.old
             counted = (micro.weights > 0).float()  # (A, T)
             result = loss(
@@ -196,7 +196,7 @@ class DeepSpeedEngine:
                 micro.sampled,
             )
             self.engine.set_gradient_accumulation_boundary(number == len(batch.micro_batches))
-            self.engine.backward(result.value * self.processes.size)  # DeepSpeed averages over the processes
+            self.engine.backward(result.value * self.processes.size)  # DeepSpeed averages over ranks
             norm = self._gradient_norm()
             self.engine.step()
             sums = [total + float(value.detach()) for total, value in zip(sums, result, strict=True)]
@@ -225,11 +225,11 @@ class DeepSpeedEngine:
         return metrics
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """The policy's whole tensors, adapters added, one after another on every process; use each before the next."""
+        """The policy's weights with adapters added, on every rank; each is valid until the next."""
         return whole_tensors(self.vlm.model)
 
     def save(self, directory: str) -> None:
-        """Write a folder that plain transformers (and ``vllm serve``) opens; it appears whole or not at all."""
+        """Write a model folder for transformers and ``vllm serve``; it appears complete or not at all."""
         weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if self.processes.first}
         if self.processes.first:
             target = Path(directory)
@@ -241,61 +241,66 @@ class DeepSpeedEngine:
         self.processes.wait()
 
     def save_state(self, directory: Path) -> None:
-        """Everything an uninterrupted run would still have: what learns, the optimizer, its schedule, the reference."""
+        """Write trained weights, AdamW's moments, the number of updates and the reference."""
         state = OptimizerState(self.engine, self.adamw, self.vlm.model)
-        write(directory, LEARNING, state.tensors(self.updates), self.processes)
+        write(directory, POLICY_STATE, state.tensors(self.updates), self.processes)
         if self.reference is not None:
             module = _module(self.reference)
-            write(directory, REFERENCE, ((n, t.to("cpu", copy=True)) for n, t in whole_tensors(module)), self.processes)
+            write(
+                directory,
+                REFERENCE_STATE,
+                ((n, t.to("cpu", copy=True)) for n, t in whole_tensors(module)),
+                self.processes,
+            )
         if self.processes.first:
             (directory / UPDATES).write_text(json.dumps(self.updates))
 
     def load_state(self, directory: Path) -> None:
-        """Go on from ``save_state``'s folder, whatever the ZeRO stage and number of processes that wrote it."""
+        """Resume from the folder of ``save_state``, written with any ZeRO stage and world size."""
         self.updates = json.loads((directory / UPDATES).read_text())
         state = OptimizerState(self.engine, self.adamw, self.vlm.model)
-        state.restore(TensorReader(directory, LEARNING), self.updates)
+        state.restore(TensorReader(directory, POLICY_STATE), self.updates)
         if self.reference is not None:
-            stored = TensorReader(directory, REFERENCE)
+            stored = TensorReader(directory, REFERENCE_STATE)
             for name, parameter in _module(self.reference).named_parameters():
                 set_weight(parameter, stored.read(name, shape_of(parameter)))
 
     def _prompt_length(self, problem: Problem) -> int:
         return len(encode_prompt(self.vlm, problem).ids)
 
-    def _score_by_reference(self, micro: MicroBatch) -> Tensor | None:
+    def _reference_logprobs(self, micro: MicroBatch) -> Tensor | None:
         """(A, T) log pi_ref; None when beta is 0."""
         if self.objective.beta == 0:
             return None
         if self.reference is not None:
-            return self._score(self.reference, micro)
+            return self._logprobs(self.reference, micro)
         with without_adapters(self.vlm.model):
-            return self._score(self.engine, micro)
+            return self._logprobs(self.engine, micro)
 
-    def _score(self, scorer: Any, micro: MicroBatch) -> Tensor:
-        logp: Tensor = scorer(micro.prompts, micro.rows, micro.tokens, micro.mask, micro.chunks)  # (A, T)
+    def _logprobs(self, model: Any, micro: MicroBatch) -> Tensor:
+        logp: Tensor = model(micro.prompts, micro.rows, micro.tokens, micro.mask, micro.chunks)  # (A, T)
         return logp
 
     def _gradient_norm(self) -> float:
-        """Of the gradients accumulated so far; DeepSpeed itself only knows it from ZeRO stage 1 on."""
+        """The norm of the accumulated gradients; DeepSpeed returns it only from ZeRO stage 1 on."""
         if self.memory.zero_stage > 0:
             return 0.0
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
 
-def _module(scorer: Any) -> nn.Module:
-    """The scorer itself, where DeepSpeed has wrapped it (ZeRO-3) and where not."""
-    module: nn.Module = getattr(scorer, "module", scorer)
+def _module(model: Any) -> nn.Module:
+    """The model, without DeepSpeed's wrapper if it has one (ZeRO-3)."""
+    module: nn.Module = getattr(model, "module", model)
     return module
 
 
 def _config(memory: Memory, optimizer: Optimizer, dtype: torch.dtype) -> dict[str, Any]:
-    """DeepSpeed's settings. Batch sizes are nominal: the loss is already weighted over the whole batch."""
+    """DeepSpeed's config. Its batch sizes have no effect: the loss is already weighted over the whole batch."""
     half = dtype == torch.bfloat16
     zero: dict[str, Any] = {"stage": memory.zero_stage}
     if half and memory.zero_stage == 0:
-        # stage 0 keeps no float32 copy of bfloat16 weights, and small updates would be rounded away; stage 1 does
+        # Stage 0 keeps no float32 copy of bfloat16 weights, so small updates would be rounded away; stage 1 keeps one.
         zero["stage"] = 1
     host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     if memory.offload_optimizer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ekipl.algorithm.loop import Clock, Step
 from ekipl.algorithm.metrics import advice, step_metrics, too_few, waiting
-from ekipl.algorithm.seams import Logger
+from ekipl.algorithm.seams import Engine, Logger
 from ekipl.algorithm.types import Group
 from ekipl.run import checkpoint
 from ekipl.run.records import Sampling, records_of_group, write_actions
@@ -20,7 +20,6 @@ from ekipl.run.signals import Stop, Stopped
 if TYPE_CHECKING:
     from ekipl.config import Settings
     from ekipl.engine.collectives import Processes
-    from ekipl.engine.deepspeed import DeepSpeedEngine
 
 RECENT = 5  # steps that a warning averages over
 
@@ -41,7 +40,7 @@ class Recorder:
     directory: Path
     settings: Settings
     processes: Processes
-    engine: DeepSpeedEngine
+    engine: Engine
     logger: Logger
     sampling: Mapping[str, Sampling]
     measure: Callable[[], dict[str, float]]
