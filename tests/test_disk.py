@@ -1,4 +1,4 @@
-"""A full disk is told in one line; nothing else is taken for one."""
+"""A full disk is a UsageError of one line; no other error is taken for one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FULL_DEVICE = Path("/dev/full")  # every write to it fails for want of space
 
 
 @pytest.mark.skipif(not FULL_DEVICE.exists(), reason="Linux has it")
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"hydra.run.dir: {tmp_path}: no space left"), explain_full_disk(tmp_path):
         FULL_DEVICE.write_text("x" * 9)
 
 
 @pytest.mark.skipif(not FULL_DEVICE.exists(), reason="Linux has it")
-def test_torch_hides_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_hides_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = torch.zeros(10**6)
     with pytest.raises(RuntimeError), explain_full_disk(tmp_path):
         torch.save(weights, FULL_DEVICE)  # the disk of tmp_path is not full
