@@ -1,15 +1,15 @@
-"""The one exception a user is meant to see: what is wrong, where, and the way out."""
+"""Exceptions that the commands handle. UsageError is the only one whose text is written for users."""
 
 
 class UsageError(Exception):
-    """Bad input of the user's: the commands print its text without a traceback and exit with 2.
+    """Invalid input of the user: the commands print the text without a traceback and exit with 2.
 
-    The text names the key or file, the value, the reason and the way out. Several problems are one error, a line each.
+    The text names the key or file, the value, the reason and the way out. One exception holds all errors, one per line.
     """
 
 
 class MissingSplit(UsageError):
-    """A split of the task that the data at hand have no file for."""
+    """The data have no file for a split of the task."""
 
 
 class GraderError(Exception):

@@ -49,7 +49,7 @@ class Recorder:
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     warned: set[str] = field(default_factory=set)
 
-    def baseline(self) -> None:
+    def record_step_0(self) -> None:
         """Log the evaluation of the untrained policy as step 0."""
         if self.settings.evaluation.every:
             self.logger.log(0, {"progress/problems": 0.0, **self._evaluate()})

@@ -99,7 +99,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     with progress(settings.steps - first_step, "train") as advance:
         recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
         if first_step == 0:
-            recorder.baseline()
+            recorder.record_step_0()
         pool = build.prefetching(pool, problems, order(), settings)
         try:
             with stop if settings.checkpoint.every else nullcontext():

@@ -142,8 +142,8 @@ def train_sight(vlm: VLM, steps: int, seed: int, batch: int = 32, rate: float = 
             group["lr"] = rate * min(1.0, (step + 1) / 50) * (1 - step / steps)
         with torch.autocast("cpu", torch.bfloat16):
             seen = tower(pixels, grid_thw=grid).pooler_output.float().view(len(grid), SIDE * SIDE, -1)
-        said = [seen @ code.T * (8.0 / (WIDTH * CODE_SCALE**2)) for code in table]
-        pairs = ((s.flatten(0, 1), shown[..., k].flatten()) for k, s in enumerate(said) if s.shape[-1] > 1)
+        logits = [seen @ code.T * (8.0 / (WIDTH * CODE_SCALE**2)) for code in table]
+        pairs = ((s.flatten(0, 1), shown[..., k].flatten()) for k, s in enumerate(logits) if s.shape[-1] > 1)
         losses = torch.stack([F.cross_entropy(s, truth, ignore_index=-1) for s, truth in pairs])
         distance = (seen - ideal(shown)).square().sum(-1).mean() / (WIDTH * CODE_SCALE**2)
         (losses @ WEIGHTS[_CHOICES] + distance).backward()
@@ -151,12 +151,12 @@ def train_sight(vlm: VLM, steps: int, seed: int, batch: int = 32, rate: float = 
         optimizer.step()
         optimizer.zero_grad()
         if step % 20 == 0 or step + 1 == steps:
-            right = [_share(s, shown[..., k]) for k, s in enumerate(said)]
+            right = [_share(s, shown[..., k]) for k, s in enumerate(logits)]
             shares = " ".join(f"{name} {share:.2f}" for (name, _), share in zip(LOOKS, right, strict=True))
             print(f"sight {step} {time.monotonic() - started:.0f}s {shares} distance {distance:.3f}", flush=True)
 
 
-def _share(said: Tensor, truth: Tensor) -> float:
+def _share(logits: Tensor, truth: Tensor) -> float:
     """The share of tokens with this look whose nearest code is right."""
     applies = truth >= 0
-    return float((said.argmax(-1) == truth)[applies].float().mean())
+    return float((logits.argmax(-1) == truth)[applies].float().mean())
