@@ -299,7 +299,7 @@ def test_other_providers_are_asked_as_their_options_say(
         settings = check(compose("external_sample", overrides=overrides), "external_sample")
         with closing(build.build_pool(settings, tmp_path)) as pool:
             assert pool.names == tuple(model.name for model in settings.external.models)
-        here = [f"external.models.{i}.api_base={server.url}" for i in range(settings.M)]
+        here = [f"++external.models.{i}.api_base={server.url}" for i in range(settings.M)]
         settings = check(compose("external_sample", overrides=[*overrides, *here]), "external_sample")
         pool = build.build_pool(settings, tmp_path)
         (answer,) = pool.sample([problem()], 2)

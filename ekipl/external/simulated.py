@@ -66,7 +66,7 @@ def known(problem: Problem, sample: int) -> dict[str, Any]:
 
 
 def reply(expert: Expert, known: Mapping[str, Any], seed: int = 0) -> str:
-    """One completion, from what ``known`` returned."""
+    """One completion, from the facts of ``known``; ``seed`` is that of the random draws."""
     rng = random.Random(f"{seed}/{expert.name}/{known['problem_id']}/{known['sample']}")
     is_correct, is_formed = rng.random() < expert.accuracy, rng.random() < expert.format_rate
     answer, thinking = known["answer"], known["cot"] or GENERIC

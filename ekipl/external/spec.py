@@ -1,4 +1,4 @@
-"""An external model: its settings, the checks of them that need no call, and the parameters of its calls."""
+"""The meaning of an external model's settings: parameters, key, price, and the checks that need no call."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def budget_errors(number: int, model: ExternalModel, decoding: Decoding) -> Iter
 def model_errors(number: int, model: ExternalModel, *, dry: bool = False) -> Iterator[str]:
     """One line for each setting of model ``number`` with which it cannot be called; a ``dry`` run needs no keys.
 
-    ``config/rules.py`` has checked names and counts.
+    The types of the settings and ``config/rules.py`` have checked names and counts.
     """
     here = f"external.models.{number}"
     for parameter in sorted(RESERVED & set(model.params)):
