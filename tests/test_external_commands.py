@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from itertools import product
@@ -19,7 +19,6 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from ekipl import cli
 from ekipl.algorithm.loop import data_order, train
 from ekipl.algorithm.seams import Engine, ExternalSamples, Sampler
 from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
@@ -30,6 +29,7 @@ from ekipl.external.settings import ExternalModel
 from ekipl.policy.model import TINY
 from ekipl.run import build
 from ekipl.run.records import Record, write_actions
+from tests.command import ekipl
 from tests.openai_server import OpenAIServer, Reply, digits
 from tests.test_external import problem
 
@@ -50,31 +50,9 @@ def pair(server: OpenAIServer, cache: Path) -> list[str]:
     return ["external=gpt4o_gemini", f"external.models=[{', '.join(models)}]", f"external.cache={cache}"]
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The command inside this process, which has imported LiteLLM already; returns what it said."""
-
-    def run(*arguments: str, status: int = 0) -> str:
-        monkeypatch.setenv("TEST_KEY", KEY)
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-        monkeypatch.setattr(sys, "argv", ["ekipl", *arguments])
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        said = "".join(capfd.readouterr())
-        assert code == status, said
-        return said
-
-    return run
-
-
-def ekipl(*arguments: str, status: int = 0, **more: str) -> str:
-    """The command as a process; returns what it said."""
-    environment = {**os.environ, "TEST_KEY": KEY, "HYDRA_FULL_ERROR": "1", **more}
-    line = [sys.executable, "-m", "ekipl", *arguments]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=900, env=environment, check=False)
+def here(*arguments: str, status: int = 0) -> str:
+    """The output of the command, run in this process, with its messages."""
+    done = ekipl(*arguments, TEST_KEY=KEY, HYDRA_FULL_ERROR="1")
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -126,9 +104,7 @@ def train_here(
 
 @needs_tiny
 @pytest.mark.slow
-def test_a_sweep_after_external_sample_sends_no_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Callable[..., str]
-) -> None:
+def test_a_sweep_after_external_sample_sends_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with OpenAIServer() as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite")]
         here("external-sample", *both, "N=8", "limit=null", f"hydra.run.dir={tmp_path / 'sampled'}")
@@ -141,12 +117,12 @@ def test_a_sweep_after_external_sample_sends_no_request(
             assert [len(group.kept) for group in groups] == [min(g, n * (m + 1))] * 6
         smallest = ["B=1", "problems_per_step=1", "evaluation.every=0", "checkpoint.every=0", "rollout.max_tokens=40"]
         sweep = ["N=4,8", "G=4", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
-        ekipl("train", "--multirun", *both, *smallest, *sweep)  # a process a run, a ledger a run, one cache
+        here("train", "--multirun", *both, *smallest, *sweep)  # a ledger for each run, one cache
         assert len(list((tmp_path / "sweep").glob("*/summary.md"))) == 2
         assert len(server.requests) == 96
 
 
-def test_a_dry_run_tells_the_cost_and_sends_nothing(tmp_path: Path, here: Callable[..., str]) -> None:
+def test_a_dry_run_tells_the_cost_and_sends_nothing(tmp_path: Path) -> None:
     with OpenAIServer() as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "N=2"]
         said = here("external-sample", *both, "limit=null", "--dry-run", f"hydra.run.dir={tmp_path / 'sample'}")
@@ -162,7 +138,7 @@ def test_a_dry_run_tells_the_cost_and_sends_nothing(tmp_path: Path, here: Callab
         assert "nobody is asked" in here("train", "external=none", "--dry-run", f"hydra.run.dir={tmp_path / 'none'}")
 
 
-def test_a_dry_run_needs_no_key(tmp_path: Path, here: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "GEMINI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     line = ["external-sample", "external=gpt4o_gemini", "limit=3", "external.cache=null", f"hydra.run.dir={tmp_path}"]
@@ -171,7 +147,7 @@ def test_a_dry_run_needs_no_key(tmp_path: Path, here: Callable[..., str], monkey
     assert "OPENAI_API_KEY: not set" in here(*line, status=2)
 
 
-def test_a_sampling_without_a_single_action_is_no_success(tmp_path: Path, here: Callable[..., str]) -> None:
+def test_a_sampling_without_a_single_action_is_no_success(tmp_path: Path) -> None:
     with OpenAIServer(lambda _: Reply("")) as server:  # empty answers
         models = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "N=1", "limit=2", f"hydra.run.dir={tmp_path / 'run'}"]
         said = here("external-sample", *models, status=2)
@@ -179,7 +155,7 @@ def test_a_sampling_without_a_single_action_is_no_success(tmp_path: Path, here: 
     assert "external.models: none of them gave a single action" in said
 
 
-def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: Path, here: Callable[..., str]) -> None:
+def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: Path) -> None:
     # Dollars for a token: an answer of six words costs 0.6, at most 4.0 (40 tokens). After six, 3.6 + 4.0 is too much.
     price = ["external.models.0.price.input=0", "external.models.0.price.output=100000"]
     with OpenAIServer() as server:
@@ -195,7 +171,7 @@ def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: 
         assert "| m0    |       12 |       0 |      12 |" in said  # the ledger goes on
 
 
-def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path, here: Callable[..., str]) -> None:
+def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path) -> None:
     told = Reply(status=401, error={"message": f"Incorrect API key provided: {KEY}. Bearer {KEY}"})
     some = [digits, lambda _: Reply(status=500), lambda _: told]
     with OpenAIServer(lambda request: some[min(request.number, 2)](request)) as server:
@@ -230,8 +206,12 @@ def test_a_run_that_breaks_leaves_no_key_in_any_file(tmp_path: Path) -> None:
             "logger.mode=offline",
         ]
         both = [*pair(server, tmp_path / "c.sqlite"), "reward=tests.broken_reward:breaks"]
+        line = [sys.executable, "-m", "ekipl", "train", *run, *both, f"hydra.run.dir={tmp_path / 'run'}"]
         where = {name: str(place) for name, place in places.items()}
-        said = ekipl("train", *run, *both, f"hydra.run.dir={tmp_path / 'run'}", status=1, **where)
+        env = {**os.environ, "TEST_KEY": KEY, "HYDRA_FULL_ERROR": "1", **where}
+        done = subprocess.run(line, capture_output=True, text=True, timeout=900, env=env)
+        assert done.returncode == 1, done.stderr
+        said = done.stdout + done.stderr
         assert f"Bearer {KEY}" in {request.headers["authorization"] for request in server.requests}
     assert "Traceback" in said
     assert "RuntimeError: broken on purpose" in said

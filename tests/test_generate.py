@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
 from ekipl.policy.generate import GenerateSampler, evaluated_only
 from ekipl.policy.model import TINY
+from tests.command import ekipl
 from tests.families import EVALUATED, TRAINED, WITH_TORCHVISION, pixtral, save
 from tests.float64 import in_float64
 
@@ -74,7 +73,7 @@ def test_one_command_evaluates_models_of_all_families(folders: dict[str, Path], 
     first, *others = map(str, folders.values())
     few = ["splits=[id]", "limit=3", "samples=2", "decoding.max_tokens=5", "model.dtype=float32"]
     line = ["eval", f"model.path={first}", f"models=[{','.join(others)}]", *few, f"hydra.run.dir={tmp_path}"]
-    done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
+    done = ekipl(*line)
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert [(s["model"], s["problems"], s["samples"], s["errors"]) for s in scores["splits"]] == [

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.command import SMOKE, ekipl
 
 REAL = os.environ.get("EKIPL_REAL_DATA")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(REAL is None, reason="EKIPL_REAL_DATA names no folder of rows")]
 ROWS = {"counting": {"id": 14}, "structure": {"id": 20}, "spatial": {"id": 1, "ood_left": 1, "ood_right": 1}}
 
 
-def ekipl(directory: Path, command: str, task: str, *arguments: str) -> str:
+def run(directory: Path, command: str, task: str, *arguments: str) -> None:
     data = ["data=reason_rft", f"data.root={REAL}", "data.train_split=id"]
-    line = [command, f"task={task}", *data, *arguments, f"hydra.run.dir={directory}"]
-    done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
+    done = ekipl(command, f"task={task}", *data, *arguments, f"hydra.run.dir={directory}")
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_one_command_evaluates_every_row_with_both_graders(tmp_path: Path) -> None:
@@ -34,8 +32,7 @@ def test_one_command_evaluates_every_row_with_both_graders(tmp_path: Path) -> No
         f"data.root={REAL}",
         "missing_split=skip",
     ]
-    line = [*command, "decoding.max_tokens=48", f"hydra.sweep.dir={tmp_path}"]
-    done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
+    done = ekipl(*command, "decoding.max_tokens=24", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     for number, (task, splits) in enumerate(ROWS.items()):
         scores = json.loads((tmp_path / str(number) / "scores.json").read_text())
@@ -57,8 +54,8 @@ def test_one_command_evaluates_every_row_with_both_graders(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("task", ROWS)
 def test_train_on_real_rows(task: str, tmp_path: Path) -> None:
-    small = ["experiment=smoke", "data.train_limit=2", "rollout.max_tokens=64", "problems_per_step=1"]
-    ekipl(tmp_path, "train", task, *small, "evaluation.splits=[id]", "evaluation.limit=1")
+    small = ["experiment=smoke", "data.train_limit=2", "problems_per_step=1"]
+    run(tmp_path, "train", task, *small, "evaluation.splits=[id]", "evaluation.limit=1")
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2]
     assert rows[-1]["share/offered/policy"] > 0
@@ -78,11 +75,10 @@ def training_rows(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("method", ["ans_sft", "sft_ekipl"])
 def test_supervised_and_two_stage_methods_on_real_rows(method: str, training_rows: Path, tmp_path: Path) -> None:
-    few = ["B=1", "problems_per_step=2", "rollout.max_tokens=64", "evaluation.every=0", "checkpoint.every=0"]
+    few = ["B=1", "evaluation.every=0", "checkpoint.every=0"]
     few += ["data.train_start=4", "first_stage.data.train_limit=4"] if method == "sft_ekipl" else []
     data = ["data=reason_rft", f"data.root={training_rows}"]
-    line = ["train", "experiment=smoke", f"method={method}", *data, *few, f"hydra.run.dir={tmp_path / 'run'}"]
-    done = subprocess.run([sys.executable, "-m", "ekipl", *line], capture_output=True, text=True, timeout=600)
+    done = ekipl(*SMOKE, f"method={method}", *data, *few, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     learned = tmp_path / "run" / ("first_stage" if method == "sft_ekipl" else "")
     actions = [json.loads(line) for file in (learned / "actions").iterdir() for line in file.read_text().splitlines()]
@@ -94,11 +90,11 @@ def test_supervised_and_two_stage_methods_on_real_rows(method: str, training_row
 @pytest.mark.parametrize("task", ROWS)
 def test_rollout_external_sample_and_passk(task: str, tmp_path: Path) -> None:
     few = ["splits=[id]", "limit=2"]
-    ekipl(tmp_path / "rollout", "rollout", task, *few, "samples=2", "rollout.max_tokens=48")
-    ekipl(tmp_path / "external", "external-sample", task, *few, "samples=2")
+    run(tmp_path / "rollout", "rollout", task, *few, "samples=2", "rollout.max_tokens=48")
+    run(tmp_path / "external", "external-sample", task, *few, "samples=2")
     count = min(2, ROWS[task]["id"])
     for name, sources in (("rollout", 1), ("external", 2)):
         lines = (tmp_path / name / "actions.jsonl").read_text().splitlines()
         assert len(lines) == count * 2 * sources
-    ekipl(tmp_path / "passk", "passk", task, "--k", "1,2", *few, "decoding.max_tokens=48")
+    run(tmp_path / "passk", "passk", task, "--k", "1,2", *few, "decoding.max_tokens=48")
     assert (tmp_path / "passk" / "passk.png").is_file()

@@ -136,10 +136,10 @@ def test_spoilt_lessons_are_mostly_wrong_by_one_rule() -> None:
 )
 def test_the_base_has_something_right_and_something_left_to_learn(vlm: VLM, name: str, low: float, high: float) -> None:
     task = TASKS[name]
-    inside = measure(vlm, task, "id", 300, 0)
-    outside = measure(vlm, task, task.splits[1], 300, 0)
+    inside = measure(vlm, task, "id", 150, 0)
+    outside = measure(vlm, task, task.splits[1], 150, 0)
     assert low < inside.accuracy < high
-    assert outside.accuracy < inside.accuracy + 0.05  # a standard error is 0.03
+    assert outside.accuracy < inside.accuracy + 0.05  # a standard error of the difference is 0.05
     assert inside.format > 0.5
     for family in HELD_OUT[name]:
         assert inside.families[family] < 0.02

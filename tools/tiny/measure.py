@@ -11,7 +11,6 @@ from statistics import fmean
 import torch
 
 from ekipl.algorithm.seams import Decoding, Task
-from ekipl.algorithm.types import Problem, Reward
 from ekipl.data.synthetic.source import SyntheticData
 from ekipl.policy.hf import HFSampler
 from ekipl.policy.model import VLM, load_model
@@ -28,34 +27,27 @@ class Measured:
     """Means over one split; ``partial`` for functions only (spatial)."""
 
     accuracy: float
-    greedy: float
     format: float
     partial: float | None
     families: Mapping[str, float]
 
 
-def measure(vlm: VLM, task: Task, split: str, number: int, seed: int) -> Measured:
-    """Sample one answer at temperature 1 and one greedily for each of ``number`` problems."""
+def measure(vlm: VLM, task: Task, split: str, number: int, seed: int, temperature: float = 1.0) -> Measured:
+    """Sample one answer for each of ``number`` problems (temperature 0: greedily) and grade it strictly."""
     problems = list(SyntheticData(seed=seed, image_size=IMAGE_SIZE, test_size=number).problems(task, split, number))
-    sampled = _rewards(vlm, problems, 1.0, seed)
-    greedy = _rewards(vlm, problems, 0.0, seed)
+    sampler = HFSampler(vlm, Decoding(temperature=temperature, max_tokens=MAX_TOKENS))
+    actions = [action for (action,) in sampler.sample(problems, 1, seed)]
+    rewards = [GRADE(problem, action.text) for problem, action in zip(problems, actions, strict=True)]
     families: dict[str, list[float]] = defaultdict(list)
-    for problem, reward in zip(problems, sampled, strict=True):
+    for problem, reward in zip(problems, rewards, strict=True):
         families[problem.metadata["family"]].append(reward.accuracy)
-    partial = [reward.detail["partial"] for reward in sampled if "partial" in reward.detail]
+    partial = [reward.detail["partial"] for reward in rewards if "partial" in reward.detail]
     return Measured(
-        accuracy=fmean(reward.accuracy for reward in sampled),
-        greedy=fmean(reward.accuracy for reward in greedy),
-        format=fmean(reward.format for reward in sampled),
+        accuracy=fmean(reward.accuracy for reward in rewards),
+        format=fmean(reward.format for reward in rewards),
         partial=fmean(partial) if partial else None,
         families={name: fmean(values) for name, values in sorted(families.items())},
     )
-
-
-def _rewards(vlm: VLM, problems: Sequence[Problem], temperature: float, seed: int) -> list[Reward]:
-    sampler = HFSampler(vlm, Decoding(temperature=temperature, max_tokens=MAX_TOKENS))
-    samples = sampler.sample(problems, 1, seed)
-    return [GRADE(problem, actions[0].text) for problem, actions in zip(problems, samples, strict=True)]
 
 
 def report(vlm: VLM, number: int, seed: int, tasks: Sequence[str] = tuple(TASKS)) -> str:
@@ -68,8 +60,9 @@ def report(vlm: VLM, number: int, seed: int, tasks: Sequence[str] = tuple(TASKS)
     for name in tasks:
         for split in TASKS[name].splits:
             m = measure(vlm, TASKS[name], split, number, seed)
+            greedy = measure(vlm, TASKS[name], split, number, seed, temperature=0.0).accuracy
             partial = "" if m.partial is None else f"{m.partial:.3f}"
-            cells = (name, split, number, f"{m.accuracy:.3f}", f"{m.greedy:.3f}", partial, f"{m.format:.3f}")
+            cells = (name, split, number, f"{m.accuracy:.3f}", f"{greedy:.3f}", partial, f"{m.format:.3f}")
             lines.append(f"| {' | '.join(map(str, cells))} |")
             families.append(f"{name} {split}: " + ", ".join(f"{k} {v:.2f}" for k, v in m.families.items()))
     return "\n".join([*lines, "", *families])
