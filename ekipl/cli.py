@@ -203,7 +203,7 @@ def _reason(error: BaseException, command: str) -> str:
     if isinstance(error.__cause__, (ConfigAttributeError, ConfigKeyError)):
         return no_such_setting(str(error.__cause__.full_key))
     if isinstance(error.__cause__, ConfigIndexError):
-        return f"{message.removeprefix('Error merging override ')}: no such entry in the list; count from 0"
+        return f"{message.removeprefix('Error merging override ').lstrip('+')}: no such entry in the list; count from 0"
     if refused := re.match(r"Could not override '(\S+)'\. No match in the defaults list", message):
         return f"{refused[1]}: not a group of {command}; leave it out"
     if isinstance(error, OSError) and error.filename:

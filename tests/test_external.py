@@ -357,14 +357,16 @@ def test_every_mistake_in_the_models_is_told_at_once(monkeypatch: pytest.MonkeyP
         ExternalModel("a", "bogus/model"),
         ExternalModel("b", "openai/x", api_base="http://127.0.0.1:9", params={"n": 4, "api_key": "x", "seed": 1}),
         ExternalModel("c", "openai/x", api_key_env="BROKEN_KEY"),
-        ExternalModel("d", "simulated/d", params={"acuracy": 0.5}),
+        ExternalModel("d", "simulated/d", params={"accuracy": 1.5}),
+        ExternalModel("e", "simulated/e", params={"accuracy": "high"}),
+        ExternalModel("f", "simulated/f", params={"acuracy": 0.5, "style": "loud"}),
     ]
     with pytest.raises(UsageError) as caught:
         LiteLLMPool(models, Decoding(), 10)
     told = [line.split(": ")[0].removeprefix("external.models.") for line in str(caught.value).splitlines()]
     assert told == [
         "0.model", "1.params.api_key", "1.params.n", "1.params.seed",
-        "2.api_key_env", "3.params.acuracy",
+        "2.api_key_env", "3.params.accuracy", "4.params.accuracy", "5.params.style", "5.params.acuracy",
     ]  # fmt: skip
     assert "secret" not in str(caught.value)
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from ekipl.algorithm.seams import Decoding
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
@@ -99,6 +101,12 @@ def model_errors(number: int, model: ExternalModel, *, dry: bool = False) -> Ite
 
 
 def _expert_errors(model: ExternalModel, here: str) -> Iterator[str]:
+    known = {key: value for key, value in model.params.items() if key in simulated.SETTINGS}
+    try:
+        TypeAdapter(simulated.Expert).validate_python({"name": model.name, **known})
+    except ValidationError as error:
+        for details in error.errors():
+            yield f"{here}.params.{details['loc'][0]}: {details['input']}: {details['msg']}"
     for key in sorted(set(model.params) - set(simulated.SETTINGS)):
         yield f"{here}.params.{key}: no setting of a simulated expert; there are {', '.join(simulated.SETTINGS)}"
 
