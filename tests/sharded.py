@@ -17,15 +17,14 @@ from deepspeed.accelerator import get_accelerator
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import Group
-from ekipl.engine.batch import Cut
 from ekipl.engine.collectives import Processes, join, leave
-from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
-from ekipl.engine.lora import Lora
+from ekipl.engine.deepspeed import DeepSpeedEngine
+from ekipl.engine.settings import EngineSettings
 from ekipl.policy.model import VLM, freeze, load_model
+from ekipl.policy.settings import Lora
 from tests.float64 import in_float64
-from tests.test_engine import group
+from tests.test_engine import group, hyperparameters
 
 ONE_IMAGE = group(0, (4, 2, 5), (1.0, -0.5, 0.5))  # sums that are not 0: the loss is not either
 TWO_IMAGES = group(1, (3, 3), (0.7, -0.2))
@@ -41,12 +40,18 @@ BATCHES: list[list[Group]] = [
     [ONE_IMAGE, DEAD, TWO_IMAGES, DEAD],
 ]
 SETTINGS: dict[str, dict[str, Any]] = {
-    "as it is": {"beta": 0.1, "mu": 1, "cut": Cut(8)},
-    "mu 2, micro-batch 1": {"beta": 0.1, "mu": 2, "cut": Cut(1)},
-    "no KL, accumulation 4": {"beta": 0.0, "mu": 1, "cut": Cut(8, accumulation=4)},
-    "few tokens, recomputed, offloaded": {"beta": 0.1, "mu": 1, "cut": Cut(8, tokens=110), "small": True},
-    "adapters": {"beta": 0.1, "mu": 1, "cut": Cut(8), "lora": Lora(4, 8, ("q_proj", "down_proj", "qkv"))},
-    "stopped and gone on, frozen tower": {"beta": 0.1, "mu": 1, "cut": Cut(8), "frozen": True, "stop": True},
+    "as it is": {"beta": 0.1, "mu": 1},
+    "mu 2, micro-batch 1": {"beta": 0.1, "mu": 2, "micro_batch": 1},
+    "no KL, accumulation 4": {"beta": 0.0, "mu": 1, "accumulation": 4},
+    "few tokens, recomputed, offloaded": {
+        "beta": 0.1,
+        "mu": 1,
+        "micro_batch_tokens": 110,
+        "gradient_checkpointing": True,
+        "offload": True,
+    },
+    "adapters": {"beta": 0.1, "mu": 1, "lora": Lora(4, 8, ("q_proj", "down_proj", "qkv"))},
+    "stopped and gone on, frozen tower": {"beta": 0.1, "mu": 1, "frozen": True, "stop": True},
 }
 # The settings by number of processes and ZeRO stage. Three processes are for the shares of a batch: some are empty.
 CASES: dict[int, dict[int, tuple[str, ...]]] = {
@@ -69,24 +74,16 @@ def made(
     stage: int,
     beta: float,
     mu: int,
-    cut: Cut,
     lora: Lora | None = None,
-    small: bool = False,
+    offload: bool = False,
     frozen: bool = False,
+    **settings: Any,
 ) -> DeepSpeedEngine:
     vlm = shallow(load_model("tiny", device="cpu", dtype="float64"))
     freeze(vlm.model, vision=frozen, projector=False)
-    return DeepSpeedEngine(
-        vlm,
-        Objective(beta=beta, max_tokens=8),
-        Optimizer(3e-5),
-        temperature=1.0,
-        mu=mu,
-        cut=cut,
-        memory=Memory(stage, small and stage > 0, small and stage == 3, recompute=small),
-        lora=lora,
-        processes=processes,
-    )
+    offloaded = {"offload_optimizer": offload and stage > 0, "offload_parameters": offload and stage == 3}
+    engine = EngineSettings(**{"learning_rate": 3e-5, "micro_batch": 8, "zero_stage": stage, **offloaded, **settings})
+    return DeepSpeedEngine(vlm, hyperparameters(beta, mu), engine, temperature=1.0, lora=lora, processes=processes)
 
 
 @in_float64()
@@ -114,7 +111,7 @@ def main() -> None:
     folder, processes = Path(sys.argv[1]), join()
     # DeepSpeed sums gradients of the dtypes that its list for this device names; float64 is missing there.
     with patch.object(get_accelerator(), "supported_dtypes", return_value=[torch.float64]):
-        for stage, names in CASES[processes.size].items():
+        for stage, names in CASES[processes.world_size].items():
             for name in names:
                 losses, weights = updates(processes, stage, folder, **SETTINGS[name])
                 if processes.first:

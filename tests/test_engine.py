@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from ekipl.algorithm.loop import Hyperparameters
 from ekipl.algorithm.loss import loss, token_weights
 from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import POLICY, Action, Group, Reward
-from ekipl.engine.batch import Cut
-from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
-from ekipl.engine.lora import Lora
+from ekipl.engine.deepspeed import DeepSpeedEngine
+from ekipl.engine.settings import EngineSettings
 from ekipl.engine.state import TensorReader
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import VLM, load_model
 from ekipl.policy.prefix import ActionLogProbs
+from ekipl.policy.settings import Lora
 from tests.float64 import EXACT, in_float64
 from tests.test_prefix import PROBLEMS
 
@@ -53,19 +56,13 @@ def tiny() -> VLM:
     return load_model("tiny", device="cpu", dtype=str(torch.get_default_dtype()).removeprefix("torch."))
 
 
-def make(
-    beta: float = 0.1, mu: int = 1, cut: Cut | None = None, lora: Lora | None = None, **memory: object
-) -> DeepSpeedEngine:
-    return DeepSpeedEngine(
-        tiny(),
-        Objective(beta=beta, max_tokens=8),
-        Optimizer(RATE, max_grad_norm=1.0),
-        temperature=1.0,
-        mu=mu,
-        cut=cut or Cut(8),
-        memory=Memory(**memory),  # type: ignore[arg-type]
-        lora=lora,
-    )
+def hyperparameters(beta: float, mu: int = 1) -> Hyperparameters:
+    return Hyperparameters(N=3, G=3, B=4, mu=mu, problems_per_step=3, objective=Objective(beta=beta, max_tokens=8))
+
+
+def make(beta: float = 0.1, mu: int = 1, lora: Lora | None = None, **engine: Any) -> DeepSpeedEngine:
+    settings = EngineSettings(**{"learning_rate": RATE, "micro_batch": 8, **engine})
+    return DeepSpeedEngine(tiny(), hyperparameters(beta, mu), settings, temperature=1.0, lora=lora)
 
 
 def weights(vlm: VLM) -> torch.Tensor:
@@ -109,24 +106,24 @@ def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("cut", "memory"),
+    "settings",
     [
-        (Cut(1), {}),
-        (Cut(2), {"recompute": True}),
-        (Cut(8), {"zero_stage": 3, "recompute": True}),
-        (Cut(8, tokens=100), {"zero_stage": 2, "offload_optimizer": True}),
-        (Cut(8, tokens=1), {}),
-        (Cut(8, accumulation=3), {"zero_stage": 3, "offload_optimizer": True, "offload_parameters": True}),
+        {"micro_batch": 1},
+        {"micro_batch": 2, "gradient_checkpointing": True},
+        {"zero_stage": 3, "gradient_checkpointing": True},
+        {"micro_batch_tokens": 100, "zero_stage": 2, "offload_optimizer": True},
+        {"micro_batch_tokens": 1},
+        {"accumulation": 3, "zero_stage": 3, "offload_optimizer": True, "offload_parameters": True},
     ],
 )
 @in_float64()
-def test_updates_equal_plain_torch_however_they_are_made(cut: Cut, memory: dict[str, object]) -> None:
-    engine = make(cut=cut, **memory)
+def test_updates_equal_plain_torch_however_they_are_made(settings: dict[str, Any]) -> None:
+    engine = make(**settings)
     engine.refresh_reference()
     metrics = run(engine, 4)
     losses, final = in_plain_torch(4)
     # To clip gradients that it offloads, DeepSpeed computes their norm in float32: the update is off by eps.
-    bound = torch.finfo(torch.float32).eps if "offload_optimizer" in memory else EXACT
+    bound = torch.finfo(torch.float32).eps if "offload_optimizer" in settings else EXACT
     assert [m["loss/total"] for m in metrics] == pytest.approx(losses, rel=bound, abs=bound)
     ours = torch.cat([tensor.flatten() for _, tensor in engine.named_weights()])
     assert (ours - final).norm() < bound * final.norm()
@@ -215,8 +212,8 @@ def test_a_state_of_other_trained_parts_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", [0, 3])
 def test_bfloat16_learns_in_float32(tmp_path: Path, stage: int) -> None:
     vlm = load_model("tiny", device="cpu", dtype="bfloat16")
-    objective, tiny_rate = Objective(beta=0.0, max_tokens=8), Optimizer(1e-6)  # less than bfloat16 can tell apart
-    engine = DeepSpeedEngine(vlm, objective, tiny_rate, temperature=1.0, mu=1, memory=Memory(stage))
+    settings = EngineSettings(learning_rate=1e-6, zero_stage=stage)  # smaller steps than bfloat16 can represent
+    engine = DeepSpeedEngine(vlm, hyperparameters(beta=0.0), settings, temperature=1.0)
     before = {name: tensor.clone() for name, tensor in engine.named_weights()}
     run(engine, 2)
     engine.save_state(tmp_path)
@@ -228,14 +225,16 @@ def test_bfloat16_learns_in_float32(tmp_path: Path, stage: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "expected"),
+    ("settings", "mu", "expected"),
     [
-        (Optimizer(1.0, warmup_updates=2), [0.5, 1, 1, 1]),
-        (Optimizer(1.0, schedule="linear", total_updates=4), [1, 0.75, 0.5, 0.25]),
-        # rises over 2, then falls to 0 over the remaining 2: (4 - 2) / 2, (4 - 3) / 2
-        (Optimizer(1.0, schedule="linear", warmup_updates=2, total_updates=4), [0.5, 1, 1, 0.5]),
+        ({"warmup_steps": 2}, 1, [0.5, 1, 1, 1]),
+        ({"schedule": "linear"}, 1, [1, 0.75, 0.5, 0.25]),
+        # rises over 2 updates, then falls to 0 over the remaining 2: (4 - 2) / 2, (4 - 3) / 2
+        ({"schedule": "linear", "warmup_steps": 1}, 2, [0.5, 1, 1, 0.5]),
+        # (1 + cos(pi n / 4)) / 2
+        ({"schedule": "cosine"}, 1, [1, (2 + sqrt(2)) / 4, 0.5, (2 - sqrt(2)) / 4]),
     ],
 )
-def test_schedule_by_hand(optimizer: Optimizer, expected: list[float]) -> None:
-    factor: Callable[[int], float] = optimizer.factor
-    assert [factor(update) for update in range(4)] == pytest.approx(expected)
+def test_schedule_by_hand(settings: dict[str, Any], mu: int, expected: list[float]) -> None:
+    engine = EngineSettings(learning_rate=1.0, **settings)
+    assert [engine.rate(update, 4, mu) for update in range(4)] == pytest.approx(expected)

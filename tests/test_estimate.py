@@ -7,8 +7,9 @@ import copy
 import pytest
 
 from ekipl.config import Settings, check
-from ekipl.engine.lora import Lora, add_adapters
+from ekipl.engine.lora import add_adapters
 from ekipl.policy.model import load_model
+from ekipl.policy.settings import Lora
 from ekipl.report.estimate import (
     PUBLISHED,
     Part,
@@ -67,7 +68,7 @@ def test_a_folder_is_measured_as_it_is_trained() -> None:
     policy = load_model("tiny", device="cpu").model
     adapted = copy.deepcopy(policy)
     targets = ("q_proj", "down_proj")
-    add_adapters(adapted, Lora(4, 8.0, targets))
+    add_adapters(adapted, Lora(4, 8.0, targets), seed=0)
     size = size_of(settings("model.lora.rank=4", f"model.lora.targets=[{','.join(targets)}]").model)
     assert size is not None
     assert size.parameters == sum(p.numel() for p in policy.parameters())

@@ -161,11 +161,11 @@ def test_what_the_sampler_reports_weighs_the_policy_s_own_tokens_up_to_the_cap()
     own, sampled = [[-1.0, -1.0], [-1.0, -1.0]], [[-1.5, 0.0], [-4.0, nan]]
     result, gradient = compute(Objective(beta=0, importance_cap=2.0), own, sampled=sampled)
     assert gradient.flatten().tolist() == pytest.approx([-x / 4 for x in (1.648721, 0.367879, 2.0, 1.0)], abs=1e-6)
-    assert result.gap.item() == pytest.approx(0.5 + 1 + 3)
+    assert result.sampler_mismatch.item() == pytest.approx(0.5 + 1 + 3)
     # without a cap nothing is weighted, and the gap is told all the same
     plain, gradient = compute(Objective(beta=0), own, sampled=sampled)
     assert gradient.flatten().tolist() == pytest.approx([-0.25] * 4)
-    assert plain.gap.item() == pytest.approx(0.5 + 1 + 3)
+    assert plain.sampler_mismatch.item() == pytest.approx(0.5 + 1 + 3)
 
 
 def test_kl_is_not_weighted_by_what_the_sampler_reports() -> None:
@@ -185,4 +185,4 @@ def test_padding_and_external_tokens_have_no_gap() -> None:
         mask=[[1.0, 0.0], [1.0, 1.0]],
         sampled=[[-1.25, nan], [nan, nan]],
     )
-    assert result.gap.item() == pytest.approx(0.25)
+    assert result.sampler_mismatch.item() == pytest.approx(0.25)

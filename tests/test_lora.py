@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from ekipl.engine.lora import Lora, target_layers
+from ekipl.engine.lora import target_layers
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import freeze, outline
 from ekipl.policy.prefix import ActionLogProbs
+from ekipl.policy.settings import Lora
 from tests.float64 import EXACT, in_float64
 from tests.test_engine import PROBLEMS, make, run, tiny
 
 LORA = Lora(rank=4, alpha=8, targets=("q_proj", "down_proj"))
 
 
-@pytest.mark.parametrize("memory", [{}, {"zero_stage": 3, "recompute": True}])
+@pytest.mark.parametrize("settings", [{}, {"zero_stage": 3, "gradient_checkpointing": True}])
 @in_float64()
-def test_what_is_saved_is_what_was_trained(memory: dict[str, object], tmp_path: Path) -> None:
-    engine = make(lora=LORA, **memory)
+def test_what_is_saved_is_what_was_trained(settings: dict[str, Any], tmp_path: Path) -> None:
+    engine = make(lora=LORA, **settings)
     engine.refresh_reference()
     assert engine.reference is None
     metrics = run(engine, 3)
@@ -47,8 +49,8 @@ def test_what_is_saved_is_what_was_trained(memory: dict[str, object], tmp_path: 
 @in_float64()
 def test_the_same_adapters_whatever_holds_them_and_however_often() -> None:
     losses = [
-        [row["loss/total"] for row in run(make(lora=LORA, **memory), 3)]
-        for memory in ({}, {}, {"zero_stage": 2}, {"zero_stage": 3}, {"recompute": True})
+        [row["loss/total"] for row in run(make(lora=LORA, **settings), 3)]
+        for settings in ({}, {}, {"zero_stage": 2}, {"zero_stage": 3}, {"gradient_checkpointing": True})
     ]
     assert losses[0] == losses[1]
     for other in losses[2:]:

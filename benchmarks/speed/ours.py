@@ -26,8 +26,8 @@ from ekipl.algorithm.loop import Clock, Hyperparameters, choose
 from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.seams import Decoding, Grader
 from ekipl.algorithm.types import Reward
-from ekipl.engine.batch import Cut
-from ekipl.engine.deepspeed import DeepSpeedEngine, Optimizer
+from ekipl.engine.deepspeed import DeepSpeedEngine
+from ekipl.engine.settings import EngineSettings
 from ekipl.external.offline import NoPool
 from ekipl.policy.hf import HFSampler
 from ekipl.policy.model import embed_patches_by_product, load_model
@@ -44,22 +44,17 @@ def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measure
     vlm = load_model(str(folder), device=where.device, dtype=where.dtype)
     vlm = replace(vlm, suppressed=tuple(never(vlm)))
     embed_patches_by_product(vlm.model)  # as the commands do
-    engine = DeepSpeedEngine(
-        vlm,
-        Objective(eps=EPS, beta=BETA, max_tokens=setting.tokens),
-        Optimizer(LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM),
-        temperature=1.0,
-        mu=1,
-        cut=Cut(setting.problems),
-    )
+    objective = Objective(eps=EPS, beta=BETA, max_tokens=setting.tokens)
+    h = Hyperparameters(N=setting.G, G=setting.G, B=steps, problems_per_step=setting.problems, objective=objective)
+    settings = EngineSettings(learning_rate=LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM, micro_batch=setting.problems)
+    engine = DeepSpeedEngine(vlm, h, settings, temperature=1.0)
     engine.refresh_reference()
     sampler = HFSampler(vlm, Decoding(max_tokens=setting.tokens))
-    plan = Hyperparameters(N=setting.G, G=setting.G, I=1, B=steps, mu=1, problems_per_step=setting.problems)
     grade, pool, batch = alternating(), NoPool(), problems(setting)
     meter = Meter(where.device)
     for number in range(1 + steps):
         with meter.phase("sampling"):
-            groups = tuple(choose(batch, grade, sampler, pool, plan, number, Clock()))
+            groups = tuple(choose(batch, grade, sampler, pool, h, number, Clock()))
         assert all(len(action.tokens or ()) == setting.tokens for g in groups for action in g.actions)
         with meter.phase("reference"):
             prepared = engine.prepare(groups)
@@ -77,5 +72,5 @@ def forward_flops(engine: DeepSpeedEngine, groups: Any) -> float:
     prepared = engine.prepare(groups)
     with FlopCounterMode(display=False) as counter:
         for micro in prepared.micro_batches:
-            engine.scorer(micro.prompts, micro.rows, micro.tokens, micro.mask, micro.chunks)
+            engine.policy(micro.prompts, micro.rows, micro.tokens, micro.mask, micro.chunks)
     return float(counter.get_total_flops())

@@ -43,9 +43,9 @@ class Loss(NamedTuple):
     policy: Tensor  # () policy part of value
     kl: Tensor  # () sum over tokens of the k3 estimate
     clipped: Tensor  # () tokens where the clip is active
-    surprise: Tensor  # () sum over the policy's own tokens of -log p: a Monte Carlo estimate of its entropy
+    neg_logp: Tensor  # () sum over the policy's own tokens of -log p: a Monte Carlo estimate of its entropy
     external_probability: Tensor  # () sum over external tokens of p
-    gap: Tensor  # () sum over sampled tokens of |log pi_old - the sampler's log-probability|
+    sampler_mismatch: Tensor  # () sum over sampled tokens of |log pi_old - the sampler's log-probability|
 
 
 def loss(
@@ -82,9 +82,10 @@ def loss(
         unclipped = _external_weight(objective)(logp, objective) * advantage  # (A, T)
         surrogate = torch.where(external[:, None], unclipped, surrogate)
         is_clipped = is_clipped & ~external[:, None]
-    gap = torch.zeros_like(old) if sampled is None else torch.nan_to_num(old - sampled)  # (A, T)
+    mismatch = torch.zeros_like(old) if sampled is None else torch.nan_to_num(old - sampled)  # (A, T)
     if objective.importance_cap is not None:
-        surrogate = surrogate * gap.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().clamp(max=objective.importance_cap)
+        importance = mismatch.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()  # (A, T)
+        surrogate = surrogate * importance.clamp(max=objective.importance_cap)
 
     policy = -(surrogate * weights).sum()
     divergence = _k3(logp, ref) if ref is not None else torch.zeros_like(logp)  # (A, T)
@@ -96,9 +97,9 @@ def loss(
             policy=policy.detach(),
             kl=(divergence * mask).sum(),
             clipped=(is_clipped * mask).sum(),
-            surprise=-(logp * own).sum(),
+            neg_logp=-(logp * own).sum(),
             external_probability=(logp.exp() * (mask - own)).sum(),
-            gap=(gap.abs() * mask).sum(),
+            sampler_mismatch=(mismatch.abs() * mask).sum(),
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ekipl.algorithm.loss import token_weights
 from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
+from ekipl.engine.settings import EngineSettings
 from ekipl.policy.encoding import Prompts, encode_prompts
 from ekipl.policy.model import VLM
 
@@ -57,52 +58,49 @@ class MicroBatch:
     ref: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Cut:
-    """How a rank's share of a batch is split into micro-batches. Their gradients add up to one update.
+def split(
+    settings: EngineSettings, groups: Sequence[Group], prompt_length: Callable[[Problem], int]
+) -> list[list[Group]]:
+    """A rank's groups in micro-batches, whose gradients add up to one update; the actions of a group may be split.
 
-    Attributes:
-        problems: in a micro-batch, at most.
-        tokens: in a micro-batch, at most, padding included. The actions of one problem may be split over several; a
-            prompt with one action is never split. None: no limit.
-        accumulation: a micro-batch has at most this part of the problems, rounded up (7 in 4 parts: 2, 2, 2, 1).
+    Args:
+        settings: its limits ``micro_batch``, ``micro_batch_tokens`` and ``accumulation``.
+        groups: each with kept actions; their order stays.
+        prompt_length: tokens of a problem's prompt.
     """
+    problems = len({id(group.problem) for group in groups})  # a small data set may repeat a problem in a batch
+    most = min(settings.micro_batch, -(-problems // settings.accumulation))
+    limit = settings.micro_batch_tokens
+    pieces: list[list[Group]] = []
+    for group in groups:
+        for part in _parts(limit, group, prompt_length):
+            joined = [*pieces[-1], part] if pieces else [part]
+            distinct = len({id(g.problem) for g in joined})
+            if pieces and distinct <= most and _fits(limit, joined, prompt_length):
+                pieces[-1] = joined
+            else:
+                pieces.append([part])
+    return pieces
 
-    problems: int = 4
-    tokens: int | None = None
-    accumulation: int = 1
 
-    def pieces(self, groups: Sequence[Group], prompt_length: Callable[[Problem], int]) -> list[list[Group]]:
-        """The groups in their order, in micro-batches; the actions of a group may be split."""
-        problems = len({id(group.problem) for group in groups})  # a small data set may repeat a problem in a batch
-        most = min(self.problems, -(-problems // self.accumulation))
-        pieces: list[list[Group]] = []
-        for group in groups:
-            for part in self._parts(group, prompt_length):
-                joined = [*pieces[-1], part] if pieces else [part]
-                distinct = len({id(g.problem) for g in joined})
-                if pieces and distinct <= most and self._fits(joined, prompt_length):
-                    pieces[-1] = joined
-                else:
-                    pieces.append([part])
-        return pieces
+def _parts(limit: int | None, group: Group, prompt_length: Callable[[Problem], int]) -> Iterator[Group]:
+    """The group, its actions split if together they exceed the limit of tokens."""
+    size = len(group.kept)
+    if limit is not None:
+        longest = max(2, *(len(ids(action)) for action in group.actions))
+        size = min(size, max(1, (limit - prompt_length(group.problem)) // longest))
+    for start in range(0, len(group.kept), size):
+        part = slice(start, start + size)
+        yield replace(group, kept=group.kept[part], advantages=group.advantages[part])
 
-    def _parts(self, group: Group, prompt_length: Callable[[Problem], int]) -> Iterator[Group]:
-        """The group, its actions split if together they exceed the limit."""
-        size = len(group.kept)
-        if self.tokens is not None:
-            longest = max(2, *(len(ids(action)) for action in group.actions))
-            size = min(size, max(1, (self.tokens - prompt_length(group.problem)) // longest))
-        for start in range(0, len(group.kept), size):
-            part = slice(start, start + size)
-            yield replace(group, kept=group.kept[part], advantages=group.advantages[part])
 
-    def _fits(self, groups: Sequence[Group], prompt_length: Callable[[Problem], int]) -> bool:
-        if self.tokens is None:
-            return True
-        actions = [action for group in groups for action in group.actions]
-        prompts = len(groups) * max(prompt_length(group.problem) for group in groups)
-        return prompts + len(actions) * max(2, *(len(ids(action)) for action in actions)) <= self.tokens
+def _fits(limit: int | None, groups: Sequence[Group], prompt_length: Callable[[Problem], int]) -> bool:
+    """Whether prompts and actions, padded to the longest of each, are within the limit of tokens."""
+    if limit is None:
+        return True
+    actions = [action for group in groups for action in group.actions]
+    prompts = len(groups) * max(prompt_length(group.problem) for group in groups)
+    return prompts + len(actions) * max(2, *(len(ids(action)) for action in actions)) <= limit
 
 
 def micro_batches(

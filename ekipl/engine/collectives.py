@@ -27,7 +27,7 @@ class Processes:
     """This process among all ranks. Every method but ``mine`` is a collective: all ranks must call it."""
 
     rank: int
-    size: int
+    world_size: int
 
     @property
     def first(self) -> bool:
@@ -36,19 +36,19 @@ class Processes:
 
     def mine(self, items: Sequence[T]) -> Sequence[T]:
         """This rank's share: every n-th item of n ranks, as a view."""
-        return Share(items, self.rank, self.size)
+        return Share(items, self.rank, self.world_size)
 
     def gather(self, value: T) -> list[T]:
         """The values of all ranks, in order."""
-        if self.size == 1:
+        if self.world_size == 1:
             return [value]
-        values: list[Any] = [None] * self.size
+        values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """Sums over all ranks, in double precision."""
-        if self.size == 1:
+        if self.world_size == 1:
             return list(numbers)
         return [sum(column) for column in zip(*self.gather(list(numbers)), strict=True)]
 
@@ -68,7 +68,7 @@ class Processes:
 
     def wait(self) -> None:
         """Wait until all ranks are here."""
-        if self.size > 1:
+        if self.world_size > 1:
             dist.barrier()
 
 

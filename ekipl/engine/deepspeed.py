@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ekipl.algorithm.loop import Hyperparameters
 from ekipl.algorithm.loss import Loss, loss
-from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.types import POLICY, Group, Problem
-from ekipl.engine.batch import Cut, MicroBatch, ids, micro_batches
+from ekipl.engine.batch import MicroBatch, ids, micro_batches, split
 from ekipl.engine.collectives import Processes, join
-from ekipl.engine.lora import Lora, add_adapters, without_adapters
+from ekipl.engine.lora import add_adapters, without_adapters
 from ekipl.engine.recompute import recompute_layers
+from ekipl.engine.settings import EngineSettings
 from ekipl.engine.state import (
     OptimizerState,
     TensorReader,
@@ -33,53 +33,10 @@ from ekipl.engine.state import (
 from ekipl.policy.encoding import encode_prompt
 from ekipl.policy.model import VLM
 from ekipl.policy.prefix import ActionLogProbs
+from ekipl.policy.settings import Lora
 
 POLICY_STATE, REFERENCE_STATE = "learning", "reference"  # file names; fixed by the format of checkpoints
 UPDATES = "updates.json"
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW and its schedule.
-
-    Attributes:
-        total_updates: length of the ``linear`` or ``cosine`` decay to 0.
-        warmup_updates: linear rise from 0 in front of any schedule.
-        max_grad_norm: the global gradient norm is clipped to this; 0 is off.
-    """
-
-    learning_rate: float
-    weight_decay: float = 0.0
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_updates: int = 0
-    total_updates: int = 1
-    max_grad_norm: float = 1.0
-
-    def factor(self, update: int) -> float:
-        """Learning rate of an update (from 0), relative to ``learning_rate``."""
-        if update < self.warmup_updates:
-            return (update + 1) / self.warmup_updates
-        if self.schedule == "constant":
-            return 1.0
-        left = max(0.0, (self.total_updates - update) / max(1, self.total_updates - self.warmup_updates))
-        return left if self.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left))
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What trades time for memory; none of it changes what is computed.
-
-    Attributes:
-        zero_stage: 0 replicates; 2 shards optimizer and gradients over the processes; 3 the parameters as well.
-        offload_optimizer: AdamW's state lives, and its step is made, on the CPU; from stage 2 on.
-        offload_parameters: parameters wait on the CPU for their turn; stage 3.
-        recompute: layers keep their inputs alone for the backward pass (gradient checkpointing).
-    """
-
-    zero_stage: int = 0
-    offload_optimizer: bool = False
-    offload_parameters: bool = False
-    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,17 +54,23 @@ class DeepSpeedEngine:
     def __init__(
         self,
         vlm: VLM,
-        objective: Objective,
-        optimizer: Optimizer,
+        h: Hyperparameters,
+        settings: EngineSettings,
         *,
         temperature: float,
-        mu: int,
-        cut: Cut | None = None,
-        memory: Memory | None = None,
         lora: Lora | None = None,
         processes: Processes | None = None,
     ) -> None:
-        """Train ``vlm`` in place; with ``lora``, only adapters that are inserted into it."""
+        """Train a model in place.
+
+        Args:
+            vlm: the policy.
+            h: its objective, the number of updates, and the seed of adapters.
+            settings: AdamW, micro-batches and ZeRO.
+            temperature: of the policy, as in sampling.
+            lora: trains only adapters, which are inserted into the model; None trains its weights.
+            processes: the ranks; None joins the launcher's.
+        """
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
         import deepspeed
 
@@ -115,31 +78,25 @@ class DeepSpeedEngine:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.processes = processes or join()
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
-        self.vlm = vlm
-        self.objective = objective
-        self.optimizer = optimizer
+        self.vlm, self.h, self.settings = vlm, h, settings
         self.updates = 0
-        self.mu = mu
-        self.cut = cut or Cut()
-        self.memory = memory = memory or Memory()
-        self.lora = lora
         if lora is not None:
-            add_adapters(vlm.model, lora)
+            add_adapters(vlm.model, lora, h.seed)
         self.policy = policy = ActionLogProbs(vlm.model, temperature, vlm.suppressed)
-        config = _config(memory, optimizer, vlm.model.dtype)
+        config = _config(settings, vlm.model.dtype)
         self.reference: Any = None  # with adapters, the reference is the policy without them
-        if objective.beta > 0 and lora is None:
+        if h.objective.beta > 0 and lora is None:
             self.reference = copy.deepcopy(policy).eval().requires_grad_(False)
-            if memory.zero_stage == 3:  # sharded like the policy
+            if settings.zero_stage == 3:  # sharded like the policy
                 self.reference = deepspeed.initialize(model=self.reference, config=_without_optimizer(config))[0]
-        if memory.recompute:
+        if settings.gradient_checkpointing:
             recompute_layers(vlm.model)
         parameters = [p for p in vlm.model.parameters() if p.requires_grad]
         self.adamw = torch.optim.AdamW(
-            parameters, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.engine: Any = deepspeed.initialize(model=policy, optimizer=self.adamw, config=config)[0]
-        if self.processes.size == 1 and self.engine.zero_optimization_stage() == 0:
+        if self.processes.world_size == 1 and self.engine.zero_optimization_stage() == 0:
             self.engine.enable_backward_allreduce = False  # with one rank it only copies every gradient twice
         self.engine.eval()
 
@@ -155,25 +112,25 @@ class DeepSpeedEngine:
         With beta = 0, groups without gradient are left out. The weights of the other tokens still count their actions.
         """
         kept = [action for group in groups for action in group.actions]
-        live = [g for g in groups if g.kept and (self.objective.beta > 0 or not g.no_gradient)]
+        live = [g for g in groups if g.kept and (self.h.objective.beta > 0 or not g.no_gradient)]
         trained = [action for group in live for action in group.actions]
         own = [action for action in trained if action.source == POLICY]
         actions, kept_tokens, trained_tokens, own_tokens = self.processes.total(
             [len(kept), *(sum(len(ids(action)) for action in part) for part in (kept, trained, own))]
         )
-        pieces = self.cut.pieces(live, self._prompt_length)
+        pieces = split(self.settings, live, self._prompt_length)
         count = self.processes.most(len(pieces))
-        prepared = micro_batches(self.vlm, self.objective, pieces, actions, kept_tokens, count)
+        prepared = micro_batches(self.vlm, self.h.objective, pieces, actions, kept_tokens, count)
         wanted = self.processes.gather([self.policy.chunks(int(micro.mask.sum())) for micro in prepared])
         for place, micro in enumerate(prepared):
             micro = replace(micro, chunks=max(chunks[place] for chunks in wanted))
-            old = self._logprobs(self.engine, micro) if self.mu > 1 else None
+            old = self._logprobs(self.engine, micro) if self.h.mu > 1 else None
             prepared[place] = replace(micro, old=old, ref=self._reference_logprobs(micro))
         return Batch(tuple(prepared), own_tokens, trained_tokens - own_tokens)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimizer step; without any micro-batch nothing changes, and ``loss/skipped`` is 1."""
-        rate = self.optimizer.learning_rate * self.optimizer.factor(self.updates)
+        rate = self.settings.rate(self.updates, self.h.steps * self.h.mu, self.h.mu)
         if not batch.micro_batches:
             return {"loss/skipped": 1.0, "loss/learning_rate": rate}
         for group in self.adamw.param_groups:
@@ -185,7 +142,7 @@ class DeepSpeedEngine:
             old = logp.detach() if micro.old is None else micro.old
             counted = (micro.weights > 0).float()  # (A, T)
             result = loss(
-                self.objective,
+                self.h.objective,
                 logp,
                 old,
                 micro.ref,
@@ -196,7 +153,7 @@ class DeepSpeedEngine:
                 micro.sampled,
             )
             self.engine.set_gradient_accumulation_boundary(number == len(batch.micro_batches))
-            self.engine.backward(result.value * self.processes.size)  # DeepSpeed averages over ranks
+            self.engine.backward(result.value * self.processes.world_size)  # DeepSpeed averages over ranks
             norm = self._gradient_norm()
             self.engine.step()
             sums = [total + float(value.detach()) for total, value in zip(sums, result, strict=True)]
@@ -215,10 +172,10 @@ class DeepSpeedEngine:
             "loss/total": totals.value,
             "loss/policy": totals.policy,
             "loss/clip_fraction": totals.clipped / tokens,
-            "loss/entropy": totals.surprise / max(batch.own_tokens, 1.0),
-            "loss/sampler_gap": totals.gap / max(batch.own_tokens, 1.0),
+            "loss/entropy": totals.neg_logp / max(batch.own_tokens, 1.0),
+            "loss/sampler_gap": totals.sampler_mismatch / max(batch.own_tokens, 1.0),
         }
-        if self.objective.beta > 0:
+        if self.h.objective.beta > 0:
             metrics["loss/kl"] = totals.kl / tokens
         if batch.external_tokens:
             metrics["loss/external_probability"] = totals.external_probability / batch.external_tokens
@@ -270,7 +227,7 @@ class DeepSpeedEngine:
 
     def _reference_logprobs(self, micro: MicroBatch) -> Tensor | None:
         """(A, T) log pi_ref; None when beta is 0."""
-        if self.objective.beta == 0:
+        if self.h.objective.beta == 0:
             return None
         if self.reference is not None:
             return self._logprobs(self.reference, micro)
@@ -283,7 +240,7 @@ class DeepSpeedEngine:
 
     def _gradient_norm(self) -> float:
         """The norm of the accumulated gradients; DeepSpeed returns it only from ZeRO stage 1 on."""
-        if self.memory.zero_stage > 0:
+        if self.settings.zero_stage > 0:
             return 0.0
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
@@ -295,22 +252,22 @@ def _module(model: Any) -> nn.Module:
     return module
 
 
-def _config(memory: Memory, optimizer: Optimizer, dtype: torch.dtype) -> dict[str, Any]:
+def _config(settings: EngineSettings, dtype: torch.dtype) -> dict[str, Any]:
     """DeepSpeed's config. Its batch sizes have no effect: the loss is already weighted over the whole batch."""
     half = dtype == torch.bfloat16
-    zero: dict[str, Any] = {"stage": memory.zero_stage}
-    if half and memory.zero_stage == 0:
+    zero: dict[str, Any] = {"stage": settings.zero_stage}
+    if half and settings.zero_stage == 0:
         # Stage 0 keeps no float32 copy of bfloat16 weights, so small updates would be rounded away; stage 1 keeps one.
         zero["stage"] = 1
     host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    if memory.offload_optimizer:
+    if settings.offload_optimizer:
         zero["offload_optimizer"] = host
-    if memory.offload_parameters:
+    if settings.offload_parameters:
         zero["offload_param"] = host
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": optimizer.max_grad_norm,
+        "gradient_clipping": settings.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

@@ -4,32 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ekipl.errors import UsageError
+from ekipl.policy.settings import Lora
 
 ADAPTER = "default"  # peft's name of the first adapter
-
-
-@dataclass(frozen=True)
-class Lora:
-    """The adapters: ``weight + alpha / rank * B A``, with B = 0 at first.
-
-    Attributes:
-        rank: of B A.
-        alpha: scale.
-        targets: last parts of the names of the linear layers that get one.
-        seed: of A.
-    """
-
-    rank: int
-    alpha: float
-    targets: tuple[str, ...]
-    seed: int = 0
 
 
 def target_layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
@@ -52,8 +35,8 @@ def target_layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
     return [name for name, last in layers.items() if last in targets]
 
 
-def add_adapters(model: nn.Module, lora: Lora) -> None:
-    """Freeze the model and insert adapters, in place; layers of frozen parts get none.
+def add_adapters(model: nn.Module, lora: Lora, seed: int) -> None:
+    """Freeze the model and insert adapters, in place; layers of frozen parts get none. ``seed`` is that of A.
 
     Raises:
         UsageError: a target names no layer.
@@ -62,7 +45,7 @@ def add_adapters(model: nn.Module, lora: Lora) -> None:
 
     names = target_layers(model, lora.targets)
     with torch.random.fork_rng():
-        torch.manual_seed(lora.seed)
+        torch.manual_seed(seed)
         inject_adapter_in_model(
             LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=names), model, ADAPTER
         )

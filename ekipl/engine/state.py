@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,14 @@ def write(path: Path, name: str, tensors: Iterable[tuple[str, Tensor]], processe
     Raises:
         UsageError: on all ranks, when the disk of one is full.
     """
-    mine = {key: tensor for place, (key, tensor) in enumerate(tensors) if place % processes.size == processes.rank}
-    fault = None
+    mine = dict(islice(tensors, processes.rank, None, processes.world_size))  # exhausts the collective iterator
+    error = None
     try:
         with explain_full_disk(path.parent.parent):
             save_file(mine, path / f"{name}-{processes.rank}.safetensors")
-    except UsageError as error:
-        fault = str(error)
-    processes.agree(fault)
+    except UsageError as full:
+        error = str(full)
+    processes.agree(error)
 
 
 class TensorReader:

@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl.algorithm.seams import Decoding, ExternalPool, Grader, Logger, Sampler, Task
+from ekipl.algorithm.seams import Decoding, Engine, ExternalPool, Grader, Logger, Sampler, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from ekipl.config import Command, Settings
+    from ekipl.engine.collectives import Processes
     from ekipl.policy.model import VLM
 
 
@@ -267,6 +268,20 @@ def load_policy(settings: Settings, path: str | None = None, *, weights: bool = 
     )
     embed_patches_by_product(vlm.model)
     return vlm
+
+
+def build_engine(settings: Settings, vlm: VLM, processes: Processes) -> Engine:
+    """The engine that trains ``vlm``, in place. Raises UsageError when an adapter's target names no layer."""
+    from ekipl.engine.deepspeed import DeepSpeedEngine
+
+    return DeepSpeedEngine(
+        vlm,
+        settings,
+        settings.engine,
+        temperature=settings.rollout.temperature,
+        lora=settings.model.lora if settings.model.lora.rank else None,
+        processes=processes,
+    )
 
 
 def start_vllm(settings: Settings, vlm: VLM, processes: int = 1) -> Any:

@@ -82,7 +82,7 @@ def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, p
         processes.wait()
         files = {name: entry for part in processes.gather(_entries(partial, processes)) for name, entry in part.items()}
         if processes.first:
-            state = {"format": FORMAT, "step": step, "processes": processes.size, "files": files}
+            state = {"format": FORMAT, "step": step, "processes": processes.world_size, "files": files}
             (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
             shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ekipl.algorithm.loop import data_order, train
-from ekipl.algorithm.seams import Grader, Sampler, Task
+from ekipl.algorithm.seams import Engine, Grader, Sampler, Task
 from ekipl.algorithm.types import POLICY, Problem
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from ekipl.config import Settings
     from ekipl.engine.collectives import Processes
-    from ekipl.engine.deepspeed import DeepSpeedEngine
-    from ekipl.policy.model import VLM
 
 MODEL = "model"
 FIRST_STAGE = "first_stage"  # the run directory of the stage before, in the run directory
@@ -70,10 +68,10 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     from ekipl.engine.collectives import join
 
     processes = join()
-    if processes.size != settings.engine.world_size:
+    if processes.world_size != settings.engine.world_size:
         raise UsageError(
             f"engine.num_processes: {settings.engine.num_processes} on each of {settings.engine.num_nodes} machines: "
-            f"the launcher has started {processes.size} in all; set what it starts"
+            f"the launcher has started {processes.world_size} in all; set what it starts"
         )
     done = checkpoint.newest(directory / "checkpoints", processes)
     first_step = checkpoint.step_of(done) if done else 0
@@ -94,7 +92,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
 
     def order() -> Iterator[Sequence[int]]:
         """This rank's share of each batch that is still to come."""
-        return (batch[processes.rank :: processes.size] for batch in data_order(len(problems), settings, first_step))
+        return (processes.mine(batch) for batch in data_order(len(problems), settings, first_step))
 
     with progress(settings.steps - first_step, "train") as advance:
         recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
@@ -130,7 +128,7 @@ def _report(directory: Path) -> None:
     print(page)
 
 
-def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, Sampler, Sampler]:
+def _policy(settings: Settings, processes: Processes) -> tuple[Engine, Sampler, Sampler]:
     """The engine, and the samplers of rollouts and of evaluation."""
     from ekipl.policy.hf import HFSampler
     from ekipl.policy.model import freeze
@@ -141,12 +139,12 @@ def _policy(settings: Settings, processes: Processes) -> tuple[DeepSpeedEngine, 
     freeze(vlm.model, vision=settings.model.freeze_vision, projector=settings.model.freeze_projector)
     rollout, judging = settings.rollout, settings.evaluation
     if isinstance(rollout, VLLMRollout):
-        engine = _engine(settings, vlm, processes)
-        llm = build.start_vllm(settings, vlm, processes.size)
+        engine = build.build_engine(settings, vlm, processes)
+        llm = build.start_vllm(settings, vlm, processes.world_size)
         return engine, VLLMSampler(vlm, llm, rollout), VLLMSampler(vlm, llm, judging)
     own_copy = settings.engine.zero_stage == 3  # sampling needs whole weights; ranks decode different lengths
     sampled = replace(vlm, model=copy.deepcopy(vlm.model)) if own_copy else vlm
-    engine = _engine(settings, vlm, processes)
+    engine = build.build_engine(settings, vlm, processes)
     policy, judge = (HFSampler(sampled, d, rollout.batch_size, own_copy) for d in (rollout, judging))
     own = build.own_sampler(rollout, sampled, rollout) if isinstance(rollout, OwnRollout) else policy
     return engine, own, judge
@@ -173,34 +171,6 @@ def _evaluate(
     shares = [processes.mine(split) for split in held_out]
     share = evaluate(judge, grade, shares, settings.evaluation.samples, settings.seed)
     return metrics(summarize(score for scores in processes.gather(share.scores) for score in scores))
-
-
-def _engine(settings: Settings, vlm: VLM, processes: Processes) -> DeepSpeedEngine:
-    from ekipl.engine.batch import Cut
-    from ekipl.engine.deepspeed import DeepSpeedEngine, Memory, Optimizer
-    from ekipl.engine.lora import Lora
-
-    engine, lora = settings.engine, settings.model.lora
-    return DeepSpeedEngine(
-        vlm,
-        settings.objective,
-        Optimizer(
-            learning_rate=engine.learning_rate,
-            weight_decay=engine.weight_decay,
-            schedule=engine.schedule,
-            warmup_updates=engine.warmup_steps * settings.mu,
-            total_updates=settings.steps * settings.mu,
-            max_grad_norm=engine.max_grad_norm,
-        ),
-        temperature=settings.rollout.temperature,
-        mu=settings.mu,
-        cut=Cut(engine.micro_batch, engine.micro_batch_tokens, engine.accumulation),
-        memory=Memory(
-            engine.zero_stage, engine.offload_optimizer, engine.offload_parameters, engine.gradient_checkpointing
-        ),
-        lora=Lora(lora.rank, lora.alpha, lora.targets, settings.seed) if lora.rank else None,
-        processes=processes,
-    )
 
 
 def _held_out(settings: Settings, task: Task) -> list[Sequence[Problem]]:
