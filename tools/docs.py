@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ekipl.cli import conf_dir
-from ekipl.config.reference import Key, attributes, keys, parts_of
+from ekipl.config.keys import keys, parts_of
 from ekipl.config.settings import OWN_KEYS, Command, Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -50,7 +51,6 @@ def _defaults(name: str) -> dict[str, Any]:
 def _sections() -> Iterator[str]:
     yield "## Every key\n\nDefaults are those of `ekipl train` without arguments, or of the option that is named."
     plain = [field.name for field in fields(Settings) if not list(parts_of(HINTS[field.name]))]
-    meanings = attributes(Settings)
     base = composed("train")
     yield from _table(
         "The paper's symbols and the run", [Key(k, meanings[k], Settings) for k in plain if k in base], base
@@ -66,7 +66,7 @@ def _sections() -> Iterator[str]:
     yield "\n## Keys of the other commands\n\nThey share the tree above and add:"
     for command in get_args(Command)[1:]:
         cfg = composed(command)
-        own = [key for key in keys(Settings) if key.name.partition(".")[0] in OWN_KEYS[command]]
+        own = [(name, owner) for name, owner in keys(Settings) if name.partition(".")[0] in OWN_KEYS[command]]
         yield from _table(f"ekipl {command.replace('_', '-')}", own, cfg)
 
 
@@ -91,21 +91,31 @@ def _option(group: str, part: type) -> str | None:
     return None
 
 
+def attributes(section: type) -> dict[str, str]:
+    """Field -> meaning, from the ``Attributes:`` of the docstrings of a dataclass and of its bases."""
+    found: dict[str, str] = {}
+    for base in reversed(section.__mro__):
+        lines = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
+        for name, text in re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", lines, flags=re.MULTILINE):
+            found[name] = " ".join(text.split())
+    return found
+
+
 def composed(command: str, *overrides: str) -> DictConfig:
     """The settings of a command, interpolations as they are written."""
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         return compose(command, overrides=list(overrides))
 
 
-def _table(title: str, rows: list[Key], cfg: DictConfig, summary: str = "") -> Iterator[str]:
+def _table(title: str, rows: list[tuple[str, type]], cfg: DictConfig, summary: str = "") -> Iterator[str]:
     yield f"\n### {title}\n"
     if summary:
         yield f"{summary}\n"
     yield "| key | default | meaning |\n| --- | --- | --- |"
     tree = OmegaConf.to_container(cfg)
-    for key in rows:
-        meaning = key.meaning.replace("``", "`").replace("|", r"\|")
-        yield f"| `{key.name}` | {_shown(tree, key.name)} | {meaning} |"
+    for name, owner in rows:
+        meaning = attributes(owner)[name.rpartition(".")[2]].replace("``", "`").replace("|", r"\|")
+        yield f"| `{name}` | {_shown(tree, name)} | {meaning} |"
 
 
 def _shown(tree: Any, name: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from pydantic import ValidationError
 
 from ekipl.algorithm.objective import Objective
-from ekipl.config.reference import keys, tags_of
+from ekipl.config.keys import keys, tags_of
 from ekipl.config.rules import Values, broken_rules, shown
 from ekipl.config.settings import ADAPTER, OWN_KEYS, Command, Settings
 from ekipl.config.stages import first_stage
@@ -136,7 +136,7 @@ def no_such_setting(key: str) -> str:
     key = re.sub(r"\[(\d+)\]", r".\1", key)  # as overrides spell it
     if OPEN.match(key):
         return f"{key}: new here; put a + before it: +{key}=VALUE"
-    others = [known.name for known in keys(Settings) if known.name != key]  # the key may belong to another command
+    others = [known for known, _ in keys(Settings) if known != key]  # the key may belong to another command
     name = key.rpartition(".")[2]
     meant = [known for known in others if known.rpartition(".")[2] == name]
     meant = meant or [known for known in others if known.casefold() == key.casefold()]

@@ -61,53 +61,51 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollout(Decoding):
+class Sampling(Decoding):
     """How the policy samples the actions it learns from.
 
     Attributes:
-        kind: ``hf``: transformers, in the training process.
         batch_size: actions decoded at once, on each rank.
         importance_cap: the policy's own tokens are weighted by pi_old / (the probability they were sampled with), at
-            most this much; null: not weighted.
+            most this much, because a sampler with other kernels is not exactly the policy; null: not weighted.
     """
 
-    kind: Literal["hf"]
     batch_size: Count
     importance_cap: Positive | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class VLLMRollout(Decoding):
-    """The same with vLLM.
+class Rollout(Sampling):
+    """transformers, in the training process.
 
     Attributes:
-        kind: ``vllm``: vLLM, in the training process; pip install 'ekipl[vllm]'.
-        batch_size: actions decoded at once, on each rank.
-        importance_cap: as for ``hf``; a sampler with other kernels is not exactly the policy.
+        kind: ``hf``.
+    """
+
+    kind: Literal["hf"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VLLMRollout(Sampling):
+    """vLLM, in the training process; pip install 'ekipl[vllm]'.
+
+    Attributes:
+        kind: ``vllm``.
         cache_gib: memory for keys and values on each rank, GiB, beside a copy of the weights.
     """
 
     kind: Literal["vllm"]
-    batch_size: Count
-    importance_cap: Positive | None
     cache_gib: Positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnRollout(Decoding):
-    """A sampler of your own (docs/extending.md).
+class OwnRollout(Sampling):
+    """A sampler of your own (docs/extending.md). The evaluation of ``train`` keeps the built-in one.
 
     Attributes:
         kind: the import path of a function ``(vlm, decoding, **args) -> Sampler``.
-        batch_size: actions decoded at once, on each rank, by the sampler of the evaluation.
-        importance_cap: as for ``hf``.
         args: further keyword arguments of that function.
     """
 
     kind: Annotated[str, Named(KINDS)]
-    batch_size: Count
-    importance_cap: Positive | None
     args: Mapping[str, Any] = field(default_factory=dict)
-
-
-AnyRollout = Rollout | VLLMRollout | OwnRollout

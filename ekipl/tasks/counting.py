@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Example
-from ekipl.tasks.templates import check_template, render
+from ekipl.algorithm.types import AnswerKind
+from ekipl.tasks.templates import TemplateTask
 
 PROMPTS = {
     "cot": "{question} Output the thinking process in <think> </think> "
@@ -13,25 +13,10 @@ PROMPTS = {
 }
 
 
-class Counting:
+class Counting(TemplateTask):
     """How many? The answer is a number."""
 
     name = "counting"
     splits = ("id", "ood")
     kinds: tuple[AnswerKind, ...] = ("number",)
-
-    def __init__(self, strategy: str = "cot", prompt: str | None = None) -> None:
-        """A task that asks by a template.
-
-        Args:
-            strategy: which of ``PROMPTS``.
-            prompt: a template of yours in its place.
-
-        Raises:
-            UsageError: a template without ``{question}``.
-        """
-        self.template = check_template(prompt or PROMPTS[strategy])
-
-    def prompt(self, row: Example) -> str:
-        """The question and the form of the answer."""
-        return render(self.template, row.question)
+    prompts = PROMPTS

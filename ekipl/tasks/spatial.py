@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Example
+from ekipl.algorithm.types import AnswerKind
 from ekipl.reward.simulate import DIRECTIONS, VALUES
-from ekipl.tasks.templates import check_template, render
+from ekipl.tasks.templates import TemplateTask
 
 RULES = (
     "Find the transformation that turns the first image (initial state) into the second image (final state). "
@@ -24,25 +24,10 @@ PROMPTS = {
 }
 
 
-class Spatial:
+class Spatial(TemplateTask):
     """What has changed? The answer is a set of functions; in the OOD splits the camera has moved, too."""
 
     name = "spatial"
     splits = ("id", "ood_left", "ood_right")
     kinds: tuple[AnswerKind, ...] = ("functions",)
-
-    def __init__(self, strategy: str = "cot", prompt: str | None = None) -> None:
-        """A task that asks by a template.
-
-        Args:
-            strategy: which of ``PROMPTS``.
-            prompt: a template of yours in its place.
-
-        Raises:
-            UsageError: a template without ``{question}``.
-        """
-        self.template = check_template(prompt or PROMPTS[strategy])
-
-    def prompt(self, row: Example) -> str:
-        """The rules, the attributes of the initial objects and the form of the answer."""
-        return render(self.template, row.question)
+    prompts = PROMPTS

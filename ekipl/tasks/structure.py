@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ekipl.algorithm.types import AnswerKind, Example
-from ekipl.tasks.templates import check_template, render
+from ekipl.algorithm.types import AnswerKind
+from ekipl.tasks.templates import TemplateTask
 
 PROMPTS = {
     "cot": "{question} Output the thinking process in <think> </think> "
@@ -19,27 +19,11 @@ CHOICE_PROMPTS = {
 }
 
 
-class Structure:
+class Structure(TemplateTask):
     """What does the diagram say? The answer is a letter, a number or an expression."""
 
     name = "structure"
     splits = ("id", "ood")
     kinds: tuple[AnswerKind, ...] = ("choice", "number", "expression")
-
-    def __init__(self, strategy: str = "cot", prompt: str | None = None, choice_prompt: str | None = None) -> None:
-        """A task that asks by templates, one of them for questions with choices.
-
-        Args:
-            strategy: which of ``PROMPTS`` and ``CHOICE_PROMPTS``.
-            prompt: a template of yours for open questions.
-            choice_prompt: a template of yours for questions whose answer is of kind ``choice``; the row says so.
-
-        Raises:
-            UsageError: a template has no ``{question}``.
-        """
-        self.template = check_template(prompt or PROMPTS[strategy])
-        self.choice_template = check_template(choice_prompt or CHOICE_PROMPTS[strategy])
-
-    def prompt(self, row: Example) -> str:
-        """The question and the form of the answer."""
-        return render(self.choice_template if row.kind == "choice" else self.template, row.question)
+    prompts = PROMPTS
+    choice_prompts = CHOICE_PROMPTS

@@ -1,10 +1,42 @@
-"""Prompt templates. Those of the three tasks are in ``conf/prompt/``."""
+"""A task that asks by templates, one for each strategy (``prompt=cot | answer | zero_shot``)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.errors import UsageError
 
 SLOTS = ("{question}", "{Question}")  # the second is Reason-RFT's spelling
+
+
+class TemplateTask:
+    """A task whose prompts differ by strategy alone.
+
+    Attributes:
+        prompts: template by strategy.
+        choice_prompts: the same for examples whose answer is of kind ``choice``; None: they are asked like the others.
+    """
+
+    name: str
+    splits: tuple[str, ...]
+    kinds: tuple[AnswerKind, ...]
+    prompts: Mapping[str, str]
+    choice_prompts: Mapping[str, str] | None = None
+
+    def __init__(self, strategy: str = "cot", prompt: str | None = None, choice_prompt: str | None = None) -> None:
+        """Ask by the strategy's templates, or by one's own ``prompt`` and ``choice_prompt``.
+
+        Raises:
+            UsageError: a template has no ``{question}``.
+        """
+        self.template = self.choice_template = check_template(prompt or self.prompts[strategy])
+        if self.choice_prompts is not None:
+            self.choice_template = check_template(choice_prompt or self.choice_prompts[strategy])
+
+    def prompt(self, example: Example) -> str:
+        """The question and the form of the answer."""
+        return render(self.choice_template if example.kind == "choice" else self.template, example.question)
 
 
 def check_template(template: str) -> str:
