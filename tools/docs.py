@@ -52,9 +52,7 @@ def _sections() -> Iterator[str]:
     yield "## Every key\n\nDefaults are those of `ekipl train` without arguments, or of the option that is named."
     plain = [field.name for field in fields(Settings) if not list(parts_of(HINTS[field.name]))]
     base = composed("train")
-    yield from _table(
-        "The paper's symbols and the run", [Key(k, meanings[k], Settings) for k in plain if k in base], base
-    )
+    yield from _table("The paper's symbols and the run", [(k, Settings) for k in plain if k in base], base)
     for field in fields(Settings):
         parts = [part for _, part in parts_of(HINTS[field.name])]
         if parts and field.name in base:
