@@ -6,7 +6,7 @@ VLLM := .venv-vllm
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-vllm check demo tiny bench wheel clean
+.PHONY: help setup test test-vllm check docs demo tiny bench wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: $(READY)  ## lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## write the generated part of docs/configuration.md
+	$(BIN)/python -m tools.docs
 
 # An accuracy of 200 problems has a 95 % interval of about 7 points either way.
 demo: $(READY)  ## train and compare on visual counting, on a CPU in minutes (docs/quickstart.md lists the files)
