@@ -21,10 +21,10 @@ from ekipl.algorithm.types import Group
 from ekipl.engine.collectives import Processes, join, leave
 from ekipl.engine.deepspeed import DeepSpeedEngine
 from ekipl.engine.settings import EngineSettings
-from ekipl.policy.model import VLM, freeze, load_model
+from ekipl.policy.model import freeze
 from ekipl.policy.settings import Lora
 from tests.float64 import in_float64
-from tests.test_engine import group, hyperparameters
+from tests.test_engine import group, hyperparameters, tiny
 
 ONE_IMAGE = group(0, (4, 2, 5), (1.0, -0.5, 0.5))  # sums that are not 0: the loss is not either
 TWO_IMAGES = group(1, (3, 3), (0.7, -0.2))
@@ -61,14 +61,6 @@ CASES: dict[int, dict[int, tuple[str, ...]]] = {
 }
 
 
-def shallow(vlm: VLM) -> VLM:
-    """The model without its upper layers: what a stage does for a layer, it does for two as for all."""
-    language, vision = vlm.model.model.language_model, vlm.model.model.visual
-    language.layers, vision.blocks = language.layers[:2], vision.blocks[:2]
-    vlm.model.config.text_config.num_hidden_layers = vlm.model.config.vision_config.depth = 2
-    return vlm
-
-
 def made(
     processes: Processes,
     stage: int,
@@ -79,7 +71,7 @@ def made(
     frozen: bool = False,
     **settings: Any,
 ) -> DeepSpeedEngine:
-    vlm = shallow(load_model("tiny", device="cpu", dtype="float64"))
+    vlm = tiny()
     freeze(vlm.model, vision=frozen, projector=False)
     offloaded = {"offload_optimizer": offload and stage > 0, "offload_parameters": offload and stage == 3}
     engine = EngineSettings(**{"learning_rate": 3e-5, "micro_batch": 8, "zero_stage": stage, **offloaded, **settings})

@@ -52,8 +52,13 @@ GROUPS = [group(0, (4, 2, 5), (1.0, -0.5, -0.5)), group(1, (3, 3), (0.7, -0.7)),
 
 
 def tiny() -> VLM:
-    """In the default dtype."""
-    return load_model("tiny", device="cpu", dtype=str(torch.get_default_dtype()).removeprefix("torch."))
+    """The lower layers of the tiny model, in the default dtype: an engine treats two layers as it treats all."""
+    vlm = load_model("tiny", device="cpu", dtype=str(torch.get_default_dtype()).removeprefix("torch."))
+    language, vision = vlm.model.model.language_model, vlm.model.model.visual
+    language.layers, vision.blocks = language.layers[:2], vision.blocks[:2]
+    text = vlm.model.config.text_config
+    text.num_hidden_layers, text.layer_types, vlm.model.config.vision_config.depth = 2, text.layer_types[:2], 2
+    return vlm
 
 
 def hyperparameters(beta: float, mu: int = 1) -> Hyperparameters:
