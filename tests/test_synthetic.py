@@ -240,5 +240,5 @@ def test_synthetic_data_is_lazy_and_worded_by_the_task(task: Counting | Structur
     assert problem.question in problem.prompt
     assert len(data.problems(task, "id")) == 5
     assert [p.id for p in data.problems(task, "id", limit=2)] == [f"{task.name}-id-0", f"{task.name}-id-1"]
-    with pytest.raises(UsageError, match="split: elsewhere: .* has train, id"):
+    with pytest.raises(UsageError, match="splits: elsewhere: .* has train, id"):
         data.problems(task, "elsewhere")

@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.report.published import published_tables
     from ekipl.report.scores import write_scores
     from ekipl.report.tables import show_all
-    from ekipl.run import build
+    from ekipl.run import build, describe
     from ekipl.run.actions_io import refuse_mixed, regrade
     from ekipl.run.predictions import evaluate_predictions
 
@@ -39,17 +39,17 @@ def run(cfg: DictConfig) -> None:
         return
     problems = build.open_problems(settings, task)
     found = regrade(settings.records, task, problems, grade, also)
-    paths = build.policies(settings)
+    paths = describe.policies(settings)
     refuse_mixed(found, paths)
     for path in paths:
         found |= _sampled(settings, problems, grade, also, path, directory)
-    names = build.labels(list(found))
+    names = describe.labels(list(found))
     evaluations = {names[model]: evaluation for model, evaluation in found.items()}
     published = published_tables(task.name, evaluations, settings.reward) if settings.data.kind == "reason_rft" else []
     absent = [split for split in settings.splits or task.splits if split not in problems]
     notes = [f"{split}: its file is missing, and it was not evaluated (missing_split=skip)" for split in absent]
     title = f"{task.name}: accuracy by {settings.reward}"
-    show_all(write_scores(directory, title, evaluations, build.meta(settings), published, notes))
+    show_all(write_scores(directory, title, evaluations, describe.meta(settings), published, notes))
     print(directory / "table.md")
 
 
@@ -57,11 +57,11 @@ def _sampled(
     settings: Settings, problems: Problems, grade: Grader, also: Graders, path: str, directory: Path
 ) -> dict[str, Evaluation]:
     """The model at ``path``, or all external models, by name. A model is unloaded on return."""
-    from ekipl.run import build
+    from ekipl.run import build, describe
     from ekipl.run.log import progress
     from ekipl.run.sampling import evaluate, evaluate_pool
 
-    with progress(build.count(problems), f"eval {path}") as advance:
+    with progress(describe.count(problems), f"eval {path}") as advance:
         if path == EXTERNAL:
             pool = build.build_pool(settings, directory)
             return evaluate_pool(pool, grade, problems.values(), settings.samples, advance, also)

@@ -18,7 +18,7 @@ def run(cfg: DictConfig) -> None:
     """Ask, grade and write; print how good the models are, how often they agree and what they cost."""
     from ekipl.report.external import external_tables
     from ekipl.report.tables import show_all
-    from ekipl.run import build, dry_run
+    from ekipl.run import build, describe, dry_run
     from ekipl.run.actions_io import Drawn, write_graded
     from ekipl.run.log import progress
     from ekipl.run.sampling import ask
@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> None:
         dry_run.of_splits(settings, problems.values(), samples)
         return
     pool = build.build_pool(settings, directory)
-    sampling = build.external_sampling(settings)
+    sampling = describe.external_sampling(settings)
     failed: Counter[str] = Counter()
 
     def drawn() -> Iterator[Drawn]:
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> None:
             advance(1)
 
     try:
-        with progress(build.count(problems), "external-sample", lambda: spent_so_far(pool)) as advance:
+        with progress(describe.count(problems), "external-sample", lambda: spent_so_far(pool)) as advance:
             found = write_graded(directory / "actions.jsonl", grade, drawn(), settings.seed)
     finally:
         pool.close()

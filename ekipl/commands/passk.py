@@ -20,22 +20,22 @@ def run(cfg: DictConfig) -> None:
     from ekipl.errors import UsageError
     from ekipl.report.passk import write_passk
     from ekipl.report.tables import show_all
-    from ekipl.run import build
+    from ekipl.run import build, describe
     from ekipl.run.actions_io import recorded_outcomes, refuse_mixed
 
     settings, directory = build.begin(cfg, "passk")
     task = build.build_task(settings)
     records = settings.records or ()
     outcomes = recorded_outcomes(records, task, settings.splits, settings.limit)
-    paths = build.policies(settings)
+    paths = describe.policies(settings)
     refuse_mixed({outcome.model for outcome in outcomes}, paths)
     if paths:
         outcomes += _sampled(settings, task, paths, directory)
     if not outcomes:
         raise UsageError(f"records: {', '.join(records)}: no action in them is of the splits asked for")
-    names = build.labels(list(dict.fromkeys(one.model for one in outcomes)))
+    names = describe.labels(list(dict.fromkeys(one.model for one in outcomes)))
     outcomes = [one._replace(model=names[one.model]) for one in outcomes]
-    meta = build.meta(settings)
+    meta = describe.meta(settings)
     show_all(write_passk(directory, task, outcomes, sorted(set(settings.passk.k)), settings.seed, meta))
     print(directory / "passk.png")
 
@@ -43,13 +43,13 @@ def run(cfg: DictConfig) -> None:
 def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Path) -> list[Outcome]:
     """Samples of the models, written to actions.jsonl."""
     from ekipl.report.passk import Outcome
-    from ekipl.run import build
+    from ekipl.run import build, describe
     from ekipl.run.actions_io import draw_models, write_graded
     from ekipl.run.log import progress
 
     problems, grade = build.open_problems(settings, task), build.build_grader(settings, task)
     samples = settings.passk.samples or max(settings.passk.k)
-    with progress(len(paths) * build.count(problems), "passk") as advance:
+    with progress(len(paths) * describe.count(problems), "passk") as advance:
         decoding = settings.decoding
         drawn = draw_models(settings, paths, decoding, problems.values(), samples, advance)
         evaluations = write_graded(directory / "actions.jsonl", grade, drawn, settings.seed)

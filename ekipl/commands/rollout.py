@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig) -> None:
     """Sample, grade and write; print the accuracy."""
     from ekipl.report.scores import accuracy_table
-    from ekipl.run import build
+    from ekipl.run import build, describe
     from ekipl.run.actions_io import draw_models, write_graded
     from ekipl.run.log import progress
 
@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
     grade = build.build_grader(settings, task)
     problems = build.open_problems(settings, task)
     samples = settings.samples or settings.N
-    with progress(build.count(problems), "rollout") as advance:
+    with progress(describe.count(problems), "rollout") as advance:
         decoding = settings.rollout
         drawn = draw_models(settings, [settings.model.path], decoding, problems.values(), samples, advance)
         evaluations = write_graded(directory / "actions.jsonl", grade, drawn, settings.seed)

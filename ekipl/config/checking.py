@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ekipl.algorithm.objective import Objective
 from ekipl.config.keys import keys, tags_of
-from ekipl.config.rules import Values, broken_rules, shown
+from ekipl.config.rules import broken_rules, shown, without
 from ekipl.config.settings import ADAPTER, OWN_KEYS, Command, Settings
 from ekipl.config.stages import first_stage
 from ekipl.errors import UsageError
@@ -77,7 +77,7 @@ def check(cfg: DictConfig, command: Command) -> Settings:
     errors = {key: line for key, line in errors.items() if _home(key) == key or _home(key) not in errors}
     if settings is not None:
         errors |= {key: line for key, line in _unknown_names(settings) if key not in errors}
-    lines = [*errors.values(), *broken_rules(Values(values, errors.keys()), command)]
+    lines = [*errors.values(), *broken_rules(without(errors.keys(), values), command)]
     if not lines and settings is not None and settings.first_stage is not None:
         lines = _of_first_stage(cfg, command)
     if settings is None or lines:

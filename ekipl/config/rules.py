@@ -1,10 +1,10 @@
-"""Rules between settings: what no single value can tell. Each yields one line for each problem it finds."""
+"""Rules between settings, which no single value can show. Each yields one line for each error that it finds."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,48 +16,25 @@ HOTTEST_OF_VLLM = 2.0
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-class Unavailable(Exception):
-    """A rule asked for a value that is missing or has an error of its own; the rule adds nothing."""
+class Values(dict[str, Any]):
+    """A section without the values that have an error of their own. Keys may be dotted; a missing one is a KeyError."""
+
+    def __missing__(self, key: str) -> Any:
+        first, dot, rest = key.partition(".")
+        if not dot:
+            raise KeyError(key)
+        return self[first][rest]
 
 
-class Values:
-    """The plain values by dotted key, without those that are refused already."""
-
-    def __init__(self, values: Mapping[str, Any], refused: Collection[str], prefix: str = "") -> None:
-        self._values = values
-        self._refused = refused
-        self._prefix = prefix
-
-    def __getitem__(self, key: str) -> Any:
-        """The value at ``key``; sections are Values.
-
-        Raises:
-            Unavailable: it, an item of it, or what it is part of is refused or missing.
-        """
-        first, _, rest = key.partition(".")
-        path = self._prefix + first
-        if path in self._refused or first not in self._values:
-            raise Unavailable
-        value = self._wrapped(self._values[first], path)
-        return value[rest] if rest else value
-
-    def __iter__(self) -> Iterator[str]:
-        """The keys of this section."""
-        return iter(self._values)
-
-    def get(self, key: str) -> Any:
-        """The value at ``key``, or None."""
-        return self[key] if key in self._values else None
-
-    def _wrapped(self, value: Any, path: str) -> Any:
-        if isinstance(value, Mapping):
-            return Values(value, self._refused, f"{path}.")
-        if isinstance(value, list):
-            places = [f"{path}.{number}" for number in range(len(value))]
-            if any(place in self._refused for place in places):
-                raise Unavailable
-            return [self._wrapped(item, place) for item, place in zip(value, places, strict=True)]
+def without(refused: Set[str], value: Any, path: str = "") -> Any:
+    """The values without those whose dotted keys are ``refused``, and without lists that hold one of them."""
+    if isinstance(value, list):
+        return [without(refused, item, f"{path}{number}.") for number, item in enumerate(value)]
+    if not isinstance(value, Mapping):
         return value
+    listed = {key: range(len(item)) if isinstance(item, list) else () for key, item in value.items()}
+    errors = {key for key in value if refused & {f"{path}{key}", *(f"{path}{key}.{n}" for n in listed[key])}}
+    return Values({key: without(refused, item, f"{path}{key}.") for key, item in value.items() if key not in errors})
 
 
 Rule = Callable[[Values], Iterator[str]]
@@ -297,6 +274,6 @@ def broken_rules(values: Values, command: str) -> list[str]:
     """One line for each rule of ``command`` that these values break."""
     lines: list[str] = []
     for rule in RULES[command]:
-        with suppress(Unavailable):
+        with suppress(KeyError):  # a value is missing or has an error of its own
             lines += rule(values)
     return lines

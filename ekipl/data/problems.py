@@ -91,7 +91,7 @@ def refuse(where: str, errors: Sequence[str]) -> None:
 def check_split(task: Task, split: str) -> None:
     """Raises UsageError unless ``split`` is ``train`` or one of the task's."""
     if split not in ("train", *task.splits):
-        raise UsageError(f"split: {split}: {task.name} has train, {', '.join(task.splits)}")
+        raise UsageError(f"splits: {split}: {task.name} has train, {', '.join(task.splits)}")
 
 
 class LazyProblems(Sequence[Problem]):

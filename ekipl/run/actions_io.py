@@ -12,7 +12,7 @@ from ekipl.algorithm.types import POLICY, Action, Problem
 from ekipl.errors import UsageError
 from ekipl.report.evaluate import Evaluation, GradedAction, summarize
 from ekipl.report.passk import Outcome
-from ekipl.run import build
+from ekipl.run import build, describe
 from ekipl.run.records import Record, Sampling, actions_file, map_actions, write_actions
 from ekipl.run.sampling import Graders, Progress, draw, grade_action
 
@@ -53,7 +53,7 @@ def draw_models(
 
     def of_model(path: str) -> Iterator[Drawn]:  # its end frees the sampler
         sampler = build.build_sampler(settings, decoding, path)
-        sampling = build.policy_sampling(path, decoding)
+        sampling = describe.policy_sampling(path, decoding)
         for split in splits:
             for problem, actions in draw(sampler, split, samples, settings.seed):
                 yield Drawn(path, sampling, problem, actions)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
-from datetime import datetime, timezone
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from inspect import signature
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl.algorithm.seams import Decoding, Engine, ExternalPool, Grader, Logger, Sampler, Task
+from ekipl.algorithm.seams import Decoding, Engine, ExternalPool, Grader, Sampler, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
@@ -19,7 +18,7 @@ from ekipl.files import write_text
 from ekipl.importing import imported
 from ekipl.policy.settings import OwnRollout, VLLMRollout
 from ekipl.reward.graders import check_grader, grader, grader_of
-from ekipl.run.records import Sampling, actions_file
+from ekipl.run.records import actions_file
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -105,14 +104,10 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
         UsageError: no such split, no file for one (unless ``missing_split`` is skip and others have theirs), or bad
             rows; those of all splits are told together.
     """
-    known = ("train", *task.splits)
-    splits = settings.splits or task.splits
-    if wrong := [split for split in splits if split not in known]:
-        raise UsageError(f"splits: {', '.join(wrong)}: {task.name} has {', '.join(known)}")
     data = settings.data
     problems, faults, absent = {}, [], []
-    for split in splits:
-        own = settings.data.train_limit if split == "train" else settings.data.test_limit
+    for split in settings.splits or task.splits:
+        own = data.train_limit if split == "train" else data.test_limit
         limit = min((n for n in (own, settings.limit) if n is not None), default=None)
         try:
             problems[split] = data.problems(task, split, limit)
@@ -125,11 +120,6 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
     if faults:
         raise UsageError("\n".join(faults))
     return problems
-
-
-def count(problems: Mapping[str, Sequence[Problem]]) -> int:
-    """Problems of all splits."""
-    return sum(map(len, problems.values()))
 
 
 def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
@@ -210,46 +200,12 @@ def prefetching(
     return Prefetch(pool, problems, order, settings.N, external.prefetch)
 
 
-def external_sampling(settings: Settings) -> dict[str, Sampling]:
-    """How each external model samples, by source, for the actions files."""
-    external = settings.external
-    if not isinstance(external, LiteLLM):
-        models = () if isinstance(external, Nobody | OwnPool) else external.models
-        return {model.name: {"model": model.name} for model in models[: settings.M]}
-
-    def of(model: ExternalModel) -> Sampling:
-        chosen: dict[str, Any] = {}
-        for key in ("temperature", "top_p", "max_tokens"):
-            own = getattr(model, key)
-            chosen[key] = model.params.get(key, getattr(external, key) if own is None else own)
-        return {"model": model.model, **{k: v for k, v in chosen.items() if v is not None}}
-
-    return {model.name: of(model) for model in external.models[: settings.M]}
-
-
 def with_length(settings: Settings, problems: int) -> Settings:
     """The settings with B as ``epochs`` over this many training problems says, where B is not set."""
     if settings.B is not None:
         return settings
     assert settings.epochs is not None  # a rule of the settings
     return replace(settings, B=ceil(ceil(settings.epochs * problems / settings.problems_per_step) / settings.I))
-
-
-def policies(settings: Settings) -> list[str]:
-    """The models that ``eval`` and ``passk`` sample from, each once: records stand in for ``model.path``."""
-    own = [] if settings.records else [settings.model.path]
-    return list(dict.fromkeys([*own, *(settings.models or ())]))
-
-
-def labels(paths: Sequence[str]) -> dict[str, str]:
-    """What tables and figures call the models: the run's name for RUN/model, else the path as given."""
-    short = {path: Path(path).parent.name if Path(path).name == "model" else path for path in paths}
-    return {path: name if list(short.values()).count(name) == 1 and name else path for path, name in short.items()}
-
-
-def policy_sampling(path: str, decoding: Decoding) -> Sampling:
-    """How the policy samples, as actions files tell it."""
-    return {"model": path, **{field.name: getattr(decoding, field.name) for field in fields(Decoding)}}
 
 
 def load_policy(settings: Settings, path: str | None = None, *, weights: bool = True) -> VLM:
@@ -330,34 +286,3 @@ def own_sampler(rollout: OwnRollout, vlm: VLM, decoding: Decoding) -> Sampler:
     """The sampler of the user's own that ``rollout.kind`` names. Raises UsageError."""
     sampler: Sampler = imported("rollout.kind", rollout.kind)(vlm, decoding, **rollout.args)
     return sampler
-
-
-def build_logger(settings: Settings, directory: Path, last_step: int | None = None) -> Logger:
-    """``metrics.jsonl``, and Weights & Biases where asked for.
-
-    Args:
-        settings: its section ``logger``.
-        directory: the run directory.
-        last_step: of the checkpoint that is resumed; None starts anew and removes the rows of an earlier start.
-    """
-    from ekipl.config import as_dict
-    from ekipl.run.log import JsonlLogger, Loggers, WandbLogger
-
-    loggers: list[Logger] = [JsonlLogger(directory / "metrics.jsonl", -1 if last_step is None else last_step)]
-    if settings.logger.wandb:
-        name = settings.logger.name or directory.name
-        config: dict[str, Any] = as_dict(settings)
-        loggers.append(WandbLogger(directory, settings.logger.project, name, settings.logger.mode, config))
-    return Loggers(loggers)
-
-
-def meta(settings: Settings) -> dict[str, Any]:
-    """What the results of a command depend on, and when they were made."""
-    from ekipl.config import as_dict
-    from ekipl.report.scores import versions
-
-    parts = {"task", "prompt", "reward", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
-    inputs = {"models", "records", "predictions"}
-    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    told = {key: value for key, value in as_dict(settings).items() if key in parts | inputs}
-    return {**told, "versions": versions(), "date": date}

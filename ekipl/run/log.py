@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ekipl.algorithm.seams import Logger
+from ekipl.config import Settings, as_dict
 from ekipl.errors import UsageError
 from ekipl.files import atomic_write, dump_line, finite, parse_line
 
@@ -126,6 +127,22 @@ class Loggers:
     def close(self) -> None:
         for logger in self._loggers:
             logger.close()
+
+
+def open_logger(settings: Settings, directory: Path, last_step: int | None = None) -> Logger:
+    """``metrics.jsonl``, and Weights & Biases where asked for.
+
+    Args:
+        settings: its section ``logger``.
+        directory: the run directory.
+        last_step: of the checkpoint that is resumed; None starts anew and removes the rows of an earlier start.
+    """
+    loggers: list[Logger] = [JsonlLogger(directory / "metrics.jsonl", -1 if last_step is None else last_step)]
+    if settings.logger.wandb:
+        name = settings.logger.name or directory.name
+        config: dict[str, Any] = as_dict(settings)
+        loggers.append(WandbLogger(directory, settings.logger.project, name, settings.logger.mode, config))
+    return Loggers(loggers)
 
 
 @contextmanager

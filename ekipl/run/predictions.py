@@ -25,14 +25,14 @@ Gold = Callable[[Mapping[str, Any], str], tuple[str, AnswerKind]]  # of a row wi
 
 def evaluate_predictions(settings: Settings, task: Task, grade: Grader, directory: Path) -> Table:
     """Grade ``settings.predictions``; write scores.jsonl, scores.json and table.md. Raises UsageError."""
-    from ekipl.run import build
+    from ekipl.run import describe
 
     assert settings.predictions is not None
     path = Path(settings.predictions).expanduser()
     gold = partial(gold_as_it_stands if settings.reward in PUBLISHED else gold_of, task=task)
     total, graded = grade_predictions(path, task.name, gold, grade, directory)
     title = f"{task.name}: accuracy (95 % interval)"
-    return write_predictions(directory, title, path.name, total, graded, build.meta(settings))
+    return write_predictions(directory, title, path.name, total, graded, describe.meta(settings))
 
 
 def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir: Path) -> tuple[int, list[GradedRow]]:

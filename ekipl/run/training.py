@@ -17,7 +17,7 @@ from ekipl.errors import UsageError
 from ekipl.files import write_text
 from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
-from ekipl.run.log import Loggers
+from ekipl.run.log import Loggers, open_logger
 from ekipl.run.recorder import Recorder
 from ekipl.run.signals import Stop, lock_directory
 
@@ -47,7 +47,7 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
 def _train(cfg: DictConfig, directory: Path) -> None:
     """What can be refused is refused before weights load: settings, data, keys."""
     from ekipl.config import check
-    from ekipl.run import build
+    from ekipl.run import build, describe
     from ekipl.run.log import progress
 
     settings = _after_first_stage(check(cfg, "train"), directory)
@@ -76,13 +76,13 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     done = checkpoint.newest(directory / "checkpoints", processes)
     first_step = checkpoint.step_of(done) if done else 0
     engine, policy, judge = _policy(settings, processes)
-    logger = build.build_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
+    logger = open_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
     if done:
         engine.load_state(done)
         policy.load_weights(engine)
     sampling = {
-        POLICY: build.policy_sampling(settings.model.path, settings.rollout),
-        **build.external_sampling(settings),
+        POLICY: describe.policy_sampling(settings.model.path, settings.rollout),
+        **describe.external_sampling(settings),
     }
 
     def measure() -> dict[str, float]:

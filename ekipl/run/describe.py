@@ -1,0 +1,64 @@
+"""Names of models, how they sample, and the provenance of results: the words of tables, figures and actions files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.types import Problem
+from ekipl.config import Settings, as_dict
+from ekipl.external.settings import ExternalModel, LiteLLM, Nobody, OwnPool
+from ekipl.report.scores import versions
+from ekipl.run.records import Sampling
+
+
+def count(problems: Mapping[str, Sequence[Problem]]) -> int:
+    """Problems of all splits."""
+    return sum(map(len, problems.values()))
+
+
+def external_sampling(settings: Settings) -> dict[str, Sampling]:
+    """How each external model samples, by source, for the actions files."""
+    external = settings.external
+    if not isinstance(external, LiteLLM):
+        models = () if isinstance(external, Nobody | OwnPool) else external.models
+        return {model.name: {"model": model.name} for model in models[: settings.M]}
+
+    def of(model: ExternalModel) -> Sampling:
+        chosen: dict[str, Any] = {}
+        for key in ("temperature", "top_p", "max_tokens"):
+            own = getattr(model, key)
+            chosen[key] = model.params.get(key, getattr(external, key) if own is None else own)
+        return {"model": model.model, **{k: v for k, v in chosen.items() if v is not None}}
+
+    return {model.name: of(model) for model in external.models[: settings.M]}
+
+
+def policies(settings: Settings) -> list[str]:
+    """The models that ``eval`` and ``passk`` sample from, each once: records stand in for ``model.path``."""
+    own = [] if settings.records else [settings.model.path]
+    return list(dict.fromkeys([*own, *(settings.models or ())]))
+
+
+def labels(paths: Sequence[str]) -> dict[str, str]:
+    """What tables and figures call the models: the run's name for RUN/model, else the path as given."""
+    short = {path: Path(path).parent.name if Path(path).name == "model" else path for path in paths}
+    return {path: name if list(short.values()).count(name) == 1 and name else path for path, name in short.items()}
+
+
+def policy_sampling(path: str, decoding: Decoding) -> Sampling:
+    """How the policy samples, as actions files tell it."""
+    return {"model": path, **{field.name: getattr(decoding, field.name) for field in fields(Decoding)}}
+
+
+def meta(settings: Settings) -> dict[str, Any]:
+    """What the results of a command depend on, and when they were made."""
+    parts = {"task", "prompt", "reward", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
+    inputs = {"models", "records", "predictions"}
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    told = {key: value for key, value in as_dict(settings).items() if key in parts | inputs}
+    return {**told, "versions": versions(), "date": date}
