@@ -1,4 +1,4 @@
-"""Updates on recorded groups under many settings; test_distributed.py compares stages and numbers of processes.
+"""Updates on recorded groups under many settings; test_distributed.py compares ZeRO stages and world sizes.
 
 ``python -m tests.sharded FOLDER``, in each process: process 0 writes losses and final weights of ``CASES``.
 """
@@ -26,21 +26,21 @@ from ekipl.policy.settings import Lora
 from tests.float64 import in_float64
 from tests.test_engine import group, hyperparameters, tiny
 
-ONE_IMAGE = group(0, (4, 2, 5), (1.0, -0.5, 0.5))  # sums that are not 0: the loss is not either
+ONE_IMAGE = group(0, (4, 2, 5), (1.0, -0.5, 0.5))  # advantages do not sum to 0, so the loss is not 0
 TWO_IMAGES = group(1, (3, 3), (0.7, -0.2))
 NO_IMAGE = group(2, (1, 6, 2, 2), (0.3, 0.9, -0.4, 0.0))
-DEAD = replace(group(1, (2, 7), (0.0, 0.0)))
-# What two or three processes share: with a text beside images, one image beside two, groups of unequal size, a dead
-# group on one process, and processes with nothing to do.
+NO_GRADIENT = replace(group(1, (2, 7), (0.0, 0.0)))
+# Batches that two or three ranks share: prompts without, with one and with two images, groups of unequal size, a group
+# without gradient on one rank, and ranks without any problem.
 BATCHES: list[list[Group]] = [
     [ONE_IMAGE, NO_IMAGE, TWO_IMAGES, ONE_IMAGE],
     [ONE_IMAGE, TWO_IMAGES],
-    [NO_IMAGE, ONE_IMAGE, DEAD],
+    [NO_IMAGE, ONE_IMAGE, NO_GRADIENT],
     [NO_IMAGE],
-    [ONE_IMAGE, DEAD, TWO_IMAGES, DEAD],
+    [ONE_IMAGE, NO_GRADIENT, TWO_IMAGES, NO_GRADIENT],
 ]
 SETTINGS: dict[str, dict[str, Any]] = {
-    "as it is": {"beta": 0.1, "mu": 1},
+    "default": {"beta": 0.1, "mu": 1},
     "mu 2, micro-batch 1": {"beta": 0.1, "mu": 2, "micro_batch": 1},
     "no KL, accumulation 4": {"beta": 0.0, "mu": 1, "accumulation": 4},
     "few tokens, recomputed, offloaded": {
@@ -51,13 +51,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "offload": True,
     },
     "adapters": {"beta": 0.1, "mu": 1, "lora": Lora(4, 8, ("q_proj", "down_proj", "qkv"))},
-    "stopped and gone on, frozen tower": {"beta": 0.1, "mu": 1, "frozen": True, "stop": True},
+    "resumed, frozen tower": {"beta": 0.1, "mu": 1, "frozen": True, "stop": True},
 }
 # The settings by number of processes and ZeRO stage. Three processes are for the shares of a batch: some are empty.
 CASES: dict[int, dict[int, tuple[str, ...]]] = {
-    1: {3: ("as it is", "few tokens, recomputed, offloaded", "stopped and gone on, frozen tower")},
+    1: {3: ("default", "few tokens, recomputed, offloaded", "resumed, frozen tower")},
     2: {0: tuple(SETTINGS), 2: tuple(SETTINGS), 3: tuple(SETTINGS)},
-    3: {3: ("as it is", "mu 2, micro-batch 1")},
+    3: {3: ("default", "mu 2, micro-batch 1")},
 }
 
 

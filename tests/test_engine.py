@@ -1,4 +1,4 @@
-"""DeepSpeed on CPU: the same update as plain torch, the reference policy, and folders others can open."""
+"""DeepSpeed on CPU: updates equal those of plain torch; the reference; model folders; resuming."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def in_plain_torch(steps: int) -> tuple[list[float], torch.Tensor]:
     ],
 )
 @in_float64()
-def test_updates_equal_plain_torch_however_they_are_made(settings: dict[str, Any]) -> None:
+def test_updates_equal_plain_torch_with_all_settings(settings: dict[str, Any]) -> None:
     engine = make(**settings)
     engine.refresh_reference()
     metrics = run(engine, 4)
@@ -145,12 +145,12 @@ def test_reference_follows_the_policy_when_refreshed() -> None:
     assert run(engine, 1)[0]["loss/kl"] == pytest.approx(0, abs=EXACT)
 
 
-def test_without_kl_there_is_no_reference_and_dead_groups_change_nothing() -> None:
+def test_without_kl_there_is_no_reference_and_groups_without_gradient_are_left_out() -> None:
     engine = make(beta=0.0)
     engine.refresh_reference()
     assert engine.reference is None
     batch = engine.prepare(GROUPS)
-    assert sum(m.tokens.shape[0] for m in batch.micro_batches) == 5  # the dead group's two actions are not computed
+    assert sum(m.tokens.shape[0] for m in batch.micro_batches) == 5  # the last group has no gradient
     dead = [replace(g, advantages=(0.0,) * len(g.actions)) for g in GROUPS]
     before = weights(engine.vlm)
     assert engine.update(engine.prepare(dead))["loss/skipped"] == 1
@@ -182,7 +182,7 @@ def test_saved_model_opens_in_plain_transformers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("beta", "stage"), [(0.0, 0), (0.1, 0), (0.1, 2), (0.1, 3)])
-def test_going_on_from_a_saved_state_is_exact(tmp_path: Path, beta: float, stage: int) -> None:
+def test_resuming_from_a_saved_state_is_exact(tmp_path: Path, beta: float, stage: int) -> None:
     whole = make(beta=beta, zero_stage=stage)
     whole.refresh_reference()
     expected = run(whole, 4)
@@ -206,7 +206,7 @@ def test_a_state_before_any_update_is_that_of_the_beginning(tmp_path: Path) -> N
     assert [row["loss/total"] for row in run(second, 2)] == pytest.approx(expected, abs=EXACT)
 
 
-def test_a_state_of_other_trained_parts_is_refused(tmp_path: Path) -> None:
+def test_a_state_of_other_trained_parts_is_rejected(tmp_path: Path) -> None:
     make(beta=0.0, lora=Lora(4, 8, ("q_proj",))).save_state(tmp_path)
     with pytest.raises(UsageError, match=r"of another model or of other trained parts \(.*weight: no such tensor"):
         make(beta=0.0).load_state(tmp_path)

@@ -44,7 +44,7 @@ def test_families_that_are_trained_are_known_by_their_config(folders: dict[str, 
     assert not evaluated_only("/nowhere")
 
 
-def test_samples_are_whole_reproducible_and_in_order(llava: Path) -> None:
+def test_samples_are_complete_reproducible_and_in_order(llava: Path) -> None:
     sampler = GenerateSampler(str(llava), Decoding(1.0, 1.0, 0, 5), batch_size=4, dtype="float32")
     problems = [problem(f"p{i}", 80 * i) for i in range(3)]
     first, again = (sampler.sample(problems, 2, seed=1) for _ in range(2))

@@ -1,4 +1,4 @@
-"""LoRA: only adapters learn, the reference is the model without them, and what is saved is a plain model."""
+"""LoRA: only adapters are trained, the reference is the model without them, and a plain model is saved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LORA = Lora(rank=4, alpha=8, targets=("q_proj", "down_proj"))
 
 @pytest.mark.parametrize("settings", [{}, {"zero_stage": 3, "gradient_checkpointing": True}])
 @in_float64()
-def test_what_is_saved_is_what_was_trained(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_the_saved_model_is_the_trained_one(settings: dict[str, Any], tmp_path: Path) -> None:
     engine = make(lora=LORA, **settings)
     engine.refresh_reference()
     assert engine.reference is None
@@ -47,7 +47,7 @@ def test_what_is_saved_is_what_was_trained(settings: dict[str, Any], tmp_path: P
 
 
 @in_float64()
-def test_the_same_adapters_whatever_holds_them_and_however_often() -> None:
+def test_adapters_are_the_same_in_every_run_and_zero_stage() -> None:
     losses = [
         [row["loss/total"] for row in run(make(lora=LORA, **settings), 3)]
         for settings in ({}, {}, {"zero_stage": 2}, {"zero_stage": 3}, {"gradient_checkpointing": True})
@@ -58,13 +58,13 @@ def test_the_same_adapters_whatever_holds_them_and_however_often() -> None:
 
 
 @in_float64()
-def test_going_on_with_adapters_is_exact(tmp_path: Path) -> None:
+def test_resuming_with_adapters_is_exact(tmp_path: Path) -> None:
     expected = run(make(lora=LORA), 4)
     first = make(lora=LORA)
     run(first, 2)
     first.save_state(tmp_path)
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 1_000_000  # the frozen weights are not in it
-    second = make(lora=LORA, zero_stage=3)  # and with another way of holding it
+    second = make(lora=LORA, zero_stage=3)  # with another ZeRO stage
     second.load_state(tmp_path)
     for got, wanted in zip(run(second, 2), expected[2:], strict=True):
         assert got["loss/total"] == pytest.approx(wanted["loss/total"], rel=EXACT, abs=EXACT)
@@ -73,7 +73,7 @@ def test_going_on_with_adapters_is_exact(tmp_path: Path) -> None:
     assert run(third, 2) == expected[2:]
 
 
-def test_targets_that_mean_nothing_are_refused_before_weights_load() -> None:
+def test_unknown_targets_are_rejected_before_weights_load() -> None:
     empty = outline("tiny")
     assert all(parameter.is_meta for parameter in empty.parameters())
     with pytest.raises(UsageError, match=r"model.lora.targets: q_prj, lm_head: no linear layer .* q_proj"):

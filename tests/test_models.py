@@ -1,4 +1,4 @@
-"""What is no model is refused in one line; nothing is made up in place of what is missing."""
+"""A damaged model folder is rejected in one line; missing weights are not replaced by random numbers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def without_template(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "reason"),
     [
         (without_a_tensor, "1 of its weights are missing or of another shape, "),
         (of_another_shape, "1 of its weights are missing or of another shape, "),
@@ -71,14 +71,14 @@ def without_template(folder: Path) -> None:
         ),
     ],
 )
-def test_a_damaged_model_is_refused_in_one_line(damage: Callable[[Path], object], said: str, tmp_path: Path) -> None:
+def test_a_damaged_model_is_rejected_in_one_line(damage: Callable[[Path], object], reason: str, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(TINY, folder)
     damage(folder)
     with pytest.raises(UsageError) as refused:
         load_model(str(folder), device="cpu")
     line = str(refused.value)
-    assert line.startswith(f"model.path: {folder}: {said}")
+    assert line.startswith(f"model.path: {folder}: {reason}")
     assert line.endswith("; give a folder written by save_pretrained (ekipl train writes one at RUN/model)")
     assert line.isprintable()
 

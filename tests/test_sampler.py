@@ -40,7 +40,7 @@ def test_a_sample_does_not_depend_on_its_batch(family: VLM) -> None:  # noqa: F8
 
 
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
-def test_vllm_that_is_not_installed_is_told_in_one_line(vlm: VLM) -> None:
+def test_a_missing_vllm_is_reported_in_one_line(vlm: VLM) -> None:
     with pytest.raises(UsageError, match=r"^rollout.kind: vllm: cannot be imported .*pip install .* rollout=hf$"):
         start(vlm, dtype="float32", batch_size=4, cache_gib=1.0, processes=1)
 
@@ -51,7 +51,7 @@ def test_samples_and_seeds_differ(vlm: VLM) -> None:
     assert len({a.tokens for a in (*one, *other)}) == 12
 
 
-def test_log_probabilities_are_those_of_the_learner(family: VLM) -> None:  # noqa: F811
+def test_log_probabilities_equal_those_of_training(family: VLM) -> None:  # noqa: F811
     actions = HFSampler(family, replace(DECODING, temperature=0.7)).sample(PROBLEMS, 3, seed=0)
     flat = [(row, action) for row, group in enumerate(actions) for action in group]
     length = max(len(a.tokens or ()) for _, a in flat)
@@ -120,13 +120,13 @@ def test_encoding_an_external_action(vlm: VLM) -> None:
     assert sampler.encode(external("half a \ud83d pair")) == "lone_surrogate"
 
 
-def test_an_image_that_the_model_cannot_take_is_named(vlm: VLM) -> None:
+def test_an_image_with_an_unsupported_aspect_ratio_is_named(vlm: VLM) -> None:
     thin = replace(PROBLEMS[0], images=(Image.new("RGB", (2000, 2)),))
     with pytest.raises(UsageError, match=f"data: an image of {thin.id}: .*aspect ratio"):
         HFSampler(vlm, DECODING).sample([thin], 1, seed=0)
 
 
-def test_an_empty_answer_of_the_policy_is_one_to_learn_from(vlm: VLM) -> None:
+def test_an_empty_answer_of_the_policy_is_trained_on(vlm: VLM) -> None:
     own = replace(external(""), source="policy", tokens=(vlm.end_of_turn,), logprobs=(-1.0,))
     assert HFSampler(vlm, DECODING).encode(own) == own
 
@@ -141,7 +141,7 @@ def test_special_tokens_in_an_external_answer_stay_text(vlm: VLM) -> None:
     assert vlm.tokenizer.decode(encoded.tokens[:-1]) == text
 
 
-def test_an_action_with_a_placeholder_is_refused(vlm: VLM) -> None:
+def test_an_action_with_a_placeholder_is_rejected(vlm: VLM) -> None:
     action = replace(external("x"), tokens=(30, vlm.image_token, 31))
     assert HFSampler(vlm, DECODING).encode(action) == "placeholder_token"
 

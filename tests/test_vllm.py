@@ -1,4 +1,4 @@
-"""``rollout=vllm`` for real, with vLLM's CPU build: ``make test-vllm``."""
+"""``rollout=vllm`` with vLLM's CPU build: ``make test-vllm``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def llm(vlm: VLM) -> Any:
 
 
 class Sharded:
-    """An engine whose tensors are whole for a moment only, as ZeRO-3's are."""
+    """An engine whose tensors are valid only until the next, like those of ZeRO-3."""
 
     def __init__(self, vlm: VLM) -> None:
         self.model = vlm.model
@@ -92,8 +92,8 @@ def test_greedy_actions_and_their_probabilities_are_those_of_transformers(vlm: V
     assert gap(ours, theirs) < ROUNDING
 
 
-def test_new_weights_are_sampled_from_every_one_of_them(vlm: VLM, llm: Any) -> None:
-    """Three times over, so that no cache of prompts, images or packed weights outlives a step."""
+def test_samples_use_the_new_weights(vlm: VLM, llm: Any) -> None:
+    """Three times, because a cache of prompts, images or packed weights might survive one step."""
     changed = replace(vlm, model=load_model("tiny", device="cpu").model)
     sampler, problems = VLLMSampler(vlm, llm, GREEDY), [*PROBLEMS, *drawn()]
     generator = torch.Generator().manual_seed(0)
@@ -104,13 +104,13 @@ def test_new_weights_are_sampled_from_every_one_of_them(vlm: VLM, llm: Any) -> N
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
         now = HFSampler(changed, GREEDY).sample(problems, 1, seed=0)
         assert gap(now, before) > 0.05  # the old weights would be seen
-        sampler.load_weights(Sharded(changed))  # type: ignore[arg-type] # as much of an engine as is asked for
+        sampler.load_weights(Sharded(changed))  # type: ignore[arg-type] # only the method that is called
         assert gap(now, sampler.sample(problems, 1, seed=0)) < ROUNDING
     sampler.load_weights(Sharded(vlm))  # type: ignore[arg-type] # for the other tests
 
 
-def test_each_weight_is_handed_over(vlm: VLM, llm: Any) -> None:
-    """One tensor at a time: noise on all of them could hide one that stays."""
+def test_each_weight_is_copied(vlm: VLM, llm: Any) -> None:
+    """One tensor at a time: noise on all of them could hide one that is not copied."""
     changed = replace(vlm, model=load_model("tiny", device="cpu").model)
     sampler, problems = VLLMSampler(vlm, llm, GREEDY), PROBLEMS
     for name, parameter in changed.model.named_parameters():
@@ -165,14 +165,14 @@ def test_no_image_placeholder_is_ever_sampled(vlm: VLM, llm: Any) -> None:
     sampler.load_weights(Sharded(vlm))  # type: ignore[arg-type]
 
 
-def test_images_that_vllm_sizes_in_another_way_are_refused(vlm: VLM, llm: Any) -> None:
+def test_images_that_vllm_resizes_differently_are_rejected(vlm: VLM, llm: Any) -> None:
     small = load_model("tiny", max_pixels=64 * 64, min_pixels=1024, weights=False)
     with pytest.raises(UsageError, match=r"reads the prompt of .* tokens, and the policy learns from"):
         VLLMSampler(small, llm, GREEDY).sample(drawn()[:1], 1, seed=0)
 
 
-def test_qwen25vl_is_sampled_and_handed_over_too(tmp_path: Path, llm: Any) -> None:
-    """By the second vLLM of one process, as eval has it with several models; ``llm`` is ended by it."""
+def test_qwen25_vl_is_sampled_and_updated_too(tmp_path: Path, llm: Any) -> None:
+    """By the second vLLM of one process, like eval with several models; it shuts ``llm`` down."""
     other = load_model(str(save(qwen25_vl(), tmp_path)), device="cpu")
     problems = [*PROBLEMS, *drawn()]
     sampler = VLLMSampler(other, start(other, dtype="float32", batch_size=32, cache_gib=0.25, processes=1), GREEDY)
@@ -184,7 +184,7 @@ def test_qwen25vl_is_sampled_and_handed_over_too(tmp_path: Path, llm: Any) -> No
     assert gap(HFSampler(other, GREEDY).sample(problems, 1, seed=0), sampler.sample(problems, 1, seed=0)) < ROUNDING
 
 
-def test_a_model_that_vllm_refuses_is_told_in_one_line(vlm: VLM, tmp_path: Path) -> None:
+def test_a_model_that_vllm_rejects_is_reported_in_one_line(vlm: VLM, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"rollout.kind: vllm: .*; change that, or set rollout=hf$"):
         start(replace(vlm, path=str(tmp_path)), dtype="float32", batch_size=4, cache_gib=0.1, processes=1)
 
@@ -209,7 +209,7 @@ def ekipl(*words: str) -> None:
     ids=["zero0", "zero3 x 2", "lora", "bfloat16"],
 )
 def test_training_samples_from_the_weights_it_learns(engine: tuple[str, ...], limit: float, tmp_path: Path) -> None:
-    """After every step the probabilities that the sampler reports are the learner's."""
+    """After every step the sampler's log-probabilities are those of training."""
     plan = ["B=3", "problems_per_step=4", "mu=2", "engine.learning_rate=3e-4", "evaluation.limit=4"]
     ekipl("train", "rollout=vllm", "rollout.cache_gib=0.25", *plan, *engine, f"hydra.run.dir={tmp_path}")
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -217,7 +217,7 @@ def test_training_samples_from_the_weights_it_learns(engine: tuple[str, ...], li
     assert "eval/id/accuracy" in rows[-1]
 
 
-def test_a_run_goes_on_with_the_weights_of_its_checkpoint(tmp_path: Path) -> None:
+def test_a_resumed_run_samples_from_the_weights_of_its_checkpoint(tmp_path: Path) -> None:
     words = ["rollout=vllm", "rollout.cache_gib=0.25", "problems_per_step=4", "B=4", "engine.learning_rate=3e-4"]
     words += ["evaluation.every=0", "checkpoint.every=2", "checkpoint.keep=5"]
     ekipl("train", *words, f"hydra.run.dir={tmp_path / 'whole'}")

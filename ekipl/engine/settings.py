@@ -28,7 +28,7 @@ class EngineSettings:
             several passes, a prompt with one action is never cut; null: no limit.
         accumulation: passes that an update is spread over: each takes at most this part of the rank's problems,
             rounded up (7 problems in 4 passes: 2, 2, 2, 1).
-        gradient_checkpointing: whether layers keep their inputs alone and compute the rest again in the backward pass.
+        gradient_checkpointing: whether layers keep only their inputs and compute the rest again in the backward pass.
         offload_optimizer: whether AdamW's state and step are on the CPU; from ZeRO-2 on.
         offload_parameters: whether parameters wait on the CPU for their turn; ZeRO-3.
     """

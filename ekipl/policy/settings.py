@@ -35,15 +35,15 @@ class ModelSettings:
     """The policy's model.
 
     Attributes:
-        name: stands in reports.
+        name: for reports.
         path: ``tiny`` (the checkpoint in the package), a folder written by ``save_pretrained``, or ORGANISATION/NAME on
             the hub; in ``eval``, ``external``: the external models.
         dtype: ``float32`` or ``bfloat16``.
         attention: ``sdpa``, ``eager`` or ``flash_attention_2`` (where flash-attn is installed).
         min_pixels: of an image as the model sees it; smaller ones are enlarged.
         max_pixels: of an image as the model sees it; larger ones are shrunk.
-        freeze_vision: whether the vision tower is left as it is.
-        freeze_projector: whether the projector between it and the language model is left as it is.
+        freeze_vision: true excludes the vision tower from training.
+        freeze_projector: true excludes the projector between it and the language model from training.
         lora: adapters that are trained in place of whole weights.
         trust_remote_code: whether Python code that comes with the checkpoint may run.
     """
