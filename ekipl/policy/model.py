@@ -102,7 +102,7 @@ def load_model(
 
     Args:
         path: folder or hub name; ``tiny`` is the checkpoint in the package.
-        dtype: ``float32`` or ``bfloat16``.
+        dtype: ``float32``, ``bfloat16``, or ``float64`` (in tests of formulas).
         attention: ``sdpa``, ``eager`` or ``flash_attention_2``.
         min_pixels: images are enlarged to at least this many pixels; None leaves the model's own limit.
         max_pixels: images are shrunk to at most this many pixels; None leaves the model's own limit.
