@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-# These do not change what a run learns, but for rounding.
+# Settings that may differ on resume: they affect cost or speed, not the result (up to rounding).
 MAY_CHANGE = (
     *("budget_usd:", "on_exhausted:", "prefetch:", "image_tokens:", "choices:", "concurrency:"),
     *("requests_per_minute:", "tokens_per_minute:", "keep:"),
     *("num_nodes:", "num_processes:", "zero_stage:", "micro_batch:", "micro_batch_tokens:", "accumulation:"),
     *("gradient_checkpointing:", "offload_optimizer:", "offload_parameters:"),
 )
-KILLED = 128  # what shells add to the number of the signal that ended a process
+KILLED = 128  # a status above it is 128 plus the number of the signal that killed the process
 
 
 def run(cfg: DictConfig) -> None:
-    """Check the settings, write them into the run directory, and train in processes of their own, stage by stage."""
+    """Check the settings, write them to the run directory, and train each stage in processes of its own."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> None:
 
         dry_run.of_training([stage for stage in (before, cfg) if stage is not None])
         return
-    meeting_point(settings.engine.num_nodes, os.environ)  # refuses what no machine can find
+    meeting_point(settings.engine.num_nodes, os.environ)  # raises UsageError if the machines cannot meet
     directory = Path(HydraConfig.get().runtime.output_dir)
     stages = [(directory, cfg)] if before is None else [(directory / FIRST_STAGE, before), (directory, cfg)]
     resolved = {folder / "config.yaml": OmegaConf.to_yaml(stage, resolve=True) for folder, stage in stages}
@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _refuse_another_run(config: Path, resolved: str) -> None:
-    """A directory belongs to one run: with the same settings it is gone on with, with others it is left alone."""
+    """Raises UsageError if the directory holds a run with other settings. With the same settings it is resumed."""
     from ekipl.errors import UsageError
 
     if not config.exists():

@@ -43,6 +43,11 @@ _TASKS: Mapping[str, _Published] = {
 }
 
 
+def published_images(task: str) -> int:
+    """Images of a published problem of this task; 1 for other tasks."""
+    return _TASKS[task].images if task in _TASKS else 1
+
+
 @dataclass(frozen=True)
 class _Place:
     """A file of rows, and the folders that its images must be in; ``part`` is train or test."""

@@ -20,6 +20,7 @@ from ekipl.engine.batch import MicroBatch, ids, micro_batches, split
 from ekipl.engine.collectives import Processes, join
 from ekipl.engine.lora import add_adapters, without_adapters
 from ekipl.engine.recompute import recompute_layers
+from ekipl.engine.rules import zero_stage
 from ekipl.engine.settings import EngineSettings
 from ekipl.engine.state import (
     OptimizerState,
@@ -255,10 +256,7 @@ def _module(model: Any) -> nn.Module:
 def _config(settings: EngineSettings, dtype: torch.dtype) -> dict[str, Any]:
     """DeepSpeed's config. Its batch sizes have no effect: the loss is already weighted over the whole batch."""
     half = dtype == torch.bfloat16
-    zero: dict[str, Any] = {"stage": settings.zero_stage}
-    if half and settings.zero_stage == 0:
-        # Stage 0 keeps no float32 copy of bfloat16 weights, so small updates would be rounded away; stage 1 keeps one.
-        zero["stage"] = 1
+    zero: dict[str, Any] = {"stage": zero_stage(settings.zero_stage, half)}
     host = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     if settings.offload_optimizer:
         zero["offload_optimizer"] = host

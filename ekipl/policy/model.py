@@ -6,6 +6,7 @@ and chat template are loaded one by one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from ekipl.errors import UsageError
 from ekipl.policy.family import built_as, family_of
 
+PUBLISHED = Path(__file__).with_name("published.json")  # sizes of published checkpoints
 TINY = Path(__file__).parents[1] / "tiny" / "checkpoint"
 _WAY_OUT = "; give a folder written by save_pretrained (ekipl train writes one at RUN/model)"
 
@@ -155,9 +157,16 @@ def _with_weights(folder: str, **options: Any) -> tuple[Any, Mapping[str, Any]]:
     return model, report
 
 
-def outline(path: str, trust_remote_code: bool = False) -> Any:
-    """The model at ``path`` on the meta device: modules and parameters with names and shapes, but no weights."""
-    config = AutoConfig.from_pretrained(resolve_path(path), trust_remote_code=trust_remote_code)
+def outline(path: str, trust_remote_code: bool = False, *, published: bool = False) -> Any:
+    """The model at ``path`` on the meta device: modules and parameters with names and shapes, but no weights.
+
+    With ``published`` the sizes in ``published.json`` replace the download of a configuration.
+    """
+    known = json.loads(PUBLISHED.read_text()) if published else {}
+    if path in known:
+        config = AutoConfig.for_model(**known[path])
+    else:
+        config = AutoConfig.from_pretrained(resolve_path(path), trust_remote_code=trust_remote_code)
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
 
