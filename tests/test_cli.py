@@ -38,7 +38,7 @@ def process(line: str, cwd: Path, **env: str) -> tuple[Done, set[str]]:
         "main()"
     )
     command = [sys.executable, "-c", program, *shlex.split(line)]
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=300)
     imported = (cwd / "imported").read_text().split()
     (cwd / "imported").unlink()
     return Done(done.returncode, done.stdout, done.stderr), {name.partition(".")[0] for name in imported}
@@ -285,7 +285,7 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "--norc", "-c", program], env=environment, capture_output=True, text=True, timeout=60
+        ["bash", "--norc", "-c", program], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.stdout == "task=spatial task=structure\n", done.stderr
 

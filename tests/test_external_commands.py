@@ -239,7 +239,8 @@ def test_the_examples_of_the_document_are_accepted(words: list[str], monkeypatch
     overrides = [word.split(",")[0] if "--multirun" in words else word for word in words[2:] if "=" in word]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         settings = check(compose(command, overrides=spelled_out(words[1], overrides)), command)  # type: ignore[arg-type]
-    build.build_pool(replace(settings, external=replace(settings.external, cache=None)), None).close()
+    without_cache = replace(settings, external=replace(settings.external, cache=None))
+    build.build_pool(without_cache, None).close()  # must not raise
 
 
 def test_a_recording_is_read_from_its_run_folder(tmp_path: Path) -> None:
@@ -308,7 +309,7 @@ class Patient(Policy):
         self.step += 1
         asked = min(self.problems, (self.step + 2) * len(problems))
         expected = asked * 2 * n  # models, samples
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(self.server.requests) < expected:
             assert time.monotonic() < deadline, f"step {self.step}: {len(self.server.requests)} of {expected} requests"
             time.sleep(0.01)

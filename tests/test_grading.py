@@ -35,8 +35,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, seconds: float) -> bool:
-    end = time.monotonic() + seconds
+def gone(pid: int) -> bool:
+    """Waits for the end of the process, with a minute as the last resort."""
+    end = time.monotonic() + 60
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.05)
     return not alive(pid)
@@ -110,7 +111,7 @@ def test_a_killed_process_is_replaced() -> None:
     equivalence.equal(r"\sqrt{4}", "2", latex=True)
     assert equivalence._current is not None
     os.kill(equivalence._current.process.pid, signal.SIGKILL)
-    time.sleep(0.1)
+    assert gone(equivalence._current.process.pid)
     assert equivalence.equal(r"\sqrt{9}", "3", latex=True)
 
 
@@ -121,7 +122,7 @@ def test_a_fork_killed_between_questions_answers_none() -> None:
     child = equivalence._current.process.pid
     fork = int(Path(f"/proc/{child}/task/{child}/children").read_text())
     os.kill(fork, signal.SIGKILL)
-    assert gone(child, 5)
+    assert gone(child)
     assert equivalence.equal(r"\sqrt{9}", "3", latex=True)
     assert not equivalence.equal(r"\sqrt{9}", "4", latex=True)
 
@@ -175,16 +176,16 @@ if sys.argv[1] == "idle":
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 @pytest.mark.parametrize(("state", "sent"), [("ends", None), ("idle", signal.SIGKILL), ("idle", signal.SIGTERM)])
 def test_no_orphan(state: str, sent: signal.Signals | None) -> None:
-    _orphan(state, sent, seconds=5)
+    _orphan(state, sent)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 def test_no_orphan_that_computes() -> None:
-    _orphan("busy", signal.SIGKILL, seconds=30)  # until its CPU time is spent, however busy the machine
+    _orphan("busy", signal.SIGKILL)  # until its CPU time is spent, however busy the machine
 
 
-def _orphan(state: str, sent: signal.Signals | None, seconds: float) -> None:
+def _orphan(state: str, sent: signal.Signals | None) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, state], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -194,8 +195,8 @@ def _orphan(state: str, sent: signal.Signals | None, seconds: float) -> None:
         time.sleep(0.5 if state == "busy" else 0)
         assert alive(worker)
         parent.send_signal(sent)
-    parent.wait(timeout=20)
-    assert gone(worker, seconds)
+    parent.wait(timeout=300)
+    assert gone(worker)
     parent.communicate()
 
 
@@ -220,4 +221,4 @@ def test_importing_the_scorers_loads_nothing_heavy() -> None:
         "heavy = {'torch', 'sympy', 'math_verify', 'transformers', 'datasets', 'numpy', 'hydra', 'litellm'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)  # must not raise

@@ -109,7 +109,7 @@ def test_processes_that_have_just_started_end_with_the_command(start: Start, pro
     command = start(tmp_path, f"engine.num_processes={processes}")
     until(lambda: len(at_work(tmp_path)) > 1)
     command.kill()
-    until(lambda: not at_work(tmp_path))
+    until(lambda: not at_work(tmp_path))  # must not raise
 
 
 @pytest.mark.slow

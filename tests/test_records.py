@@ -201,7 +201,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert child.stdout is not None
     child.stdout.readline()
     os.kill(child.pid, signal.SIGKILL)
-    child.wait(timeout=10)
+    child.wait(timeout=300)
     assert path.read_text() == "old"
 
 
