@@ -139,7 +139,10 @@ def test_predictions_need_no_model(tmp_path: Path) -> None:
         (["passk", "records=[{run}]", "models=[expert_a]"], "models.0: expert_a: no such folder"),
         (["eval", "records=[{run}]", "splits=[ood]"], "no action of a problem of ood; the splits there are id, train"),
         (["eval", "records=[{run}/none.jsonl]"], "none.jsonl: No such file or directory"),
-        (["rollout", "task=spatial", "task._target_=ekipl.tasks.Nothing"], "task._target_: ekipl.tasks.Nothing:"),
+        (
+            ["rollout", "task=spatial", "task._target_=ekipl.tasks.Nothing"],
+            "_target_: ekipl.tasks:Nothing: ekipl.tasks has no",
+        ),
     ],
 )
 def test_what_is_refused_is_refused_in_words(arguments: list[str], words: str, recording: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def rows(directory: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_supervised_learning_raises_the_likelihood_of_the_answers(tmp_path: Path) -> None:
-    few = ["data.train_size=4", "problems_per_step=4", "B=6", "evaluation.every=0", "checkpoint.every=0"]
+    few = ["problems_per_step=4", "B=6", "evaluation.every=0", "checkpoint.every=0"]
     done = ekipl(*SMOKE, "method=ans_sft", *few, f"hydra.run.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     seen = rows(tmp_path)
@@ -63,7 +63,7 @@ def test_supervised_learning_raises_the_likelihood_of_the_answers(tmp_path: Path
 
 @pytest.mark.slow
 def test_two_stages_are_one_command_that_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    few = ["data.train_size=8", "data.train_start=4", "first_stage.data.train_limit=4", "evaluation.every=0", "B=1"]
+    few = ["data.train_start=4", "first_stage.data.train_limit=4", "evaluation.every=0", "B=1"]
     command = [*SMOKE, "method=reason_rft", *few, f"hydra.run.dir={tmp_path}"]
     done = ekipl(*command)
     assert done.returncode == 0, done.stderr
