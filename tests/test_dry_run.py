@@ -18,18 +18,9 @@ from ekipl.engine.lora import add_adapters
 from ekipl.policy.model import TINY, load_model
 from ekipl.policy.prefix import CHUNK_ELEMENTS_CPU, CHUNK_ELEMENTS_GPU
 from ekipl.policy.settings import Lora
-from ekipl.report.dry_run import Model, Part, state_parts, work_table
 from ekipl.run.build import build_task
-from ekipl.run.dry_run import (
-    Prompt,
-    engine_of,
-    memory_of,
-    micro_batch_of,
-    outline_of,
-    parts_of,
-    prompt_of,
-    work_of,
-)
+from ekipl.run.dry_run import prompt_of, work_table
+from ekipl.run.memory import Outline, Part, Prompt, memory_of, micro_batch_of, outline_of, parts_of, state_parts
 from tests.command import ekipl
 from tests.test_config import _keys, composed
 
@@ -42,10 +33,10 @@ def settings(*overrides: str) -> Settings:
     return check(composed("train", *overrides), "train")
 
 
-def model_of(*overrides: str) -> Model:
+def model_of(*overrides: str) -> Outline:
     outline = outline_of(settings(*overrides).model)
     assert outline is not None
-    return outline.model
+    return outline
 
 
 def named(parts: list[Part]) -> dict[str, float]:
@@ -89,7 +80,7 @@ def test_a_folder_is_measured_as_it_is_trained() -> None:
 
 def test_weights_gradients_and_state_by_hand() -> None:
     whole = 8_291_375_616
-    assert named(state_parts(model_of(*SPATIAL_7B), engine_of(settings(*SPATIAL_7B)))) == {  # bfloat16, ZeRO-3, 7 GPUs
+    assert named(state_parts(model_of(*SPATIAL_7B), settings(*SPATIAL_7B))) == {  # bfloat16, ZeRO-3, 7 GPUs
         "weights": whole * 2 / 7,
         "gradients": whole * 2 / 7,
         "AdamW, float32": whole * 12 / 7,  # weights and two moments
@@ -99,14 +90,14 @@ def test_weights_gradients_and_state_by_hand() -> None:
         "bucket of gradients": 1e9,
     }
     tiny = model_of()
-    assert named(state_parts(tiny, engine_of(settings("engine.num_processes=2")))) == {  # float32, ZeRO-0
+    assert named(state_parts(tiny, settings("engine.num_processes=2"))) == {  # float32, ZeRO-0
         "weights": tiny.parameters * 4,
         "gradients": tiny.parameters * 4,
         "AdamW, float32": tiny.parameters * 8,  # two moments
         "reference": tiny.parameters * 4,
     }
-    assert "reference" not in named(state_parts(tiny, engine_of(settings("beta=0"))))
-    vllm = named(state_parts(tiny, engine_of(settings("rollout=vllm", "rollout.cache_gib=0.5"))))
+    assert "reference" not in named(state_parts(tiny, settings("beta=0")))
+    vllm = named(state_parts(tiny, settings("rollout=vllm", "rollout.cache_gib=0.5")))
     assert vllm["copy that samples"] == tiny.parameters * 4
     assert vllm["keys and values of vLLM"] == 0.5 * 2**30
 
@@ -115,7 +106,7 @@ def test_offloaded_parts_are_on_the_cpu() -> None:
     mine = [*SPATIAL_7B, "engine.offload_optimizer=true", "engine.offload_parameters=true", "model.lora.rank=16"]
     # a layer: q and o 3584 + 3584, k and v 3584 + 512, gate, up and down 3584 + 18944; 28 layers of rank 16
     adapters = 28 * 16 * (2 * 7168 + 2 * 4096 + 3 * 22528)
-    parts = {part.name: part for part in state_parts(model_of(*mine), engine_of(settings(*mine)))}
+    parts = {part.name: part for part in state_parts(model_of(*mine), settings(*mine))}
     assert "reference" not in parts  # it is the model without its adapters
     assert {name: part.cpu for name, part in parts.items() if part.cpu} == {
         "weights": 8_291_375_616 * 2 / 7,
@@ -166,7 +157,7 @@ def test_a_micro_batch_is_bounded_by_problems_and_tokens(overrides: str, prompts
 
 
 def test_work_by_hand() -> None:
-    table = work_table(work_of(settings(*SPATIAL_7B), 1944))
+    table = work_table(settings(*SPATIAL_7B), 1944)
     number = {row[0]: row[1] for row in table.rows}
     # 4,286 steps of 14 problems; 8 samples each of the policy and of two others; the 16 best are trained on
     assert number["problems"] == f"{4286 * 14:,}" == "60,004"

@@ -7,36 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from ekipl.algorithm.seams import Task
-from ekipl.algorithm.types import POLICY, Action, Example, Group, Problem
+from ekipl.algorithm.types import Example, Problem
 from ekipl.data.reason_rft import ReasonRFTData, published_images
 from ekipl.errors import UsageError
-from ekipl.policy.settings import ModelSettings, VLLMRollout
-from ekipl.report.dry_run import (
-    Engine,
-    LargestMicroBatch,
-    Model,
-    Part,
-    Work,
-    memory_table,
-    pass_parts,
-    state_parts,
-    work_table,
-)
 from ekipl.report.tables import Table, show_all
+from ekipl.run.memory import READ, Prompt, memory_of, outline_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from ekipl.config import Settings
 
-READ = 16  # problems whose prompts and images are looked at
-CHARACTERS_A_TOKEN = 4
-CHAT_TOKENS = 20  # of the chat template
 PIXELS_A_TOKEN = 28 * 28  # of Qwen2-VL, for models whose configuration is not here
 
 
@@ -52,7 +37,7 @@ def of_training(stages: Sequence[DictConfig]) -> None:
         build.build_grader(settings, task)  # refused here as in the run
         outline, prompt = outline_of(settings.model), prompt_of(settings, task)
         tokens = prompt.tokens(outline.pixels_per_token if outline else PIXELS_A_TOKEN)
-        show_all([work_table(work_of(settings, tokens)), memory_of(settings, outline, prompt)])
+        show_all([work_table(settings, tokens), memory_of(settings, outline, prompt)])
         asked = settings.external.kind == "litellm" and settings.M > 0
         try:
             show(settings, _asked(settings, task) if asked else (), settings.N)
@@ -107,63 +92,6 @@ def show(settings: Settings, problems: Iterable[Problem], samples: int) -> None:
         pool.close()
 
 
-@dataclass(frozen=True)
-class Outline:
-    """A model as it is trained, with the size of its image tokens."""
-
-    model: Model
-    pixels_per_token: int
-    patches_per_token: int
-
-
-def outline_of(settings: ModelSettings) -> Outline | None:
-    """The model by its configuration; None where that needs a download, or where ekipl does not train the family."""
-    from ekipl.engine.lora import target_layers
-    from ekipl.policy.family import built_as
-    from ekipl.policy.model import freeze, outline
-
-    try:
-        empty = outline(settings.path, settings.trust_remote_code, published=True)
-        family, config = built_as(empty), empty.config
-    except (OSError, ValueError, KeyError):
-        return None
-    freeze(empty, vision=settings.freeze_vision, projector=settings.freeze_projector)
-    text, rank = config.get_text_config(), settings.lora.rank
-    trained = sum(p.numel() for p in empty.parameters() if p.requires_grad)
-    if rank:
-        layers = [empty.get_submodule(name) for name in target_layers(empty, settings.lora.targets)]
-        trained = sum(rank * (layer.in_features + layer.out_features) for layer in layers)
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    model = Model(
-        parameters=sum(p.numel() for p in empty.parameters()),
-        trained=trained,
-        layers=text.num_hidden_layers,
-        width=text.hidden_size,
-        mlp=text.intermediate_size,
-        queries=head * text.num_attention_heads,
-        keys=head * text.num_key_value_heads,
-        vision=None if settings.freeze_vision else family.vision_shape(config),
-        vocabulary=text.vocab_size,
-    )
-    return Outline(model, family.pixels_per_token(config), family.patches_per_token(config))
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The longest prompt: characters of its text, and pixels of each of its images."""
-
-    characters: int
-    pixels: tuple[int, ...]
-
-    def image_tokens(self, pixels_per_token: int) -> int:
-        """Tokens of the images."""
-        return sum(max(1, pixels // pixels_per_token) for pixels in self.pixels)
-
-    def tokens(self, pixels_per_token: int) -> int:
-        """Tokens of text and images, estimated."""
-        return self.image_tokens(pixels_per_token) + self.characters // CHARACTERS_A_TOKEN + CHAT_TOKENS
-
-
 def prompt_of(settings: Settings, task: Task) -> Prompt:
     """The longest text and the largest images of the first problems.
 
@@ -187,83 +115,23 @@ def _sizes(problem: Problem) -> list[tuple[int, int]]:
     return [image.size for image in problem.images]
 
 
-def work_of(settings: Settings, prompt: int) -> Work:
-    """The work of a stage whose prompts have so many tokens."""
+def work_table(settings: Settings, prompt: int) -> Table:
+    """Steps, samples and tokens of a stage whose prompts have so many tokens."""
     own, others = settings.candidates
-    return Work(
-        name=settings.method.name,
-        iterations=settings.I,
-        steps=settings.steps,
-        mu=settings.mu,
-        problems_per_step=settings.problems_per_step,
-        own=own,
-        others=others,
-        demonstrated=settings.external.kind == "demonstrations",
-        kept=min(settings.G, own + others),
-        prompt=prompt,
-        answer=settings.rollout.max_tokens,
-    )
-
-
-def engine_of(settings: Settings) -> Engine:
-    """The settings that decide about memory, by the engine's rules."""
-    from ekipl.engine.rules import BUCKET, GATHERED, state_bytes, zero_stage
-
-    engine, half = settings.engine, settings.model.dtype == "bfloat16"
-    rollout, stage = settings.rollout, zero_stage(engine.zero_stage, half)
-    return Engine(
-        number_bytes=2 if half else 4,
-        state_bytes=state_bytes(half),
-        zero_stage=stage,
-        ranks=engine.world_size,
-        reference=settings.beta > 0 and not settings.model.lora.rank,
-        sampler_copy=stage == 3 or isinstance(rollout, VLLMRollout),
-        offload_optimizer=engine.offload_optimizer,
-        offload_parameters=engine.offload_parameters,
-        recompute=engine.gradient_checkpointing,
-        gathered=GATHERED,
-        bucket=BUCKET,
-        cache_gib=rollout.cache_gib if isinstance(rollout, VLLMRollout) else None,
-    )
-
-
-def micro_batch_of(settings: Settings, prompt: int) -> tuple[int, int]:
-    """Prompts and actions of the largest micro-batch, when every prompt and every action has full length."""
-    from ekipl.engine.batch import split
-
-    engine, kept = settings.engine, work_of(settings, prompt).kept
-    problem = Problem("", "", "", (), "", "", "", "number")
-    action = Action("", POLICY, 0, "", "stop", tokens=(0,) * settings.rollout.max_tokens)
-    group = Group(problem, (action,) * kept, tuple(range(kept)), (0.0,) * kept)
-    share = -(-settings.problems_per_step // engine.world_size)
-    groups = [replace(group, problem=replace(problem)) for _ in range(share)]
-    pieces = [(len(piece), sum(len(one.kept) for one in piece)) for piece in split(engine, groups, lambda _: prompt)]
-    return max(pieces, key=lambda piece: piece[0] * prompt + piece[1] * settings.rollout.max_tokens)
-
-
-def parts_of(settings: Settings, outline: Outline, prompt: Prompt, chunk: int) -> list[Part]:
-    """The memory of each GPU; ``chunk`` is the number of logits that are computed at once."""
-    from ekipl.policy.prefix import KEPT_CHUNKS
-
-    images, tokens = prompt.image_tokens(outline.pixels_per_token), prompt.tokens(outline.pixels_per_token)
-    prompts, actions = micro_batch_of(settings, tokens)
-    patches, answer = images * outline.patches_per_token, settings.rollout.max_tokens
-    batch = LargestMicroBatch(prompts, actions, tokens, answer, patches, chunk, KEPT_CHUNKS)
-    engine = engine_of(settings)
-    return [*state_parts(outline.model, engine), *pass_parts(outline.model, engine, batch)]
-
-
-def memory_of(settings: Settings, outline: Outline | None, prompt: Prompt) -> Table:
-    """The table of the memory of each GPU."""
-    from ekipl.policy.prefix import CHUNK_ELEMENTS_GPU
-
-    title, path = settings.method.name, settings.model.path
-    if outline is None:
-        return memory_table(title, [], [f"{path}: its size is not known without a download"])
-    notes = [
-        "compared with training runs on a CPU, not measured on a GPU; for a micro-batch of the longest prompts "
-        f"(of the first {READ} problems) with actions of full length"
+    problems, answer = settings.steps * settings.problems_per_step, settings.rollout.max_tokens
+    kept = min(settings.G, own + others)
+    demonstrated = settings.external.kind == "demonstrations"
+    trained = problems * kept * settings.mu
+    each = f"I {settings.I} x B {settings.B}, {settings.mu} updates each"
+    rows = [
+        ("steps", settings.steps, each),
+        ("problems", problems, f"{settings.problems_per_step} a step, repeats counted"),
+        ("policy samples", problems * own, f"{own} a problem"),
+        ("demonstrations" if demonstrated else "external samples", problems * others, f"{others} a problem"),
+        ("actions trained on", trained, f"at most {kept} a problem, {settings.mu} times"),
+        ("prompt tokens", problems * prompt, f"about {prompt} a problem, encoded once for all its actions"),
+        ("tokens sampled", problems * own * answer, f"at most: rollout.max_tokens={answer}"),
+        ("tokens trained on", trained * answer, "at most"),
     ]
-    if settings.rollout.kind == "hf":
-        notes.append("keys and values of sampling are not in it: they are freed before the update")
-    return memory_table(title, parts_of(settings, outline, prompt, CHUNK_ELEMENTS_GPU), notes)
+    lines = [(name, f"{number:,}", note) for name, number, note in rows]
+    return Table(f"{settings.method.name}: what is done", ["", "number", "of which"], lines)
