@@ -18,7 +18,7 @@ from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.selection import Contrast, Selection
 from ekipl.cli import conf_dir, paper_cells, spelled_out
 from ekipl.config import Command, Settings, check, first_stage
-from ekipl.config.keys import keys
+from ekipl.config.checking import keys
 from ekipl.errors import UsageError
 from ekipl.external.settings import Each
 from ekipl.run.build import build_task, with_length

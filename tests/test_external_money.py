@@ -35,7 +35,7 @@ from ekipl.external.settings import ExternalModel
 from ekipl.external.spec import price_of
 from ekipl.report.external import surely_no_gradient
 from ekipl.report.spending import remaining_table, spending_table
-from ekipl.run.spending import spending
+from ekipl.run.describe import spending
 from tests.openai_server import OpenAIServer, Reply, Request
 from tests.test_external import problem, warm_up
 

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ekipl.cli import conf_dir
-from ekipl.config.keys import keys, parts_of
+from ekipl.config.checking import keys, parts_of
 from ekipl.config.settings import OWN_KEYS, Command, Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"

@@ -20,9 +20,9 @@ def run(cfg: DictConfig) -> None:
     from ekipl.report.tables import show_all
     from ekipl.run import build, describe, dry_run
     from ekipl.run.actions_io import Drawn, write_graded
+    from ekipl.run.describe import spending, spent_so_far
     from ekipl.run.log import progress
     from ekipl.run.sampling import ask
-    from ekipl.run.spending import spending, spent_so_far
 
     settings, directory = build.begin(cfg, "external_sample")
     task = build.build_task(settings)

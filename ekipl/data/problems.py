@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast, get_args, overload
 
+from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.errors import UsageError
@@ -92,6 +94,21 @@ def check_split(task: Task, split: str) -> None:
     """Raises UsageError unless ``split`` is ``train`` or one of the task's."""
     if split not in ("train", *task.splits):
         raise UsageError(f"splits: {split}: {task.name} has train, {', '.join(task.splits)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Which problems of a source are used.
+
+    Attributes:
+        train_start: first problem of ``train``; 1600 leaves out the rows of Reason-RFT's supervised stage.
+        train_limit: problems of ``train``, from ``train_start``; null: all.
+        test_limit: problems of each evaluation split; null: all. Evaluation during training has ``evaluation.limit``.
+    """
+
+    train_start: Whole = 0
+    train_limit: Count | None = None
+    test_limit: Count | None = None
 
 
 class LazyProblems(Sequence[Problem]):

@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from ekipl.algorithm.ranges import Count, Name, Whole
+from ekipl.algorithm.ranges import Name
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
-from ekipl.data.problems import LazyProblems, check_split, gold_of, refuse
+from ekipl.data.problems import LazyProblems, Limits, check_split, gold_of, refuse
 from ekipl.errors import MissingSplit, UsageError
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # for some other formats Pillow starts another program
@@ -74,7 +74,7 @@ class _Entry:
 
 
 @dataclass(frozen=True)
-class ReasonRFTData:
+class ReasonRFTData(Limits):
     """Problems from the published files in a folder or on the Hugging Face hub.
 
     A task of your own reads ``NAME-SPLIT-test*.json`` and ``NAME-train*.json`` in the same layout.
@@ -83,19 +83,13 @@ class ReasonRFTData:
         root: folder with ``train_jsons/``, ``test_jsons/`` and ``images/``, or with JSON files beside ``images/``; it
             has precedence over ``hub``.
         hub: data set on the hub with the same files, its images in zip files.
-        train_start: first row of the training file that is used; 1600 skips those of Reason-RFT's supervised stage.
         train_split: the split whose file serves as ``train``, for copies that have test files only.
-        train_limit: rows of ``train`` that are used, from ``train_start``; null: all.
-        test_limit: rows of each evaluation split; null: all. Evaluation during training has ``evaluation.limit``.
         kind: ``reason_rft``.
     """
 
     root: Name | None = None
     hub: Name | None = None
-    train_start: Whole = 0
     train_split: Name = "train"
-    train_limit: Count | None = None
-    test_limit: Count | None = None
     kind: Literal["reason_rft"] = "reason_rft"
 
     def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:

@@ -106,15 +106,9 @@ def _fits(limit: int | None, groups: Sequence[Group], prompt_length: Callable[[P
 def micro_batches(
     vlm: VLM, objective: Objective, pieces: Sequence[Sequence[Group]], actions: float, tokens: float, count: int
 ) -> list[MicroBatch]:
-    """``count`` micro-batches, the last ones ``IDLE`` if there are fewer pieces.
+    """``count`` micro-batches of this rank's pieces, the last ones ``IDLE`` if there are fewer pieces.
 
-    Args:
-        vlm: encodes the prompts.
-        objective: gives the weights of tokens.
-        pieces: this rank's groups by micro-batch; every group has kept actions.
-        actions: kept actions in the batch of all ranks.
-        tokens: tokens of these actions.
-        count: the largest number of pieces on any rank.
+    ``actions`` and ``tokens`` are those of the kept actions on all ranks; no rank has more pieces than ``count``.
     """
     idle: list[list[Group]] = [[]] * (count - len(pieces))
     return [_tensors(vlm, objective, part, actions, tokens) for part in [*pieces, *idle]]

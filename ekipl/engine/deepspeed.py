@@ -62,15 +62,9 @@ class DeepSpeedEngine:
         lora: Lora | None = None,
         processes: Processes | None = None,
     ) -> None:
-        """Train a model in place.
+        """Train a model in place, or with ``lora`` adapters that are inserted into it.
 
-        Args:
-            vlm: the policy.
-            h: its objective, the number of updates, and the seed of adapters.
-            settings: AdamW, micro-batches and ZeRO.
-            temperature: of the policy, as in sampling.
-            lora: trains only adapters, which are inserted into the model; None trains its weights.
-            processes: the ranks; None joins the launcher's.
+        ``temperature`` is that of sampling. ``processes`` are the ranks; None joins the launcher's.
         """
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
         import deepspeed

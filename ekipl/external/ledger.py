@@ -137,14 +137,10 @@ class Ledger:
     def settle(
         self, entry: Entry, outcomes: Sequence[str], usd: float | None, prompt: int = 0, completion: int = 0
     ) -> None:
-        """Enters the end of a call.
+        """Enter the end of a call that ``reserve`` entered.
 
-        Args:
-            entry: from ``reserve``.
-            outcomes: of its samples, in their order; further samples of the call were not in the answer.
-            usd: its cost in US dollars; None = unknown, so the upper bound stays.
-            prompt: prompt tokens.
-            completion: tokens of all answers together.
+        ``outcomes`` are of its samples, in their order; further samples of the call were not in the answer. ``usd`` is
+        its cost; None = unknown, so the upper bound stays. ``completion`` counts the tokens of all answers.
         """
         nano = entry.most if usd is None else round(usd * NANO)
         with self._database.transaction():

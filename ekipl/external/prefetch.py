@@ -22,14 +22,10 @@ class Prefetch:
     def __init__(
         self, pool: ExternalPool, problems: Sequence[Problem], order: Iterable[Sequence[int]], n: int, ahead: int
     ) -> None:
-        """Sends the first requests at once.
+        """Send the first requests at once.
 
-        Args:
-            pool: safe to be called from several threads.
-            problems: of training.
-            order: the indices of each step's problems, as ``train`` gets them.
-            n: N, actions a problem of each model.
-            ahead: steps, at least 1.
+        ``pool`` is called from several threads, ``order`` has the indices of each step's problems as ``train`` gets
+        them, ``n`` is N, and ``ahead`` is at least 1 step.
         """
         self.names = pool.names
         self._pool, self._problems, self._n, self._ahead = pool, problems, n, ahead

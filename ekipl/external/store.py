@@ -122,12 +122,8 @@ def key_of(
 ) -> str:
     """The cache key of one answer: SHA-256 (hex) of everything that the answer depends on.
 
-    Args:
-        model: LiteLLM's name.
-        api_base: the same name at another address is another model.
-        messages: with digests of pixels in place of images.
-        parameters: as sent with the call.
-        sample: number of the sample, so that the samples of a problem have different keys.
+    The same name at another ``api_base`` is another model. ``messages`` have digests of pixels in place of images.
+    ``sample`` gives the samples of a problem different keys.
     """
     parts = [SCHEMA, model, api_base, messages, parameters, sample]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()

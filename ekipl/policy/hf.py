@@ -25,14 +25,10 @@ class HFSampler:
     """
 
     def __init__(self, vlm: VLM, decoding: Decoding, batch_size: int = 128, own_copy: bool = False) -> None:
-        """Sample from ``vlm``.
+        """Sample from ``vlm``, ``batch_size`` actions at once.
 
-        Args:
-            vlm: the model.
-            decoding: how.
-            batch_size: actions decoded at once.
-            own_copy: whether ``vlm`` is a copy of the engine's model. ZeRO-3 shards the engine's weights, and sampling
-                needs whole ones.
+        ``own_copy`` says that ``vlm`` is a copy of the engine's model: ZeRO-3 shards the engine's weights, and sampling
+        needs whole ones.
         """
         self.vlm = vlm
         self.decoding = decoding

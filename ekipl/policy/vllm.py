@@ -41,15 +41,8 @@ def start(
 ) -> Any:
     """A ``vllm.LLM`` with the weights at ``vlm.path``, on this rank's GPU or on the CPU.
 
-    A process can have one at a time, so this shuts the previous one down.
-
-    Args:
-        vlm: the model.
-        dtype: ``float32`` or ``bfloat16``.
-        batch_size: actions decoded at once.
-        cache_gib: memory for keys and values, GiB.
-        processes: world size of the training; each rank samples its own problems.
-        trust_remote_code: run code that comes with the model.
+    A process can have one at a time, so this shuts the previous one down. Each of the ``processes`` samples its own
+    problems, with ``cache_gib`` GiB for keys and values, ``batch_size`` actions at once.
 
     Raises:
         UsageError: vLLM is not installed, or rejects the model or the memory, or is not tested with this family.

@@ -21,15 +21,7 @@ Counts = tuple[int, int]  # of one model for one problem: perfect actions, and a
 def external_tables(
     task: str, models: Sequence[str], evaluations: Mapping[str, Evaluation], samples: int, failed: Mapping[str, int]
 ) -> list[Table]:
-    """Accuracy, agreement and groups without gradient.
-
-    Args:
-        task: its name.
-        models: names of the models, those without any action included.
-        evaluations: by model, in the order of ``models``.
-        samples: actions that were asked for a problem.
-        failed: number of samples that never became an action, by reason.
-    """
+    """Accuracy, agreement and groups without gradient; ``failed`` counts the samples without an action by reason."""
     notes = [f"no action: {count} x {reason}" for reason, count in failed.items()]
     if failed:
         notes.append("the same command again asks for those that were not answered; nothing is paid for twice")

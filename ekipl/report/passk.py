@@ -142,18 +142,9 @@ def difference(first: Curve, second: Curve, coverage: float = 0.95, seed: int = 
 def write_passk(
     directory: Path, task: Task, outcomes: Iterable[Outcome], ks: Sequence[int], seed: int, meta: Mapping[str, Any]
 ) -> list[Table]:
-    """Write ``passk.json``, ``passk.png`` and ``table.md``; return the tables.
+    """Write ``passk.json``, ``passk.png`` and ``table.md``; return the tables. The task's splits come first.
 
-    Args:
-        directory: for the three files.
-        task: its splits come first.
-        outcomes: of all models.
-        ks: ascending.
-        seed: of the bootstrap.
-        meta: what the numbers depend on, for ``passk.json``.
-
-    Raises:
-        UsageError: as ``curve``.
+    ``ks`` are ascending. Raises UsageError as ``curve``.
     """
     curves = _curves(task, outcomes, ks, seed)
     splits = {split: [_entry(one) for one in of_split] for split, of_split in curves.items()}

@@ -35,12 +35,7 @@ MARKERS = "os^Dv<>P"
 def curve(path: Path, rows: Sequence[MetricsRow]) -> bool:
     """Accuracy on every split against the training problems seen, with its interval as a band (the paper's Fig. 3).
 
-    Args:
-        path: the PNG file.
-        rows: of ``metrics.jsonl``.
-
-    Returns:
-        False when the rows have no evaluation; no file is written then.
+    ``rows`` are of ``metrics.jsonl``. Without an evaluation in them it returns False and writes no file.
     """
     splits = _names(rows, "eval/", "/accuracy")
     if not splits:
@@ -58,12 +53,7 @@ def curve(path: Path, rows: Sequence[MetricsRow]) -> bool:
 def provenance(path: Path, rows: Sequence[MetricsRow]) -> bool:
     """The share of each source among the actions offered and among those kept, over the steps.
 
-    Args:
-        path: the PNG file.
-        rows: of ``metrics.jsonl``; from 100 steps on, moving means are drawn.
-
-    Returns:
-        False when the rows have no shares; no file is written then.
+    From 100 rows of ``metrics.jsonl`` on, moving means are drawn. Without shares it returns False and writes no file.
     """
     from matplotlib.ticker import MaxNLocator
 

@@ -25,16 +25,7 @@ class GradedRow(NamedTuple):
 def write_predictions(
     directory: Path, title: str, name: str, total: int, graded: Sequence[GradedRow], meta: Mapping[str, Any]
 ) -> Table:
-    """Write ``scores.json`` and ``table.md``; return the table.
-
-    Args:
-        directory: for the two files.
-        title: of the table.
-        name: of the file of completions.
-        total: number of its rows.
-        graded: the rows that could be graded.
-        meta: what the numbers depend on, for ``scores.json``.
-    """
+    """Write ``scores.json`` and ``table.md`` of a file of completions with ``total`` rows; return the table."""
     means, errors = summary(graded), total - len(graded)
     problems = len({row.problem for row in graded})
     accuracy = cluster_interval([row.reward.accuracy for row in graded], [row.problem for row in graded])

@@ -45,13 +45,8 @@ def write_scores(
 ) -> list[Table]:
     """Write the three files; return the tables of ``table.md`` without that of the families, which is long.
 
-    Args:
-        directory: for the files.
-        title: of the table of accuracies.
-        evaluations: by model.
-        meta: what the numbers depend on, for ``scores.json``.
-        further: tables to show after those of the accuracies.
-        notes: below the table of accuracies.
+    ``meta`` is the provenance in ``scores.json``, ``further`` are tables after those of the accuracies, and ``notes``
+    stand below the first.
     """
     shown = [accuracy_table(title, evaluations, notes), *_against_first(evaluations), *further]
     shown += _breakdown("kind of answer", evaluations, lambda summary: summary.kinds)

@@ -39,15 +39,9 @@ def draw_models(
     samples: int,
     progress: Progress,
 ) -> Iterator[Drawn]:
-    """Actions of one model after another; each model is unloaded before the next one loads.
+    """The actions of one model after another; each model is unloaded before the next one loads.
 
-    Args:
-        settings: of the samplers.
-        paths: of the models.
-        decoding: how they sample.
-        problems: by split.
-        samples: actions a problem.
-        progress: called with the number of problems done since the last call.
+    ``problems`` are by split. ``progress`` gets the number of problems done since its last call.
     """
     splits = list(problems)
 
@@ -85,20 +79,9 @@ def write_graded(path: Path, grade: Grader, drawn: Iterable[Drawn], seed: int) -
 def regrade(
     paths: Sequence[str], task: Task, problems: Mapping[str, Sequence[Problem]], grade: Grader, also: Graders
 ) -> dict[str, Evaluation]:
-    """Grade recorded actions anew.
+    """Grade recorded actions anew: an evaluation for each model, empty without paths.
 
-    Args:
-        paths: actions files, or run folders that hold one.
-        task: of the actions.
-        problems: by split; actions of other problems are left out.
-        grade: the reward.
-        also: further graders.
-
-    Returns:
-        An evaluation for each model; empty without paths.
-
-    Raises:
-        UsageError: as ``_replay``, or no action is of one of these problems.
+    Actions of other problems than these are left out. Raises UsageError as ``_replay``, or when none is left.
     """
     actions: dict[tuple[str, str], list[tuple[str, Action]]] = {}  # (split, problem) -> model, action
     for model, split, action in _replay(paths, task, lambda m, r: (m, r.split, r.action)):
@@ -122,14 +105,8 @@ def recorded_outcomes(
 ) -> list[Outcome]:
     """Whether recorded actions are right, by the rewards in their files.
 
-    Args:
-        paths: actions files, or run folders that hold one.
-        task: of the actions.
-        splits: None = all.
-        limit: number of problems of each split, in the order of the files; None = all.
-
-    Raises:
-        UsageError: as ``_replay``.
+    ``limit`` counts problems of each split, in the order of the files; None = all, also of ``splits``. Raises
+    UsageError as ``_replay``.
     """
 
     def outcome(model: str, record: Record) -> Outcome:

@@ -1,4 +1,4 @@
-"""Names of models, how they sample, and the provenance of results: the words of tables, figures and actions files."""
+"""Names of models, how they sample, what they cost, and the provenance of results."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ekipl.algorithm.seams import Decoding
+from ekipl.algorithm.seams import Decoding, ExternalPool
 from ekipl.algorithm.types import Problem
 from ekipl.config import Settings, as_dict
+from ekipl.external.ledger import read_spending
+from ekipl.external.pool import LiteLLMPool
 from ekipl.external.settings import ExternalModel, LiteLLM, Nobody, OwnPool
 from ekipl.report.scores import versions
+from ekipl.report.spending import spending_table
+from ekipl.report.tables import Table
 from ekipl.run.records import Sampling
 
 
@@ -62,3 +66,17 @@ def meta(settings: Settings) -> dict[str, Any]:
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     told = {key: value for key, value in as_dict(settings).items() if key in parts | inputs}
     return {**told, "versions": versions(), "date": date}
+
+
+def spending(directory: Path) -> Table | None:
+    """The table of a run directory's ledger; None where no external model was called. Raises UsageError."""
+    sums = read_spending(directory)
+    return spending_table(*sums) if sums.models else None
+
+
+def spent_so_far(pool: ExternalPool) -> str:
+    """Requests and US dollars so far, for a progress bar; empty for a pool that calls no model."""
+    if not isinstance(pool, LiteLLMPool):
+        return ""
+    requests, usd = pool.spent()
+    return f"{requests} requests, {usd:.4f} USD"

@@ -130,12 +130,9 @@ class Loggers:
 
 
 def open_logger(settings: Settings, directory: Path, last_step: int | None = None) -> Logger:
-    """``metrics.jsonl``, and Weights & Biases where asked for.
+    """``metrics.jsonl``, and Weights & Biases if the settings say so.
 
-    Args:
-        settings: its section ``logger``.
-        directory: the run directory.
-        last_step: of the checkpoint that is resumed; None starts anew and removes the rows of an earlier start.
+    ``last_step`` is that of the resumed checkpoint; None starts anew and removes the rows of an earlier start.
     """
     loggers: list[Logger] = [JsonlLogger(directory / "metrics.jsonl", -1 if last_step is None else last_step)]
     if settings.logger.wandb:

@@ -186,11 +186,8 @@ def state_parts(model: Outline, settings: Settings) -> list[Part]:
 def pass_parts(model: Outline, settings: Settings, prompt: Prompt, chunk: int) -> list[Part]:
     """The memory of the forward and backward pass of the largest micro-batch.
 
-    Args:
-        model: its sizes.
-        settings: of the run.
-        prompt: every prompt is as long as this one, and every action as long as it may be.
-        chunk: elements in one chunk of logits.
+    Every prompt is as long as ``prompt``, every action as long as it may be; ``chunk`` is the elements in one chunk of
+    logits.
     """
     width, recompute = 2 if settings.model.dtype == "bfloat16" else 4, settings.engine.gradient_checkpointing
     length, answer = prompt.tokens(model.pixels_per_token), settings.rollout.max_tokens

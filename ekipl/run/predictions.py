@@ -43,18 +43,8 @@ def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir:
     ``format``, ``accuracy``, ``error`` and the details of the reward. A row that cannot be graded, because of its gold
     answer or its completion, has null scores and the reason as ``error``.
 
-    Args:
-        path: the file.
-        task: name of the task.
-        gold: the gold answer of a row, and its kind.
-        grade: the reward.
-        out_dir: for ``scores.jsonl``.
-
-    Returns:
-        The number of rows, and those that were graded.
-
-    Raises:
-        UsageError: the file cannot be read, or it has invalid lines; nothing is written.
+    Returns the number of rows, and those that were graded. Raises UsageError when the file cannot be read or has
+    invalid lines; nothing is written then.
     """
     rows = _read(path)
     graded = []

@@ -47,16 +47,9 @@ def evaluate(
     progress: Progress = lambda problems: None,
     also: Graders = NO_GRADERS,
 ) -> Evaluation:
-    """Sample and grade.
+    """Sample and grade ``samples`` completions a problem; each problem is read once and not kept.
 
-    Args:
-        sampler: the policy.
-        grade: the reward.
-        problems: by split; each is read once and not kept.
-        samples: completions a problem.
-        seed: of the sampling.
-        progress: called with the number of problems done since the last call.
-        also: further graders.
+    ``progress`` gets the number of problems done since its last call, ``also`` are further graders.
     """
     graded = []
     for problem, actions in (one for split in problems for one in draw(sampler, split, samples, seed)):
@@ -73,15 +66,9 @@ def evaluate_pool(
     progress: Progress = lambda problems: None,
     also: Graders = NO_GRADERS,
 ) -> dict[str, Evaluation]:
-    """Sample and grade each external model. A sample that a model never answered is an error and in no mean.
+    """The same for each external model, and close the pool.
 
-    Args:
-        pool: the models; it is closed at the end.
-        grade: the reward.
-        problems: by split.
-        samples: completions a problem.
-        progress: called with the number of problems done since the last call.
-        also: further graders.
+    A sample that a model never answered is an error and in no mean.
     """
     graded: dict[str, list[GradedAction]] = {name: [] for name in pool.names}
     try:

@@ -121,7 +121,7 @@ def _after_first_stage(settings: Settings, directory: Path) -> Settings:
 def _report(directory: Path) -> None:
     """The figures, and a summary of one page."""
     from ekipl.report.page import write_report
-    from ekipl.run.spending import spending
+    from ekipl.run.describe import spending
 
     page = write_report(directory, spending(directory))
     write_text(directory / "summary.md", page)

@@ -11,7 +11,7 @@ from annotated_types import Ge
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Example, Problem
-from ekipl.data.problems import LazyProblems, check_split
+from ekipl.data.problems import LazyProblems, Limits, check_split
 from ekipl.data.synthetic import counting, spatial, structure
 from ekipl.errors import UsageError
 
@@ -24,7 +24,7 @@ GENERATORS: Mapping[str, Callable[[str, int, int, int], Example]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticData:
+class SyntheticData(Limits):
     """Synthetic splits of the tasks in ``GENERATORS``. Each split draws from a random stream of its own.
 
     Attributes:
@@ -33,9 +33,6 @@ class SyntheticData:
         image_size: height and width of the pictures, pixels.
         train_size: problems of ``train``.
         test_size: problems of each evaluation split.
-        train_start: first problem of ``train`` that is used.
-        train_limit: problems of ``train`` that are used, from ``train_start``; null: all.
-        test_limit: problems of each evaluation split; null: all. Evaluation during training has ``evaluation.limit``.
     """
 
     kind: Literal["synthetic"] = "synthetic"
@@ -43,9 +40,6 @@ class SyntheticData:
     image_size: Annotated[int, Ge(16)] = 96
     train_size: Count = 100_000
     test_size: Count = 200
-    train_start: Whole = 0
-    train_limit: Count | None = None
-    test_limit: Count | None = None
 
     def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
         """The first ``limit`` problems of ``train`` (from ``train_start``) or of a split, drawn when an item is read.
