@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.kills import metrics
 from ekipl.errors import UsageError
 from ekipl.run.checkpoint import checkpoints, step_of
 from ekipl.run.signals import Stop, Stopped, lock_directory
@@ -68,6 +68,10 @@ def catches(pid: int, number: int) -> bool:
     return bool(caught and int(caught[1], 16) & 1 << (number - 1))
 
 
+def steps_of(directory: Path) -> list[int]:
+    return [row["step"] for row in metrics(directory)]
+
+
 def test_a_directory_has_one_user(tmp_path: Path) -> None:
     with lock_directory(tmp_path), pytest.raises(UsageError, match="another ekipl train is at work there"):
         lock_directory(tmp_path).__enter__()
@@ -78,7 +82,7 @@ def test_a_directory_has_one_user(tmp_path: Path) -> None:
 @pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize(
-    ("processes", "number", "status", "said"),
+    ("processes", "number", "status", "message"),
     [
         (2, signal.SIGKILL, -9, ""),
         (1, signal.SIGTERM, 143, "Terminated"),
@@ -86,7 +90,7 @@ def test_a_directory_has_one_user(tmp_path: Path) -> None:
     ],
 )
 def test_no_process_outlives_the_command(
-    start: Start, processes: int, number: int, status: int, said: str, tmp_path: Path
+    start: Start, processes: int, number: int, status: int, message: str, tmp_path: Path
 ) -> None:
     directory = tmp_path / "run"
     command = start(directory, f"engine.num_processes={processes}", *(ALONE if processes == 2 else []))
@@ -95,7 +99,7 @@ def test_no_process_outlives_the_command(
     (os.killpg if number == signal.SIGINT else os.kill)(command.pid, number)  # a terminal interrupts the whole group
     _, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == status
-    assert (f"ekipl train: ended by a signal ({said})" in errors) == bool(said)
+    assert (f"ekipl train: ended by a signal ({message})" in errors) == bool(message)
     assert "Traceback" not in errors
     until(lambda: not at_work(directory))
     saved = [step_of(path) for path in checkpoints(directory / "checkpoints")]
@@ -129,19 +133,19 @@ def test_ctrl_c_before_anything_is_trained(start: Start, processes: int, tmp_pat
 @pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize(
-    ("fault", "status", "said"),
+    ("fault", "status", "message"),
     [
         ("refuses", 2, "data: row 7: is bad; leave it out\n"),
         ("is_killed", 137, "ekipl train: ended by a signal (Killed); the same command with hydra.run.dir="),
     ],
 )
 def test_when_one_of_several_fails_its_message_is_the_only_one(
-    start: Start, fault: str, status: int, said: str, tmp_path: Path
+    start: Start, fault: str, status: int, message: str, tmp_path: Path
 ) -> None:
     command = start(tmp_path, f"reward=tests.broken_reward:{fault}", *ALONE, "engine.num_processes=2")
     _, errors = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == status
-    assert errors.startswith(said), errors
+    assert errors.startswith(message), errors
     assert errors.count("\n") == 1, errors
     until(lambda: not at_work(tmp_path))
 
@@ -162,11 +166,6 @@ def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
     until(lambda: not at_work(directory))
 
 
-def steps_of(directory: Path) -> list[int]:
-    path = directory / "metrics.jsonl"
-    return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
-
-
 @pytest.mark.slow
 def test_a_refusal_by_several_processes_is_printed_once(start: Start, tmp_path: Path) -> None:
     moon = ["evaluation.every=1", "evaluation.splits=[moon]"]
@@ -185,9 +184,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_a_collective_that_fails_after_a_signal_is_no_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_collective_that_fails_after_a_signal_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def lost() -> None:
         with Stop() as stop:
             stop.requested = signal.SIGTERM
