@@ -34,17 +34,17 @@ def read(path: Path) -> Any:
 
 
 @pytest.fixture(scope="module", params=TASKS)
-def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def sampled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A task, and a run of external-sample on it."""
     directory = tmp_path_factory.mktemp("external")
-    said = run(directory, "external-sample", f"task={request.param}", "splits=[train,id]", "limit=5", "samples=4")
-    assert "| expert_a | train |        5 |" in said
-    assert "| expert_a, expert_b |       10 |" in said
+    output = run(directory, "external-sample", f"task={request.param}", "splits=[train,id]", "limit=5", "samples=4")
+    assert "| expert_a | train |        5 |" in output
+    assert "| expert_a, expert_b |       10 |" in output
     return request.param, directory
 
 
-def test_external_actions_are_recorded_as_they_were_asked(asked: tuple[str, Path]) -> None:
-    task, directory = asked
+def test_external_actions_are_recorded_with_model_and_reward(sampled: tuple[str, Path]) -> None:
+    task, directory = sampled
     records = read_actions(directory / "actions.jsonl")
     assert len(records) == 2 * 5 * 2 * 4  # splits, problems, models, samples
     assert {record.task for record in records} == {task}
@@ -53,8 +53,8 @@ def test_external_actions_are_recorded_as_they_were_asked(asked: tuple[str, Path
     assert 0.3 < sum(record.action.total for record in records) / len(records) / 2 < 1
 
 
-def test_recorded_actions_give_passk_and_accuracy_without_a_model(asked: tuple[str, Path], tmp_path: Path) -> None:
-    task, recording = asked
+def test_recorded_actions_give_passk_and_accuracy_without_a_model(sampled: tuple[str, Path], tmp_path: Path) -> None:
+    task, recording = sampled
     choice = [f"task={task}", f"records=[{recording}]", "splits=[id]", "limit=3"]
     run(tmp_path / "k", "passk", "--k", "4,1", *choice)
     curves = read(tmp_path / "k" / "passk.json")["splits"]["id"]
@@ -73,8 +73,8 @@ def test_recorded_actions_give_passk_and_accuracy_without_a_model(asked: tuple[s
 
 @pytest.mark.parametrize("task", TASKS)
 def test_rollout(task: str, tmp_path: Path) -> None:
-    said = run(tmp_path, "rollout", f"task={task}", "limit=2", "samples=3", "rollout.max_tokens=24", "seed=5")
-    assert f"{task}: 3 actions a problem" in said
+    output = run(tmp_path, "rollout", f"task={task}", "limit=2", "samples=3", "rollout.max_tokens=24", "seed=5")
+    assert f"{task}: 3 actions a problem" in output
     records = read_actions(tmp_path / "actions.jsonl")
     assert len(records) == len(SPLITS[task]) * 2 * 3
     for record in records:
@@ -88,7 +88,7 @@ def test_rollout(task: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_eval(task: str, tmp_path: Path) -> None:
-    said = run(tmp_path, "eval", f"task={task}", "limit=3", "decoding=greedy", "decoding.max_tokens=24")
+    output = run(tmp_path, "eval", f"task={task}", "limit=3", "decoding=greedy", "decoding.max_tokens=24")
     scores = read(tmp_path / "scores.json")
     assert [split["split"] for split in scores["splits"]] == SPLITS[task]
     for split in scores["splits"]:
@@ -98,19 +98,19 @@ def test_eval(task: str, tmp_path: Path) -> None:
     assert scores["meta"]["versions"]["torch"]
     rows = read_jsonl(tmp_path / "scores.jsonl")
     assert len(rows) == 3 * len(SPLITS[task])
-    assert (tmp_path / "table.md").read_text().splitlines()[2] in said
+    assert (tmp_path / "table.md").read_text().splitlines()[2] in output
 
 
 def test_models_are_compared_and_drawn_together(tmp_path: Path) -> None:
-    copy = tmp_path / "copied" / "model"  # what ekipl train leaves: the run is called by its folder
+    copy = tmp_path / "copied" / "model"  # as ekipl train saves it: the run has the name of its folder
     copy.parent.mkdir()
     copy.symlink_to(TINY)
     few = ["limit=2", "splits=[id]", "decoding.max_tokens=16", f"models=[{copy}]"]
-    said = run(tmp_path / "k", "passk", "--k", "1,2", *few)
+    output = run(tmp_path / "k", "passk", "--k", "1,2", *few)
     tiny, copied = read(tmp_path / "k" / "passk.json")["splits"]["id"]
     assert (tiny["model"], copied["model"]) == ("tiny", "copied")
     assert tiny["mean"] == copied["mean"]  # the same weights, seed and problems
-    assert "Difference" in said
+    assert "Difference" in output
     Image.open(tmp_path / "k" / "passk.png").verify()
     assert len(read_actions(tmp_path / "k" / "actions.jsonl")) == 2 * 2 * 2
 
@@ -145,10 +145,12 @@ def test_predictions_need_no_model(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_refused_is_refused_in_words(arguments: list[str], words: str, recording: Path, tmp_path: Path) -> None:
-    said = run(tmp_path / "run", *(argument.format(run=recording) for argument in arguments), status=2)
-    assert words in said
-    assert "Traceback" not in said
+def test_a_refusal_names_key_value_and_reason(
+    arguments: list[str], words: str, recording: Path, tmp_path: Path
+) -> None:
+    output = run(tmp_path / "run", *(argument.format(run=recording) for argument in arguments), status=2)
+    assert words in output
+    assert "Traceback" not in output
 
 
 @pytest.fixture(scope="module")

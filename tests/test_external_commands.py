@@ -125,13 +125,13 @@ def test_a_sweep_after_external_sample_sends_no_request(tmp_path: Path, monkeypa
 def test_a_dry_run_tells_the_cost_and_sends_nothing(tmp_path: Path) -> None:
     with OpenAIServer() as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "N=2"]
-        said = here("external-sample", *both, "limit=null", "--dry-run", f"hydra.run.dir={tmp_path / 'sample'}")
-        assert "| m0    |      12 |            0 |       12 |" in said  # 6 problems, 2 samples
+        output = here("external-sample", *both, "limit=null", "--dry-run", f"hydra.run.dir={tmp_path / 'sample'}")
+        assert "| m0    |      12 |            0 |       12 |" in output  # 6 problems, 2 samples
         steps = ["B=2", "problems_per_step=4", "external.models.1.samples=1"]
-        said = here("train", *both, *steps, "--dry-run", f"hydra.run.dir={tmp_path / 'run'}")
-        assert "| m0    |      12 |            0 |       12 |" in said  # 8 problems in two steps, 6 of them different
-        assert "| m1    |       6 |            0 |        6 |" in said
-        assert re.search(r"external samples +\| +24 \| 3 a problem", said)  # 8 x (2 + 1)
+        output = here("train", *both, *steps, "--dry-run", f"hydra.run.dir={tmp_path / 'run'}")
+        assert "| m0    |      12 |            0 |       12 |" in output  # 8 problems in two steps, 6 of them different
+        assert "| m1    |       6 |            0 |        6 |" in output
+        assert re.search(r"external samples +\| +24 \| 3 a problem", output)  # 8 x (2 + 1)
         assert server.requests == []
         assert not (tmp_path / "run" / "config.yaml").exists()
         assert not list(tmp_path.rglob("ledger.sqlite"))
@@ -142,17 +142,17 @@ def test_a_dry_run_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ("OPENAI_API_KEY", "GEMINI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     line = ["external-sample", "external=gpt4o_gemini", "limit=3", "external.cache=null", f"hydra.run.dir={tmp_path}"]
-    said = here(*line, "external.budget_usd=1", "--dry-run")
-    assert "| gpt4o  |      24 |            0 |        3 |" in said  # 3 problems, 8 samples in a call of 8
+    output = here(*line, "external.budget_usd=1", "--dry-run")
+    assert "| gpt4o  |      24 |            0 |        3 |" in output  # 3 problems, 8 samples in a call of 8
     assert "OPENAI_API_KEY: not set" in here(*line, status=2)
 
 
 def test_a_sampling_without_a_single_action_is_no_success(tmp_path: Path) -> None:
     with OpenAIServer(lambda _: Reply("")) as server:  # empty answers
         models = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "N=1", "limit=2", f"hydra.run.dir={tmp_path / 'run'}"]
-        said = here("external-sample", *models, status=2)
-    assert "no action: 4 x empty answer" in said
-    assert "external.models: none of them gave a single action" in said
+        output = here("external-sample", *models, status=2)
+    assert "no action: 4 x empty answer" in output
+    assert "external.models: none of them gave a single action" in output
 
 
 def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: Path) -> None:
@@ -162,13 +162,13 @@ def test_external_sample_stops_at_its_budget_and_goes_on_with_another(tmp_path: 
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), *price, "M=1", "N=2", "limit=null"]
         both.append("external.models.0.concurrency=1")
         run = f"hydra.run.dir={tmp_path / 'run'}"
-        said = here("external-sample", *both, "external.budget_usd=7", run, status=2)
-        assert "external.budget_usd: 7: 3.6000 USD are spent or promised" in said
-        assert "Traceback" not in said
+        output = here("external-sample", *both, "external.budget_usd=7", run, status=2)
+        assert "external.budget_usd: 7: 3.6000 USD are spent or promised" in output
+        assert "Traceback" not in output
         assert len(server.requests) == 6
-        said = here("external-sample", *both, "external.budget_usd=100", run)
+        output = here("external-sample", *both, "external.budget_usd=100", run)
         assert len(server.requests) == 12
-        assert "| m0    |       12 |       0 |      12 |" in said  # the ledger goes on
+        assert "| m0    |       12 |       0 |      12 |" in output  # the ledger goes on
 
 
 def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path) -> None:
@@ -176,15 +176,15 @@ def test_a_key_appears_nowhere_though_the_provider_repeats_it(tmp_path: Path) ->
     some = [digits, lambda _: Reply(status=500), lambda _: told]
     with OpenAIServer(lambda request: some[min(request.number, 2)](request)) as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), "M=1", "external.models.0.concurrency=1", "limit=2"]
-        said = here("external-sample", *both, f"hydra.run.dir={tmp_path / 'some'}")
-        assert "refused with status 401" in said
+        output = here("external-sample", *both, f"hydra.run.dir={tmp_path / 'some'}")
+        assert "refused with status 401" in output
     with OpenAIServer(lambda _: told) as server:
         both = [*SMALL, *pair(server, tmp_path / "c.sqlite"), f"hydra.run.dir={tmp_path / 'none'}"]
-        said += here("external-sample", *both, status=2)
+        output += here("external-sample", *both, status=2)
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"config.yaml", "ledger.sqlite", "c.sqlite", "actions.jsonl"} <= {path.name for path in files}
-    assert KEY not in said
+    assert KEY not in output
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
@@ -211,14 +211,14 @@ def test_a_run_that_breaks_leaves_no_key_in_any_file(tmp_path: Path) -> None:
         env = {**os.environ, "TEST_KEY": KEY, "HYDRA_FULL_ERROR": "1", **where}
         done = subprocess.run(line, capture_output=True, text=True, timeout=900, env=env)
         assert done.returncode == 1, done.stderr
-        said = done.stdout + done.stderr
+        output = done.stdout + done.stderr
         assert f"Bearer {KEY}" in {request.headers["authorization"] for request in server.requests}
-    assert "Traceback" in said
-    assert "RuntimeError: broken on purpose" in said
+    assert "Traceback" in output
+    assert "RuntimeError: broken on purpose" in output
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"config.yaml", "metrics.jsonl", "ledger.sqlite", "c.sqlite"} <= {path.name for path in files}
     assert [path for path in files if path.suffix == ".wandb" and path.stat().st_size]
-    assert KEY not in said
+    assert KEY not in output
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 

@@ -46,7 +46,7 @@ def test_a_run_directory_describes_itself(finished: Path) -> None:
     assert None not in kept
 
 
-def test_a_damaged_checkpoint_costs_its_step_alone(finished: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_costs_only_its_own_step(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     shutil.copytree(finished, directory)
     shutil.rmtree(directory / "model")  # as if the run had not been finished
@@ -129,7 +129,7 @@ def test_a_batch_holds_no_copies(tmp_path: Path) -> None:
         ("data.train_limit=0", "train_limit"),
     ],
 )
-def test_bad_settings_leave_nothing_behind(override: str, words: str, tmp_path: Path) -> None:
+def test_bad_settings_leave_no_directory(override: str, words: str, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     done = ekipl(*SMOKE, override, f"hydra.run.dir={directory}")
     assert done.returncode == 2
