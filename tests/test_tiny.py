@@ -101,7 +101,7 @@ def test_an_image_takes_one_token_for_each_16_by_16_pixels(vlm: VLM, size: tuple
 def test_right_answers_fit_the_limit_and_are_graded_right(vlm: VLM) -> None:
     for task in TASKS.values():
         for split in task.splits:
-            for problem in SyntheticData(1, IMAGE_SIZE).problems(task, split, 40):
+            for problem in SyntheticData(seed=1, image_size=IMAGE_SIZE).problems(task, split, 40):
                 text = f"<think>{problem.metadata['cot']}</think>\n<answer>{problem.answer}</answer>"
                 assert len(encode_text(vlm.tokenizer, text)) < MAX_TOKENS
                 assert grader("strict")(problem, text).total == 2.0

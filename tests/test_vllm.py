@@ -39,7 +39,7 @@ GREEDY = Decoding(temperature=0, max_tokens=64)
 
 def drawn() -> list[Problem]:
     """Problems of all tasks: one image or two, short prompts and long ones."""
-    data = SyntheticData(3, 112, 100, 100)
+    data = SyntheticData(seed=3, image_size=112, train_size=100, test_size=100)
     return [problem for task in (Counting(), Structure(), Spatial()) for problem in data.problems(task, "train", 5)]
 
 
