@@ -308,6 +308,8 @@ def test_the_wheel_holds_what_the_checkout_has(tmp_path: Path) -> None:
     )
 
     assert files(site / "ekipl" / "conf") == files(ROOT / "conf")
+    for data in ("report/published.json", "policy/published.json"):
+        assert (site / "ekipl" / data).is_file()
     checkpoint = files(site / "ekipl" / "tiny" / "checkpoint")
     assert "config.json" in checkpoint
     assert checkpoint == files(ROOT / "ekipl" / "tiny" / "checkpoint")
