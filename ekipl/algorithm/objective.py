@@ -14,7 +14,7 @@ WEIGHTS = ("ratio", "shaped", "unit")
 
 @dataclass(frozen=True)
 class Objective:
-    """What is maximised. Settings give four of the fields elsewhere, at the ``home`` of their metadata.
+    """The objective of Eqs. 1 to 3. Four fields take their value from another setting, the ``home`` in their metadata.
 
     Attributes:
         eps: clip range of the ratio: 1 - eps to 1 + eps.

@@ -88,7 +88,7 @@ class LiteLLM:
         timeout_s: of one call, seconds.
         cache: file that keeps the answers of real models for all runs; null: they are not kept.
         budget_usd: dollars that a run may spend, calls in flight and earlier starts included; null: no limit.
-        on_exhausted: when the budget does not allow a call: ``stop``, or ``policy_only``, which goes on with the cache.
+        on_exhausted: when the budget does not allow a call: ``stop``, or ``policy_only``, which uses the cache alone.
         prefetch: steps of ``train`` whose external actions are requested ahead; 0: none.
     """
 
