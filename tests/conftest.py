@@ -23,7 +23,7 @@ settings.register_profile("ekipl", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("ekipl")
 
 # The files that take longest. They run first, so that the workers of ``make test`` end at about the same time.
-LONGEST = ("test_distributed", "test_lifetime", "test_config", "test_tiny", "test_train", "test_external_commands")
+LONGEST = ("test_distributed", "test_lifetime", "test_config", "test_train", "test_engine", "test_external_commands")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
