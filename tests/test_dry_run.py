@@ -234,7 +234,7 @@ def test_the_sum_is_the_peak_of_a_real_run(recompute: str, folder: Path, tmp_pat
         capture_output=True,
         text=True,
         # freed tensors go back to the system at once, so that the peak is that of living tensors
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072", "OMP_NUM_THREADS": "2"},
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     measured = int(done.stdout.split()[-1])
