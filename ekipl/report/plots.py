@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from ekipl.report.tables import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # on a new machine it logs that it caches fonts
 
 MetricsRow = Mapping[str, Any]  # of metrics.jsonl; a metric may be missing, or null where it was not finite
 
