@@ -1,19 +1,20 @@
 """Built-in counting problems: CLEVR-Math questions about rendered scenes; the OOD split has other shapes.
 
 ``metadata["scene"]`` is ``{"objects": [{"id", "shape", "size", "color", "material", "position": [x, y]}, ...]}`` in the
-order of the chain of thought, row by row from the front.
+order of ``metadata["cot"]``, row by row from the front. ``source.py`` explains the other keys.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from ekipl.algorithm.types import Example
 from ekipl.data.synthetic.scenes import COLORS, MATERIALS, OTHER_SHAPES, SHAPES, SIZES, Thing, cell, record, render
 
 FAMILIES = ("count", "subtract", "subtract_two", "add", "add_dozen")
-WEIGHTS = (0.35, 0.25, 0.05, 0.2, 0.15)
+WEIGHTS = (0.4, 0.25, 0.05, 0.25, 0.05)
 HELD_OUT_FAMILIES = ("add_dozen",)  # "Add 12 ...", the only answers above 9; not in the training data of model=tiny
 
 
@@ -51,33 +52,75 @@ class Query:
         """Whether ``thing`` counts."""
         return self.whole.holds(thing) and not any(kind.holds(thing) for kind in self.but)
 
+    def answer(self, things: Sequence[Thing]) -> int:
+        """The gold answer for this scene."""
+        return self.plus + sum(map(self.counts, things))
+
 
 def generate(split: str, index: int, seed: int, image_size: int) -> Example:
     """Problem ``index`` of a split (``train``, ``id`` or ``ood``). Pure."""
     rng = random.Random(f"counting/{split}/{seed}/{index}")
     shapes = OTHER_SHAPES if split == "ood" else SHAPES
     family = rng.choices(FAMILIES, WEIGHTS)[0]
-    things = _scene(rng, shapes)
-    query = _query(rng, family, things, shapes)
-    answer = query.plus + sum(map(query.counts, things))
-    metadata = {"family": family, "cot": cot(things, query), "scene": {"objects": record(things)}}
-    image = render(things, image_size)
+    while True:
+        things = _scene(rng, shapes)
+        query = _query(rng, family, things, shapes)
+        answer = query.answer(things)
+        if answer > query.plus and answer not in _chance_hits(things, query):
+            break
+    image, metadata = render(things, image_size), _metadata(family, things, query)
     return Example(f"counting-{split}-{index}", (image,), query.text, str(answer), "number", metadata)
 
 
-def cot(things: list[Thing], query: Query) -> str:
-    """The kind that counts, then every thing, row by row from the front: cell, looks, yes or no, the count so far.
+def cot(things: Sequence[Thing], query: Query, wrong: Collection[Thing] = ()) -> str:
+    """The kind that counts, then every thing in the order given: cell, looks, yes or no, the count so far.
 
-    For instance ``Find object not red cube: a1 red cube no 0, c2 blue cube yes 1. Total 1``.
+    For instance ``Find object not red cube: a1 red cube no 0, c2 blue cube yes 1. Total 1``. The things in ``wrong``
+    are judged wrongly.
     """
     seen, total = [], 0
     for thing in things:
-        counts = query.counts(thing)
+        counts = query.counts(thing) != (thing in wrong)
         total += counts
         seen.append(f"{cell(thing)} {thing.color} {thing.shape} {'yes' if counts else 'no'} {total}")
     what = " not ".join(map(str, (query.whole, *query.but)))
     plus = f" + {query.plus} = {total + query.plus}" if query.plus else ""
     return f"Find {what}: {', '.join(seen)}. Total {total}{plus}"
+
+
+def _metadata(family: str, things: list[Thing], query: Query) -> dict[str, object]:
+    across = sorted(things, key=lambda thing: (round(thing.x), round(thing.y)))
+    mistakes = []
+    for thing in things:  # one is misjudged, or one that counts is overlooked
+        mistakes.append(_solution(things, query, (thing,)))
+        if query.counts(thing):
+            mistakes.append(_solution([other for other in things if other is not thing], query))
+    metadata: dict[str, object] = {
+        "family": family,
+        "cot": cot(things, query),
+        "variants": sorted(
+            {cot(order, query) for order in (things[::-1], across, across[::-1])} - {cot(things, query)}
+        ),
+        "mistakes": mistakes,
+        "scene": {"objects": record(things)},
+    }
+    if query.plus or query.but:
+        metadata["skill"] = [" + "] if query.plus else [" not "]
+        metadata["without_skill"] = _solution(things, replace(query, but=(), plus=0))
+    return metadata
+
+
+def _solution(things: Sequence[Thing], query: Query, wrong: Collection[Thing] = ()) -> tuple[str, str]:
+    """Reasoning and the answer that follows from it."""
+    reasoning = cot(things, query, wrong)
+    return reasoning, reasoning.rsplit(" ", 1)[1]
+
+
+def _chance_hits(things: list[Thing], query: Query) -> set[int]:
+    """The answers of wrong rules: everything counts, the step of the question is left out, or both."""
+    whole, everything = sum(map(query.whole.holds, things)), len(things)
+    skipped = {whole} if query.plus or query.but else set()
+    return {everything, everything + query.plus} | skipped
 
 
 def _scene(rng: random.Random, shapes: tuple[str, ...]) -> list[Thing]:

@@ -1,4 +1,14 @@
-"""The built-in problems as a data source: each row is drawn when it is read, from its number and a seed."""
+"""The built-in problems as a data source: each row is drawn when it is read, from its number and a seed.
+
+About half of the problems of each task need a *skill*: one step that ``model=tiny`` can write but never chooses
+(docs/tiny.md). No answer without that step is right by chance. The metadata of each row are::
+
+    {"family": its family, "scene": what the picture shows,
+     "cot": reasoning that leads to the answer, "variants": [the same in other words, ...],
+     "mistakes": [(wrong reasoning, the answer that follows from it), ...],
+     "skill": [marks, ...],  # absent where none is needed; reasoning that uses the skill holds one of them
+     "without_skill": (reasoning, answer)}
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@
      "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1}}  # inclusive limits, whole numbers
 
 x grows to the right and y away from the centre camera, so ``behind`` is y + step. No two things share a position.
+``source.py`` explains the other keys.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ekipl.data.synthetic.scenes import COLORS, LOOKS, MATERIALS, SHAPES, SIZES,
 from ekipl.reward.simulate import DIRECTIONS
 
 FAMILIES = ("change_color", "change_size", "change_shape", "change_position", "two_changes", "change_material")
-WEIGHTS = (0.18, 0.16, 0.16, 0.23, 0.12, 0.15)
+WEIGHTS = (0.15, 0.12, 0.13, 0.4, 0.15, 0.05)
 HELD_OUT_FAMILIES = ("change_material",)  # not in the training data of model=tiny
 CELLS = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1))
 CAMERAS: dict[str, Camera] = {"train": "center", "id": "center", "ood_left": "left", "ood_right": "right"}
@@ -62,22 +63,32 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Example:
 
 def row(name: str, family: str, initial: State, changes: Sequence[Change], camera: Camera, image_size: int) -> Example:
     """The example whose answer is ``changes``; ``camera`` takes the final image."""
-    final = initial
-    for change in changes:
-        final = change.apply(final)
+    final = after(initial, changes)
     images = (render(initial, image_size), render(final, image_size, camera))
     tuples = ", ".join(f"({i}, {t.shape}, {t.size}, {t.color}, {t.material})" for i, t in enumerate(initial))
     metadata = {
         "family": family,
         "cot": _cot(initial, final),
+        "variants": [_cot(initial, final, backwards=True)],
+        "mistakes": [_solution(initial, wrong) for wrong in _mistakes(initial, changes)],
         "scene": {
             "objects": record(initial),
             "final": record(final),
             "grid": {"x": [-1, 1], "y": [-1, 1], "step": 1},
         },
     }
+    if any(change.what == "position" for change in changes):
+        metadata["skill"] = [f" {way} " for way in DIRECTIONS]
+        metadata["without_skill"] = _solution(initial, [_taken_for_size(initial, change) for change in changes])
     question = f"The attributes of the initial objects are: {tuples}. {QUESTION}"
     return Example(name, images, question, ", ".join(map(str, changes)), "functions", metadata)
+
+
+def after(initial: State, changes: Sequence[Change]) -> State:
+    """The state after all changes."""
+    for change in changes:
+        initial = change.apply(initial)
+    return initial
 
 
 def scene(rng: random.Random) -> State:
@@ -93,9 +104,10 @@ def scene(rng: random.Random) -> State:
 
 
 def _changes(rng: random.Random, family: str, initial: State) -> tuple[Change, ...]:
-    """One change of the family's kind, or two changes of different kinds; moves end on free cells of the grid."""
-    kinds = ("size", "color", "shape", "position")
-    chosen = rng.sample(kinds, 2) if family == "two_changes" else [family.removeprefix("change_")]
+    """One change of the family's kind, or a move and a new colour or shape; moves end on free cells of the grid."""
+    kinds = ("color", "shape", "position")
+    two = [rng.choice(("color", "shape")), "position"]
+    chosen = two if family == "two_changes" else [family.removeprefix("change_")]
     while True:
         state, changes = initial, []
         for what in chosen:
@@ -117,11 +129,33 @@ def options(state: State, index: int, what: str) -> list[Change]:
     return [Change(index, what, way) for way, (dx, dy) in DIRECTIONS.items() if (thing.x + dx, thing.y + dy) in free]
 
 
-def _cot(initial: State, final: State) -> str:
+def _mistakes(initial: State, changes: Sequence[Change]) -> list[list[Change]]:
+    """The changes with another value for one of them, or where there is none, of another thing."""
+    wrong = []
+    for i, change in enumerate(changes):
+        here = [other for other in options(initial, change.id, change.what) if other != change]
+        there = (other for k in range(len(initial)) if k != change.id for other in options(initial, k, change.what))
+        wrong += [[*changes[:i], other, *changes[i + 1 :]] for other in here or there]
+    return wrong
+
+
+def _taken_for_size(initial: State, change: Change) -> Change:
+    """A move taken for a change to the next size; other changes as they are."""
+    if change.what != "position":
+        return change
+    return Change(change.id, "size", SIZES[(SIZES.index(initial[change.id].size) + 1) % len(SIZES)])
+
+
+def _solution(initial: State, changes: Sequence[Change]) -> tuple[str, str]:
+    """Reasoning and the answer that follows from it."""
+    return _cot(initial, after(initial, changes)), ", ".join(map(str, changes))
+
+
+def _cot(initial: State, final: State, backwards: bool = False) -> str:
     """Cell, shape, size and colour of every thing, before and after: ``0 b2 b3 behind cube cube small large size``.
 
-    The things are in the order of the question's tuples. A pair that differs is followed by the attribute that changed,
-    or by the direction of the move. The material is named only where it changed.
+    The things are in the order of the question's tuples, or backwards. A pair that differs is followed by the attribute
+    that changed, or by the direction of the move. The material is named only where it changed.
     """
     lines = []
     for i, (before, after) in enumerate(zip(initial, final, strict=True)):
@@ -133,7 +167,7 @@ def _cot(initial: State, final: State) -> str:
             if what != "material" or now != was:
                 words += [was, now] if now == was else [was, now, what]
         lines.append(" ".join(words))
-    return ", ".join(lines)
+    return ", ".join(lines[::-1] if backwards else lines)
 
 
 _WAYS = {step: name for name, step in DIRECTIONS.items()}

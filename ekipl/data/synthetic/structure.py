@@ -1,31 +1,43 @@
 """Built-in geometry problems: the text gives the numbers, only the figure shows the relation between them.
 
 ``metadata["scene"]`` is ``{"given": [numbers in the order of the text], "sides": n}`` (sides for polygons only).
+``source.py`` explains the other keys.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ekipl.algorithm.types import Example
+from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.data.synthetic.diagrams import Angle, Circle, Mark, Point, Segment, Square, draw, polar
 
 HELD_OUT_FAMILIES = ("polygon_sum",)  # the only answers above 360; not in the training data of model=tiny
-HELD_OUT_SHARE = 0.15
+HELD_OUT_SHARE = 0.05
+CHOICES_SHARE = 0.3
+SKILL = "180 - "
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A figure, the given angles (degrees, in the order of their labels), the answer and the reason."""
+    """A figure, the given angles (degrees, in the order of their labels), the answer and the reason.
+
+    ``without`` is the reason without the step of ``SKILL``, where the problem needs it. A reason ends with its answer.
+    """
 
     figure: tuple[Mark, ...]
     given: tuple[int, ...]
     answer: int
     why: str
+    without: str = ""
     question: str = ""
     sides: int = 0
+
+    @property
+    def answer_without(self) -> int | None:
+        """The answer of ``without``."""
+        return int(self.without.rsplit(" ", 1)[1]) if self.without else None
 
 
 def generate(split: str, index: int, seed: int, image_size: int) -> Example:
@@ -34,17 +46,43 @@ def generate(split: str, index: int, seed: int, image_size: int) -> Example:
     held_out = split != "ood" and rng.random() < HELD_OUT_SHARE
     family = "polygon_sum" if held_out else rng.choice(OOD_FAMILIES if split == "ood" else ID_FAMILIES)
     exercise = _EXERCISES[family](rng)
-    choice = not held_out and rng.random() < 0.5
-    question, answer, reason = exercise.question or _question(exercise.given), str(exercise.answer), exercise.why
-    if choice:
-        options = _options(rng, exercise)
-        answer = "ABCD"[options.index(exercise.answer)]
+    while exercise.answer == exercise.answer_without:
+        exercise = _EXERCISES[family](rng)
+    options = _options(rng, exercise) if not held_out and rng.random() < CHOICES_SHARE else []
+    question = exercise.question or _question(exercise.given)
+    if options:
         question += " Choices: " + " ".join(f"({x}) {v}" for x, v in zip("ABCD", options, strict=True))
-        reason += f". {exercise.answer} is {answer}"
-    scene = {"given": list(exercise.given)} | ({"sides": exercise.sides} if exercise.sides else {})
-    metadata = {"family": family, "cot": reason, "scene": scene}
+    metadata = _metadata(family, exercise, options)
     image = draw(exercise.figure, image_size, turn=rng.uniform(-12, 12))
-    return Example(f"structure-{split}-{index}", (image,), question, answer, "choice" if choice else "number", metadata)
+    _, answer = _solution(exercise.why, options)
+    kind: AnswerKind = "choice" if options else "number"
+    return Example(f"structure-{split}-{index}", (image,), question, answer, kind, metadata)
+
+
+def _metadata(family: str, exercise: Exercise, options: Sequence[int]) -> dict[str, object]:
+    relation, steps = exercise.why.split(": ", 1)
+    start, right = exercise.why.rsplit(" ", 1)
+    slips = [value for value in options or (exercise.answer - 10, exercise.answer + 10) if str(value) != right]
+    metadata: dict[str, object] = {
+        "family": family,
+        "cot": _solution(exercise.why, options)[0],
+        "variants": [_solution(f"{steps}, {relation}", options, right)[0]],
+        "mistakes": [_solution(f"{start} {value}", options) for value in slips if value > 0],
+        "scene": {"given": list(exercise.given)} | ({"sides": exercise.sides} if exercise.sides else {}),
+    }
+    if exercise.without:
+        metadata["skill"] = [SKILL]
+        metadata["without_skill"] = _solution(exercise.without, options)
+    return metadata
+
+
+def _solution(reason: str, options: Sequence[int], value: str | None = None) -> tuple[str, str]:
+    """The reasoning, with the letter of its value where there are choices, and the answer that follows from it."""
+    value = value or reason.rsplit(" ", 1)[1]
+    if not options:
+        return reason, value
+    letter = "ABCD"[options.index(int(value))]
+    return f"{reason}. {value} is {letter}", letter
 
 
 def _question(given: tuple[int, ...]) -> str:
@@ -53,10 +91,11 @@ def _question(given: tuple[int, ...]) -> str:
 
 
 def _options(rng: random.Random, exercise: Exercise) -> list[int]:
-    """Four values in ascending order: the answer and the results of other relations."""
+    """Four values in ascending order: the answer, the one without the skill, and the results of other relations."""
     total, answer = sum(exercise.given), exercise.answer
-    wrong = {total, 180 - total, 90 - total, total // 2, 2 * total, answer + 10, answer - 10, answer + 20} - {answer}
-    return sorted([answer, *rng.sample(sorted(value for value in wrong if 0 < value < 360), 3)])
+    sure = [answer] if exercise.answer_without is None else [answer, exercise.answer_without]
+    wrong = {total, 180 - total, 90 - total, total // 2, 2 * total, answer + 10, answer - 10, answer + 20} - {*sure}
+    return sorted([*sure, *rng.sample(sorted(value for value in wrong if 0 < value < 360), 4 - len(sure))])
 
 
 def _angle(rng: random.Random, low: int, high: int, step: int = 5) -> int:
@@ -82,7 +121,7 @@ def _linear_pair(rng: random.Random) -> Exercise:
         Angle((0, 0), polar(0), polar(a), "1"),
         Angle((0, 0), polar(a), polar(180), "2", wanted=True),
     )
-    return Exercise(figure, (a,), 180 - a, f"straight line: 180 - {a} = {180 - a}")
+    return Exercise(figure, (a,), 180 - a, f"straight line: 180 - {a} = {180 - a}", f"straight line: {a}")
 
 
 def _complementary(rng: random.Random) -> Exercise:
@@ -114,7 +153,8 @@ def _co_interior(rng: random.Random) -> Exercise:
     lines, high, low = _parallels(a)
     first = Angle(low, (low[0] + 1, low[1]), polar(a, 1, low), "1")
     second = Angle(high, (high[0] + 1, high[1]), polar(a + 180, 1, high), "2", wanted=True)
-    return Exercise((*lines, first, second), (a,), 180 - a, f"interior angles: 180 - {a} = {180 - a}")
+    why = f"interior angles: 180 - {a} = {180 - a}"
+    return Exercise((*lines, first, second), (a,), 180 - a, why, f"interior angles: {a}")
 
 
 def _alternate(rng: random.Random) -> Exercise:
@@ -140,7 +180,8 @@ def _third(rng: random.Random) -> Exercise:
     a, b = _angle(rng, 30, 80, 10), _angle(rng, 30, 80, 10)
     p, q, r = _triangle(a, b)
     figure = (*_sides(p, q, r), Angle(p, q, r, "1"), Angle(q, p, r, "2"), Angle(r, p, q, "3", wanted=True))
-    return Exercise(figure, (a, b), 180 - a - b, f"triangle: {a} + {b} = {a + b}, 180 - {a + b} = {180 - a - b}")
+    sum_ = f"triangle: {a} + {b} = {a + b}"
+    return Exercise(figure, (a, b), 180 - a - b, f"{sum_}, 180 - {a + b} = {180 - a - b}", sum_)
 
 
 def _exterior(rng: random.Random) -> Exercise:
@@ -164,14 +205,16 @@ def _isosceles_apex(rng: random.Random) -> Exercise:
     base = (180 - a) // 2
     p, q, r = _triangle(base, base)
     figure = (*_sides(p, q, r, ticks=(1, 2)), Angle(r, p, q, "1"), Angle(p, q, r, "2", wanted=True))
-    return Exercise(figure, (a,), base, f"equal sides: 180 - {a} = {180 - a}, {180 - a} / 2 = {base}")
+    why = f"equal sides: 180 - {a} = {180 - a}, {180 - a} / 2 = {base}"
+    return Exercise(figure, (a,), base, why, f"equal sides: {a} / 2 = {a // 2}")
 
 
 def _isosceles_base(rng: random.Random) -> Exercise:
     a = _angle(rng, 30, 70)
     p, q, r = _triangle(a, a)
     figure = (*_sides(p, q, r, ticks=(1, 2)), Angle(p, q, r, "1"), Angle(r, p, q, "2", wanted=True))
-    return Exercise(figure, (a,), 180 - 2 * a, f"equal sides: {a} * 2 = {2 * a}, 180 - {2 * a} = {180 - 2 * a}")
+    double = f"equal sides: {a} * 2 = {2 * a}"
+    return Exercise(figure, (a,), 180 - 2 * a, f"{double}, 180 - {2 * a} = {180 - 2 * a}", double)
 
 
 def _inscribed(rng: random.Random) -> Exercise:
@@ -188,7 +231,7 @@ def _polygon_sum(rng: random.Random) -> Exercise:
     figure = _sides(*(polar(turn + 360 * i / n + rng.uniform(-7, 7), 0.88) for i in range(n)))
     total = 180 * (n - 2)
     why = f"{n} sides: {n} - 2 = {n - 2}, {n - 2} * 180 = {total}"
-    return Exercise(figure, (), total, why, "Find the sum of the interior angles.", n)
+    return Exercise(figure, (), total, why, question="Find the sum of the interior angles.", sides=n)
 
 
 def _parallelogram(a: int) -> tuple[Point, Point, Point, Point]:
@@ -208,7 +251,7 @@ def _adjacent(rng: random.Random) -> Exercise:
     a = _angle(rng, 60, 120)
     p, q, r, s = _parallelogram(a)
     figure = (*_sides(p, q, r, s, arrows=(0, 1, 2, 3)), Angle(p, q, s, "1"), Angle(q, p, r, "2", wanted=True))
-    return Exercise(figure, (a,), 180 - a, f"neighbouring angles: 180 - {a} = {180 - a}")
+    return Exercise(figure, (a,), 180 - a, f"neighbouring angles: 180 - {a} = {180 - a}", f"neighbouring angles: {a}")
 
 
 def _right_triangle(rng: random.Random) -> Exercise:
