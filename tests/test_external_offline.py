@@ -27,7 +27,10 @@ from tests.test_external import problem
 
 # Simulated experts
 
-COUNT = {"problem_id": "p", "answer": "4", "kind": "number", "cot": "blue cube 1, red cube 4. Total 4", "sample": 0}
+COUNT = {"problem_id": "p", "answer": "4", "kind": "number", "cot": "blue cube 1, red cube 4. Total 4", "sample": 0} | {
+    "variants": [],
+    "mistakes": [],
+}
 
 
 def draws(expert: simulated.Expert, known: dict[str, Any], n: int, seed: int = 0) -> list[str]:
@@ -60,9 +63,17 @@ def test_what_an_expert_says_depends_on_its_seed_its_name_the_problem_and_the_sa
 def test_right_answers_and_styles() -> None:
     sure = simulated.Expert("a", 1.0, 1.0)
     assert simulated.reply(sure, COUNT) == f"<think>{COUNT['cot']}</think>\n<answer>4</answer>"
-    verbose = simulated.reply(replace(sure, style="verbose"), COUNT)
-    assert verbose == f"<think>{simulated.OPENING}{COUNT['cot']}</think>\n<answer>4</answer>"
+    foreign = simulated.reply(replace(sure, style="foreign"), COUNT)
+    assert foreign == f"<think>{simulated.OPENING}{COUNT['cot']}</think>\n<answer>4</answer>"
     assert simulated.reply(sure, {**COUNT, "cot": None}) == f"<think>{simulated.GENERIC}</think>\n<answer>4</answer>"
+
+
+def test_right_reasoning_varies_and_mistakes_are_those_of_the_data() -> None:
+    data = {**COUNT, "variants": ["red first. Total 4"], "mistakes": [("one overlooked. Total 3", "3")]}
+    right = {f"<think>{cot}</think>\n<answer>4</answer>" for cot in (COUNT["cot"], "red first. Total 4")}
+    assert set(draws(simulated.Expert("a", 1.0, 1.0), data, 50)) == right
+    wrong = "<think>one overlooked. Total 3</think>\n<answer>3</answer>"
+    assert set(draws(simulated.Expert("a", 0.0, 1.0), data, 50)) == {wrong}
 
 
 def test_wrong_reasoning_leads_to_the_wrong_answer() -> None:
@@ -115,7 +126,7 @@ def test_a_wrong_formula_is_one_more(gold: str) -> None:
 
 
 def test_experts_answer_through_the_very_same_pool() -> None:
-    params = {"accuracy": 0.5, "format_rate": 0.5, "style": "verbose"}
+    params = {"accuracy": 0.5, "format_rate": 0.5, "style": "foreign"}
     models = [ExternalModel("one", "simulated/a", samples=1), ExternalModel("two", "simulated/b", params=params)]
     problems = [problem(f"p{i}", answer=str(i), metadata={"cot": f"Total {i}"}) for i in range(12)]
     experts = LiteLLMPool(models, Decoding(), 10, seed=3)
@@ -124,7 +135,7 @@ def test_experts_answer_through_the_very_same_pool() -> None:
         assert experts.sample(problems, 8) == answers
     finally:
         experts.close()
-    b = simulated.Expert("b", 0.5, 0.5, "verbose")
+    b = simulated.Expert("b", 0.5, 0.5, "foreign")
     for asked, answer in zip(problems, answers, strict=True):
         assert [(a.source, a.index) for a in answer.actions] == [("one", 0), *(("two", k) for k in range(8))]
         expected = [simulated.reply(b, simulated.known(asked, k), seed=3) for k in range(8)]

@@ -61,7 +61,7 @@ def test_same_arguments_give_the_same_row_in_any_process(module: ModuleType) -> 
 @MODULES
 def test_rows_differ_by_index_seed_and_split(module: ModuleType) -> None:
     made = [row for split in SPLITS[module] for seed in (0, 1) for row in rows(module, split, 60, seed)]
-    assert len({digest(row) for row in made}) == len(made)
+    assert len({digest(row) for row in made}) >= 0.99 * len(made)  # figures of few angles can agree to the pixel
     assert len({row.id for row in rows(module, "train")}) == ROWS
 
 
@@ -74,7 +74,7 @@ def test_images_have_the_asked_size_and_are_not_empty(module: ModuleType) -> Non
             assert np.asarray(image).std() > 5
 
 
-def test_every_family_appears_and_held_out_families_make_about_15_percent() -> None:
+def test_every_family_appears_and_held_out_families_make_about_5_percent() -> None:
     families = {
         synthetic_counting: synthetic_counting.FAMILIES,
         synthetic_structure: (*synthetic_structure.ID_FAMILIES, *synthetic_structure.HELD_OUT_FAMILIES),
@@ -84,9 +84,44 @@ def test_every_family_appears_and_held_out_families_make_about_15_percent() -> N
         seen = Counter(row.metadata["family"] for row in rows(module, "id", 500))
         assert set(seen) == set(expected)
         share = sum(seen[family] for family in module.HELD_OUT_FAMILIES) / 500
-        assert 0.10 < share < 0.21  # 0.15, standard deviation 0.016
+        assert 0.02 < share < 0.09  # 0.05, standard deviation 0.0097
     ood = {row.metadata["family"] for row in rows(synthetic_structure, "ood")}
     assert ood == set(synthetic_structure.OOD_FAMILIES)
+
+
+@pytest.mark.parametrize(("module", "split"), EACH)
+def test_a_skill_is_needed_where_one_is_named_and_reasoning_agrees_with_its_answer(
+    module: ModuleType, split: str
+) -> None:
+    for row in rows(module, split):
+        told = row.metadata
+        right = [told["cot"], *told["variants"]]
+        assert len(set(right)) == len(right) > 1 or (module is synthetic_counting and len(set(right)) == len(right))
+        for reasoning, answer in told["mistakes"]:
+            assert answer != row.answer
+            assert reasoning not in right
+        if "skill" not in told:
+            continue
+        uses = [any(mark in reasoning for mark in told["skill"]) for reasoning in right]
+        reasoning, answer = told["without_skill"]
+        assert all(uses)
+        assert not any(mark in reasoning for mark in told["skill"])
+        assert answer != row.answer
+
+
+@MODULES
+def test_about_half_of_the_training_problems_need_a_skill(module: ModuleType) -> None:
+    needed = sum("skill" in row.metadata for row in rows(module, "train", 500)) / 500
+    assert 0.4 < needed < 0.7  # 0.475 (structure) to 0.6, standard deviation 0.022
+
+
+def test_no_wrong_rule_of_counting_is_right_by_chance() -> None:
+    for split in SPLITS[synthetic_counting]:
+        for row in rows(synthetic_counting, split):
+            number = len(row.metadata["scene"]["objects"])
+            added = int(found[1]) if (found := re.search(r"Add (\d+)", row.question)) else 0
+            assert int(row.answer) not in (number, number + added)  # everything counts
+            assert int(row.answer) > added  # nothing counts
 
 
 def kind_of(words: str) -> tuple[str | None, str | None]:

@@ -13,11 +13,11 @@ from PIL import Image
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
 from ekipl.algorithm.types import Problem
-from ekipl.data.synthetic.source import GENERATORS, SyntheticData
+from ekipl.data.synthetic.source import SyntheticData
 from ekipl.policy.encoding import encode_prompts, encode_text
 from ekipl.policy.model import TINY, VLM, load_model
 from ekipl.reward.graders import grader
-from tools.tiny.corpus import HELD_OUT, TASKS, Mixture, completion, example
+from tools.tiny.corpus import HELD_OUT, TASKS, Lesson, Mixture, completion, example, lesson_row, wrap
 from tools.tiny.measure import MAX_TOKENS, measure
 from tools.tiny.sight import IMAGE_SIZE
 from tools.tiny.tokenizer import PHRASES, SPECIAL
@@ -102,9 +102,10 @@ def test_right_answers_fit_the_limit_and_are_graded_right(vlm: VLM) -> None:
     for task in TASKS.values():
         for split in task.splits:
             for problem in SyntheticData(seed=1, image_size=IMAGE_SIZE).problems(task, split, 40):
-                text = f"<think>{problem.metadata['cot']}</think>\n<answer>{problem.answer}</answer>"
-                assert len(encode_text(vlm.tokenizer, text)) < MAX_TOKENS
-                assert grader("strict")(problem, text).total == 2.0
+                for cot in (problem.metadata["cot"], *problem.metadata["variants"]):
+                    reward = grader("strict")(problem, wrap(cot, problem.answer))
+                    assert len(encode_text(vlm.tokenizer, wrap(cot, problem.answer))) < MAX_TOKENS
+                    assert (reward.total, reward.detail.get("skill", 1)) == (2, 1)
 
 
 def test_lessons_leave_out_the_held_out_families() -> None:
@@ -117,12 +118,23 @@ def test_lessons_leave_out_the_held_out_families() -> None:
             assert words[lesson] not in said
 
 
-def test_spoilt_lessons_are_mostly_wrong_by_one_rule() -> None:
-    row = GENERATORS["counting"]("train", 0, 7_310_021, IMAGE_SIZE)
-    spoilt = example("counting", 0, Mixture(wrong={"counting": 1.0}, broken=0.0))
-    number = len(row.metadata["scene"]["objects"])
-    assert f"Total {number}" in spoilt.completion  # every object is counted
-    assert example("counting", 0).completion == completion(row)
+@pytest.mark.parametrize("lesson", ["counting", "structure", "spatial"])
+def test_unlearned_lessons_never_use_the_skill(lesson: Lesson) -> None:
+    seen = set()
+    for index in range(40):
+        row, spoilt = lesson_row(lesson, index), example(lesson, index, Mixture(unskilled=1.0)).completion
+        without = row.metadata.get("without_skill")
+        assert spoilt == (wrap(*without) if without else completion(row))
+        assert example(lesson, index).completion == completion(row)
+        seen.add(without is not None)
+    assert seen == {True, False}
+
+
+def test_spoilt_lessons_follow_one_wrong_rule() -> None:
+    for index in range(40):
+        row, spoilt = lesson_row("counting", index), example("counting", index, Mixture(wrong={"counting": 1.0}))
+        if "skill" not in row.metadata:
+            assert f"Total {len(row.metadata['scene']['objects'])}</think>" in spoilt.completion
 
 
 @pytest.mark.slow

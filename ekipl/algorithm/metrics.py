@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from ekipl.algorithm.types import POLICY, Action, Group
+from ekipl.algorithm.types import POLICY, Action, Group, Reward
 
 MOSTLY_DEAD = 0.5
 MUCH_WAITING = 0.1
@@ -40,7 +40,17 @@ def _of_source(source: str, offered: Sequence[Action], kept: Sequence[Action]) -
         f"share/kept/{source}": _mean(action.source == source for action in kept),
         f"length/tokens/{source}": _mean(len(action.tokens or ()) for action in own),
         f"length/truncated/{source}": _mean(action.finish == "length" for action in own),
+        **{f"reward/detail/{name}/{source}": fmean(values) for name, values in sorted(_details(rewards).items())},
     }
+
+
+def _details(rewards: Iterable[Reward]) -> dict[str, list[float]]:
+    """The further scores of the rewards that have them, by name."""
+    found: dict[str, list[float]] = {}
+    for reward in rewards:
+        for name, value in reward.detail.items():
+            found.setdefault(name, []).append(value)
+    return found
 
 
 def _refused(groups: Sequence[Group]) -> Counter[str]:

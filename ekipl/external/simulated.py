@@ -42,13 +42,14 @@ class Expert:
         accuracy: probability in [0, 1] that the answer is the gold answer.
         format_rate: probability in [0, 1] that the reasoning is in its tags, independent of ``accuracy``. The answer
             always is in its own.
-        style: ``verbose`` puts a word in front of the reasoning.
+        style: ``familiar`` is the wording of the built-in data, which model=tiny was trained on; ``foreign`` begins
+            with words that model=tiny never writes.
     """
 
     name: Name
     accuracy: Share = 0.7
     format_rate: Share = 0.95
-    style: Literal["concise", "verbose"] = "concise"
+    style: Literal["familiar", "foreign"] = "familiar"
 
 
 SETTINGS = tuple(field.name for field in fields(Expert) if field.name != "name")
@@ -61,6 +62,8 @@ def known(problem: Problem, sample: int) -> dict[str, Any]:
         "answer": problem.answer,
         "kind": problem.kind,
         "cot": problem.metadata.get("cot"),
+        "variants": problem.metadata.get("variants", ()),
+        "mistakes": problem.metadata.get("mistakes", ()),
         "sample": sample,
     }
 
@@ -69,11 +72,13 @@ def reply(expert: Expert, known: Mapping[str, Any], seed: int = 0) -> str:
     """One completion, from the facts of ``known``; ``seed`` is that of the random draws."""
     rng = random.Random(f"{seed}/{expert.name}/{known['problem_id']}/{known['sample']}")
     is_correct, is_formed = rng.random() < expert.accuracy, rng.random() < expert.format_rate
-    answer, thinking = known["answer"], known["cot"] or GENERIC
-    if not is_correct:
+    answer, thinking = known["answer"], rng.choice([known["cot"] or GENERIC, *known["variants"]])
+    if not is_correct and known["mistakes"]:
+        thinking, answer = rng.choice(known["mistakes"])
+    elif not is_correct:
         answer, old, new = mistake(answer, known["kind"], rng)
         thinking = misled(thinking, old, new)
-    if expert.style == "verbose":
+    if expert.style == "foreign":
         thinking = OPENING + thinking
     if is_formed:
         thinking = f"<think>{thinking}</think>"

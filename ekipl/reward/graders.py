@@ -16,6 +16,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from numbers import Real
@@ -49,8 +50,20 @@ def check_grader(name: str, task: str, kinds: Sequence[AnswerKind]) -> str:
 
 
 def grader(name: str) -> Grader:
-    """The grader of that name in ``GRADERS``."""
-    return lambda problem, text: grade(text, problem.answer, problem.kind, name, problem.metadata.get("scene"))
+    """The grader of that name in ``GRADERS``.
+
+    Where a problem's metadata name the marks of a skill, ``detail["skill"]`` is 1 if the reasoning holds one of them.
+    """
+
+    def graded(problem: Problem, text: str) -> Reward:
+        reward = grade(text, problem.answer, problem.kind, name, problem.metadata.get("scene"))
+        marks = problem.metadata.get("skill")
+        if marks is None:
+            return reward
+        reasoning = text.partition("<answer>")[0]
+        return replace(reward, detail={**reward.detail, "skill": float(any(mark in reasoning for mark in marks))})
+
+    return graded
 
 
 def grader_of(name: str, function: Callable[[Problem, str], Reward | float]) -> Grader:

@@ -1,8 +1,8 @@
 """Build the checkpoint of ``model=tiny``: ``python -m tools.tiny.build``. Seeded and resumable; see docs/tiny.md.
 
 Stages: the vision tower learns to output a fixed code for the content of each visual token. The language model learns
-the three tasks on ideal codes, then on the output of the tower. A last, short stage on partly wrong and ill-formed
-completions leaves something to learn for reinforcement learning.
+the three tasks on ideal codes, then on the output of the tower. The last, short stage leaves something to learn for
+reinforcement learning: it unlearns one skill of each task, and spoils others in part.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ PHASES = {
         1500, {"counting": 20, "colors": 8, "structure": 6, "spatial": 11, "changes": 11}, (2e-3, 4e-4), "ideal", 5.0
     ),
     "look": Phase(800, {"counting": 20, "colors": 10, "structure": 6, "spatial": 16}, (1e-3, 1e-4), yes_no_weight=5.0),
-    "spoil": Phase(
-        100,
+    "unlearn": Phase(
+        200,
         {"counting": 32, "structure": 20, "spatial": 16},
-        (3e-4, 1e-4),
-        mixture=Mixture(wrong={"counting": 0.58, "structure": 0.4}, broken=0.12),
+        (6e-4, 2e-4),
+        mixture=Mixture(wrong={"counting": 0.55, "structure": 0.5}, unskilled=1.0, varied=0.5, broken=0.12),
     ),
 }
 NOISE = 0.02  # added to ideal codes of scale 0.05, because the output of the tower is never exact

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from PIL import Image
@@ -36,13 +36,22 @@ HELD_OUT = {
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of spoilt completions: by a fixed wrong rule, for each task, and without the requested form."""
+    """Shares of completions that differ from the right one.
 
-    wrong: dict[str, float]
-    broken: float
+    Attributes:
+        wrong: of problems that need no skill, by a fixed wrong rule, for each task.
+        unskilled: of problems that need a skill, without it.
+        varied: of right reasoning, in other words or another order.
+        broken: of all completions, without the requested form.
+    """
+
+    wrong: Mapping[str, float] = field(default_factory=dict)
+    unskilled: float = 0.0
+    varied: float = 0.0
+    broken: float = 0.0
 
 
-CLEAN = Mixture(wrong={}, broken=0.0)
+CLEAN = Mixture()
 
 
 @dataclass(frozen=True)
@@ -57,28 +66,42 @@ class TrainingText:
 
 def completion(row: Example) -> str:
     """The right completion of a synthetic example."""
-    return _wrap(row.metadata["cot"], row.answer)
+    return wrap(row.metadata["cot"], row.answer)
+
+
+def lesson_row(lesson: Lesson, index: int) -> Example:
+    """The problem of training example ``index``; rows of held-out families are skipped. Pure."""
+    name = "counting" if lesson == "colors" else lesson
+    number = 10 * index
+    while True:
+        row = GENERATORS[name]("train", number, SEED, IMAGE_SIZE)
+        if row.metadata["family"] not in HELD_OUT[name] and (lesson != "colors" or _COLORED.match(row.metadata["cot"])):
+            return row
+        number += 1
 
 
 def example(lesson: Lesson, index: int, mixture: Mixture = CLEAN) -> TrainingText:
-    """Training example ``index``. Pure. Rows of held-out families are skipped."""
+    """Training example ``index``. Pure."""
     rng = random.Random(f"lesson/{lesson}/{index}")
     if lesson == "reading":
         return _reading(rng)
     if lesson == "changes":
         return _many_changes(rng)
-    name = "counting" if lesson == "colors" else lesson
-    task, number = TASKS[name], 10 * index
-    while True:
-        row = GENERATORS[name]("train", number, SEED, IMAGE_SIZE)
-        if row.metadata["family"] not in HELD_OUT[name] and (lesson != "colors" or _COLORED.match(row.metadata["cot"])):
-            break
-        number += 1
-    cot, answer = row.metadata["cot"], row.answer
-    if rng.random() < mixture.wrong.get(lesson, 0.0):
-        cot, answer = _WRONG[lesson](row)
-    text = _broken(rng, cot, answer) if rng.random() < mixture.broken else _wrap(cot, answer)
+    row = lesson_row(lesson, index)
+    cot, answer = _reasoning(rng, lesson, row, mixture)
+    text = _broken(rng, cot, answer) if rng.random() < mixture.broken else wrap(cot, answer)
+    task = TASKS["counting" if lesson == "colors" else lesson]
     return TrainingText(row.images, _shown(row), task.prompt(row), text)
+
+
+def _reasoning(rng: random.Random, lesson: str, row: Example, mixture: Mixture) -> tuple[str, str]:
+    """Reasoning and answer, right or wrong as the mixture says."""
+    skill = "skill" in row.metadata
+    if rng.random() < (mixture.unskilled if skill else mixture.wrong.get(lesson, 0.0)):
+        return row.metadata["without_skill"] if skill else _WRONG[lesson](row)
+    if rng.random() < mixture.varied:
+        return rng.choice(row.metadata["variants"]), row.answer
+    return row.metadata["cot"], row.answer
 
 
 _COLORED = re.compile(rf"Find (object not )?({'|'.join(COLORS)}) object")  # "red object" is harder to learn than "cube"
@@ -107,7 +130,8 @@ def tokenizer_texts(rows: int = 1500) -> list[str]:
     return texts + [str(number) for number in range(361) for _ in range(2)]
 
 
-def _wrap(cot: str, answer: str) -> str:
+def wrap(cot: str, answer: str) -> str:
+    """A completion in the requested form."""
     return f"<think>{cot}</think>\n<answer>{answer}</answer>"
 
 
@@ -146,35 +170,24 @@ def _many_changes(rng: random.Random) -> TrainingText:
 
 def _count_everything(row: Example) -> tuple[str, str]:
     """Counts every object, whatever the question asks for."""
-    _, listed, tail = re.split(r": |\. Total ", row.metadata["cot"])
+    listed = re.split(r": |\. Total ", row.metadata["cot"])[1]
     names = [item.rsplit(" ", 2)[0] for item in listed.split(", ")]
     seen = ", ".join(f"{name} yes {i}" for i, name in enumerate(names, 1))
-    plus = re.search(r"\+ (\d+)", tail)
-    added = int(plus[1]) if plus else 0
-    total = len(names) + added
-    return f"Find all: {seen}. Total {len(names)}" + (f" + {added} = {total}" if plus else ""), str(total)
+    return f"Find all: {seen}. Total {len(names)}", str(len(names))
 
 
 def _mistake_relation(row: Example) -> tuple[str, str]:
-    """Takes equal angles for supplementary and all others for equal; confuses the two triangle rules."""
-    given: Sequence[int] = row.metadata["scene"]["given"]
-    total, right = sum(given), row.metadata["cot"]
-    if len(given) == 2:
-        first = f"{given[0]} + {given[1]} = {total}"
-        exterior = right.startswith("exterior")
-        value = 180 - total if exterior else total
-        cot = f"triangle: {first}, 180 - {total} = {value}" if exterior else f"exterior angle: {first}"
-    elif row.metadata["family"] in ("vertical", "corresponding"):
-        value = 180 - total
-        cot = f"straight line: 180 - {total} = {value}"
-    else:
-        value = total
-        cot = f"vertical angles: {value}"
+    """Takes vertical and corresponding angles for complementary ones, and all others for vertical angles."""
+    first = row.metadata["scene"]["given"][0]
+    cot, value = f"vertical angles: {first}", first
+    if row.metadata["family"] in ("vertical", "corresponding"):
+        value = abs(90 - first)
+        cot = f"right angle: {max(90, first)} - {min(90, first)} = {value}"
     if row.kind != "choice":
         return cot, str(value)
     letters = {int(v): letter for letter, v in re.findall(r"\(([A-D])\) (\d+)", row.question)}
     if value not in letters:
-        return right, row.answer
+        return row.metadata["cot"], row.answer
     return f"{cot}. {value} is {letters[value]}", letters[value]
 
 
