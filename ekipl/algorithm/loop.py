@@ -13,7 +13,7 @@ from ekipl.algorithm.advantages import advantages
 from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Engine, ExternalPool, ExternalSamples, Grader, Sampler
-from ekipl.algorithm.selection import Contrast, Selection
+from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
 from ekipl.errors import GraderError
 
@@ -45,7 +45,7 @@ class Hyperparameters:
     mu: Count = 1
     problems_per_step: Count
     seed: Whole = 0
-    selection: Selection | Contrast = field(default_factory=Selection)
+    selection: Selection = field(default_factory=Selection)
     objective: Objective = field(default_factory=Objective)
 
     @property
@@ -156,7 +156,7 @@ def group(
     """Keep G of the offered actions and give them advantages."""
     rewards = [action.total for action in offered]
     sources = [action.source for action in offered]
-    kept = h.selection.keep(rewards, sources, h.G, rng)
+    kept = h.selection.keep(offered, h.G, rng)
     gains = advantages(h.objective, [rewards[i] for i in kept], rewards)
     if h.objective.below_baseline == "drop":
         pairs = [(i, a) for i, a in zip(kept, gains, strict=True) if a >= 0 or sources[i] == POLICY]

@@ -186,8 +186,9 @@ def _length(v: Values) -> Iterator[str]:
 def _selection(v: Values) -> Iterator[str]:
     if v["selection.rule"] == "contrast" and v["selection.contrast"] >= v["G"]:
         yield f"selection.contrast: {v['selection.contrast']}: must be below G={v['G']}, or none of the best are kept"
-    if v["selection.rule"] == "external_only" and v["M"] == 0:
-        yield "selection.rule: external_only: M=0 offers no external action; set M=1 or more, or selection=top_g"
+    if v["selection.rule"] in ("external_only", "external_right") and v["M"] == 0:
+        rule = v["selection.rule"]
+        yield f"selection.rule: {rule}: M=0 offers no external action; set M=1 or more, or selection=top_g"
 
 
 def _temperature(v: Values) -> Iterator[str]:

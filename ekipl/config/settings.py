@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter
 from ekipl.algorithm.loop import Hyperparameters
 from ekipl.algorithm.ranges import Count, Name, NotNegative, Positive, TopP, Whole
 from ekipl.algorithm.seams import Decoding
-from ekipl.algorithm.selection import Contrast, Selection
+from ekipl.algorithm.selection import Selection
 from ekipl.data.own import OwnData
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.data.synthetic.source import SyntheticData
@@ -130,9 +130,6 @@ def one_of(key: str, *known: str) -> Discriminator:
     return Discriminator(tag)
 
 
-AnySelection = Annotated[
-    Annotated[Contrast, Tag("contrast")] | Annotated[Selection, Tag("own")], one_of("rule", "contrast")
-]
 AnyData = Annotated[
     Annotated[SyntheticData, Tag("synthetic")]
     | Annotated[ReasonRFTData, Tag("reason_rft")]
@@ -209,7 +206,7 @@ class Settings(Hyperparameters):
     external: AnyExternal
     rollout: AnyRollout
     engine: EngineSettings
-    selection: AnySelection
+    selection: Selection
     method: Label
     recipe: Label
     evaluation: EvaluationSettings
