@@ -420,6 +420,10 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
             "selection.rule: external_only: M=0 offers no external action; set M=1 or more, or selection=top_g",
         ),
         (
+            "eps=null objective.eps_high=0.28",
+            "objective.eps_high: 0.28: eps=null clips nothing; set eps, or objective.eps_high=null",
+        ),
+        (
             "rollout.temperature=0",
             "rollout.temperature: 0: training divides by it, and greedy actions are all alike; set it above 0",
         ),

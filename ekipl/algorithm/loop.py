@@ -157,7 +157,8 @@ def group(
     rewards = [action.total for action in offered]
     sources = [action.source for action in offered]
     kept = h.selection.keep(offered, h.G, rng)
-    gains = advantages(h.objective, [rewards[i] for i in kept], rewards)
+    own = [offered[i].source == POLICY for i in kept]
+    gains = advantages(h.objective, [rewards[i] for i in kept], rewards, own)
     if h.objective.below_baseline == "drop":
         pairs = [(i, a) for i, a in zip(kept, gains, strict=True) if a >= 0 or sources[i] == POLICY]
         kept, gains = tuple(i for i, _ in pairs), tuple(a for _, a in pairs)

@@ -157,7 +157,7 @@ class Settings(Hyperparameters):
     Attributes:
         command: the command.
         M: external models: the first M of ``external.models``; 0 is plain GRPO. An ``external=`` option brings its own.
-        eps: clip range of the ratio: 1 - eps to 1 + eps.
+        eps: clip range of the ratio: 1 - eps to 1 + eps; null: no clip.
         beta: weight of the KL term; at 0 no reference model is loaded.
         epochs: passes over the training problems, in place of B; may be a fraction.
         reward: what counts as right: ``strict``, a published grader (docs/tasks.md), or an import path.
@@ -194,7 +194,7 @@ class Settings(Hyperparameters):
 
     command: Command
     M: Whole
-    eps: TopP
+    eps: TopP | None
     beta: NotNegative
     epochs: Positive | None
     reward: Annotated[str, Named(GRADERS)]
