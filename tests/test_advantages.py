@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.algorithm.advantages import advantages
+from ekipl.algorithm.advantages import advantages, mixed
 from ekipl.algorithm.objective import Objective
 
 rewards = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0, 2.0]), min_size=1, max_size=16)
@@ -74,3 +74,13 @@ def test_external_actions_as_demonstrations_have_the_advantage_1() -> None:
 @given(st.sampled_from(["selected", "pool", "policy", "demonstrations"]), rewards)
 def test_without_external_actions_every_baseline_is_grpo(baseline: str, r: list[float]) -> None:
     assert advantages(Objective(baseline=baseline), r, r) == advantages(Objective(), r, r)
+
+
+def test_a_mix_of_two_means_by_hand() -> None:
+    # two own, one external, m = 0.3: own x 0.7 x 3 / 2 = 1.05, external x 0.3 x 3 / 1 = 0.9, so that the mean over all
+    # three is 0.7 x mean(1, -1) + 0.3 x 1
+    own = [True, True, False]
+    assert mixed([1.0, -1.0, 1.0], own, 0.3) == pytest.approx((1.05, -1.05, 0.9))
+    assert mixed([1.0, -1.0], [True, True], 0.3) == pytest.approx((0.7, -0.7))  # no external action: (1 - m) L_own
+    assert mixed([1.0], [False], 0.3) == pytest.approx((0.3,))
+    assert mixed([], [], 0.3) == ()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ekipl.algorithm.schedule import Schedule
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Action, Reward
 
@@ -115,3 +116,28 @@ def test_hpt_takes_the_right_external_actions_where_the_policy_fails() -> None:
     assert keep(Selection(rule="hpt"), solved, 4) == (0, 1)
     assert keep(Selection(rule="hpt", switch=1), solved, 4) == (2, 4)  # one right is too few
     assert keep(Selection(rule="hpt"), [(1.0, POLICY), (0.0, POLICY), (1.0, "gpt")], 4) == (0, 1)  # nobody knows
+
+
+def test_a_schedule_by_hand() -> None:
+    mu = Schedule(start=0.9, end=0.05, steps=200, warmup=10)
+    assert [mu.at(step) for step in (0, 5, 10)] == pytest.approx([0, 0.45, 0.9])
+    assert mu.at(110) == pytest.approx(0.475)  # half of 200 steps: 0.05 + 0.85 x (1 + cos(pi / 2)) / 2
+    assert mu.at(60) == pytest.approx(0.05 + 0.85 * 0.853553)  # a quarter: (1 + cos(pi / 4)) / 2
+    assert mu.at(210) == mu.at(9999) == 0.05
+    assert Schedule(start=0.1, end=0.1).at(77) == 0.1
+
+
+def test_the_share_of_external_candidates_follows_its_schedule() -> None:
+    selection = Selection(external_share=Schedule(start=1, end=0, steps=10))
+    actions = [Action("p", POLICY if i < 2 else "gpt", i, "", "stop") for i in range(5)]
+
+    def offered(step: int, seed: int) -> list[Action]:
+        return selection.candidates(actions, step, random.Random(seed))
+
+    assert offered(0, 0) == actions
+    assert offered(10, 0) == actions[:2]
+    halves = [offered(5, seed) for seed in range(400)]  # 0.5 x 3 = 1.5: one or two, equally often
+    assert {len(some) for some in halves} == {3, 4}
+    assert abs(sum(map(len, halves)) / 400 - 3.5) < 0.1
+    assert all(some[:2] == actions[:2] for some in halves)
+    assert Selection().candidates(actions, 7, random.Random(0)) == actions

@@ -36,6 +36,12 @@ def advantages(
     return gains
 
 
+def mixed(gains: Sequence[float], own: Sequence[bool], part: float) -> tuple[float, ...]:
+    """Advantages whose mean over the group is (1 - part) x the mean over own actions + part x that over the others."""
+    share = {True: (1 - part) * len(own) / max(1, sum(own)), False: part * len(own) / max(1, len(own) - sum(own))}
+    return tuple(gain * share[is_own] for gain, is_own in zip(gains, own, strict=True))
+
+
 def _compared(objective: Objective, selected: Sequence[float], reference: Sequence[float]) -> tuple[float, ...]:
     """The selected rewards against mean and deviation of ``reference``; 1 where there is nothing to compare with."""
     if not reference:

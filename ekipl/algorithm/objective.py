@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from ekipl.algorithm.ranges import Count, NotNegative, Positive, TopP
+from ekipl.algorithm.schedule import Schedule
 from ekipl.importing import Named
 
 BASELINES = ("selected", "pool", "policy", "demonstrations", "none")
@@ -35,6 +36,8 @@ class Objective:
             = p (1 - p) (CHORD); or an import path.
         shaped_gamma: gamma of ``shaped``.
         trust_alpha: alpha of ``trust_region``.
+        external_mix: m of (1 - m) L_own + m L_external in each group, each a mean over its kind of action, which
+            multiplies their advantages (CHORD); null: one mean over all actions.
         kl_on: tokens of the KL term: ``all`` (the paper), or the policy's ``own``.
         aggregation: ``action_mean`` = mean over an action's tokens, then over actions (GRPO); ``token_mean`` = over all
             tokens of the batch (BNPO); ``constant`` = sum over tokens / (actions x max_tokens) (Dr. GRPO).
@@ -54,6 +57,7 @@ class Objective:
     external_weight: Annotated[str, Named(WEIGHTS)] = "ratio"
     shaped_gamma: Positive = 0.1
     trust_alpha: TopP = 0.1
+    external_mix: Schedule | None = None
     kl_on: Literal["all", "own"] = "all"
     aggregation: Literal["action_mean", "token_mean", "constant"] = "action_mean"
     max_tokens: Count = field(default=256, metadata={"home": "rollout.max_tokens"})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ekipl.algorithm.ranges import Count, Whole
+from ekipl.algorithm.schedule import Schedule
 from ekipl.algorithm.types import POLICY, Action
 from ekipl.importing import Named, imported
 
@@ -141,12 +142,24 @@ class Selection:
             take two or three values, so ties decide how many external actions are kept.
         contrast: c of ``contrast``, less than G.
         switch: of ``hpt``: own right actions up to which a problem counts as unsolved.
+        external_share: share of the external actions that are candidates, drawn anew at each step (S2L-PO anneals it
+            to 0); all are asked for nevertheless; null: all.
     """
 
     rule: Annotated[str, Named(RULES)] = "top_g"
     ties: Literal["random", "policy_first", "external_first"] = "random"
     contrast: Count = 4
     switch: Whole = 0
+    external_share: Schedule | None = None
+
+    def candidates(self, actions: Sequence[Action], step: int, rng: random.Random) -> list[Action]:
+        """The actions without the external ones that the share of this step leaves out."""
+        external = [i for i, action in enumerate(actions) if action.source != POLICY]
+        if self.external_share is None:
+            return list(actions)
+        wanted = int(self.external_share.at(step) * len(external) + rng.random())  # on average exactly the share
+        out = set(external) - set(rng.sample(external, min(wanted, len(external))))
+        return [action for i, action in enumerate(actions) if i not in out]
 
     def keep(self, actions: Sequence[Action], size: int, rng: random.Random) -> tuple[int, ...]:
         """Indices of the kept candidates, ascending.
