@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from ekipl.algorithm.loop import Hyperparameters, Step, data_order, train
+from ekipl.algorithm.metrics import step_metrics
 from ekipl.algorithm.objective import Objective
+from ekipl.algorithm.schedule import Schedule
 from ekipl.algorithm.seams import Engine, ExternalSamples
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
@@ -180,6 +182,47 @@ def test_external_actions_below_the_baseline_can_be_dropped() -> None:
     # rewards 1, 2, 1: the fool's action is below the mean and goes; the policy's own stays with its advantage
     assert [a.source for a in group.actions] == [POLICY, "wise"]
     assert group.advantages[0] < 0 < group.advantages[1]
+
+
+def test_hpt_by_hand() -> None:
+    plan = Hyperparameters(
+        N=2,
+        G=2,
+        B=1,
+        problems_per_step=1,
+        selection=Selection(rule="hpt"),
+        objective=Objective(baseline="demonstrations"),
+    )
+    (group,) = run(plan, ["no"], Pool(wise="yes", fool="no"))[0][0].groups
+    assert [a.source for a in group.actions] == ["wise", "wise"]
+    assert group.advantages == (1, 1)
+    (group,) = run(plan, ["yes", "no"], Pool(wise="yes"))[0][0].groups
+    assert [a.source for a in group.actions] == [POLICY, POLICY]
+    # rewards 2 and 1: mean 1.5, deviation sqrt(0.5) = 0.707107; 0.5 / 0.707207 = 0.707007
+    assert group.advantages == pytest.approx((0.707007, -0.707007), abs=1e-6)
+
+
+def test_chord_by_hand() -> None:
+    objective = Objective(baseline="demonstrations", external_mix=Schedule(start=0.9, end=0.1, steps=2))
+    plan = Hyperparameters(N=1, policy_samples=2, G=3, B=3, problems_per_step=1, objective=objective)
+    steps, _ = run(plan, ["yes", "no"], Pool(wise="yes"))
+    # m = 0.9, 0.5, 0.1; own +-0.707007 x (1 - m) x 3 / 2, external 1 x m x 3
+    for step, m in zip(steps, (0.9, 0.5, 0.1), strict=True):
+        expected = (1.060511 * (1 - m), -1.060511 * (1 - m), 3 * m)
+        assert step.groups[0].advantages == pytest.approx(expected, abs=1e-5)
+    again, _ = run(plan, ["yes", "no"], Pool(wise="yes"), first_step=2)
+    assert again[0].groups == steps[2].groups
+
+
+def test_a_group_may_be_empty() -> None:
+    plan = Hyperparameters(
+        N=2, policy_samples=0, G=2, B=1, problems_per_step=1, selection=Selection(rule="external_right")
+    )
+    (step,), _ = run(plan, [], Pool(fool="no"))
+    assert step.groups[0].actions == ()
+    assert step.groups[0].no_gradient
+    metrics = step_metrics(step.groups)
+    assert (metrics["group/size"], metrics["reward/kept"], metrics["share/kept/fool"]) == (0, 0, 0)
 
 
 def test_going_on_from_a_step_equals_not_having_stopped() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from ekipl.algorithm.objective import Objective
-from ekipl.algorithm.selection import Contrast, Selection
+from ekipl.algorithm.selection import Selection
 from ekipl.cli import conf_dir, paper_cells, spelled_out
 from ekipl.config import Command, Settings, check, first_stage
 from ekipl.config.checking import keys
@@ -310,7 +310,7 @@ def test_a_task_that_asks_in_one_way_refuses_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "changed"),
     [
-        ("contrast", {"selection.rule": "contrast", "selection.contrast": 4}),
+        ("contrast", {"selection.rule": "contrast"}),
         ("pool_baseline", {"objective.baseline": "pool"}),
         ("drop_below", {"objective.below_baseline": "drop"}),
         ("shaped", {"objective.external_weight": "shaped"}),
@@ -418,6 +418,10 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
         (
             "selection=external_only M=0",
             "selection.rule: external_only: M=0 offers no external action; set M=1 or more, or selection=top_g",
+        ),
+        (
+            "eps=null objective.eps_high=0.28",
+            "objective.eps_high: 0.28: eps=null clips nothing; set eps, or objective.eps_high=null",
         ),
         (
             "rollout.temperature=0",
@@ -608,5 +612,3 @@ def test_the_values_of_conf_are_the_defaults_of_the_dataclasses() -> None:
     assert replace(result.objective, max_tokens=256) == Objective()
     assert result.selection == Selection()
     assert result.external == replace(result.external, each=Each())
-    contrast = check(composed("train", "selection=contrast"), "train").selection
-    assert replace(contrast, contrast=1) == Contrast()

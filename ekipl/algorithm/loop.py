@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ekipl.algorithm.advantages import advantages
+from ekipl.algorithm.advantages import advantages, mixed
 from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Engine, ExternalPool, ExternalSamples, Grader, Sampler
-from ekipl.algorithm.selection import Contrast, Selection
+from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
 from ekipl.errors import GraderError
 
@@ -45,7 +45,7 @@ class Hyperparameters:
     mu: Count = 1
     problems_per_step: Count
     seed: Whole = 0
-    selection: Selection | Contrast = field(default_factory=Selection)
+    selection: Selection = field(default_factory=Selection)
     objective: Objective = field(default_factory=Objective)
 
     @property
@@ -127,15 +127,13 @@ def choose(
         others = external.sample(problems, h.N)
     with clock("score"):
         for problem, actions, answer in zip(problems, own, others, strict=True):
-            offered, refused = candidates(problem, actions, answer, grade, policy)
-            rng = random.Random(f"{h.seed}/{step}/{problem.id}")
-            yield group(problem, offered, refused, h, rng)
+            yield group(candidates(problem, actions, answer, grade, policy), h, step)
 
 
 def candidates(
     problem: Problem, own: Sequence[Action], answer: ExternalSamples, grade: Grader, policy: Sampler
-) -> tuple[list[Action], Counter[str]]:
-    """The graded actions of O that the policy can learn from, and the number of the others by reason."""
+) -> Group:
+    """O: the graded actions that the policy can learn from, and the number of the others by reason."""
     offered: list[Action] = []
     refused: Counter[str] = Counter(answer.failed)
     for action in (*own, *answer.actions):
@@ -147,21 +145,24 @@ def candidates(
             offered.append(encoded.with_reward(grade(problem, action.text)))
         except GraderError:  # no reward is known, least of all 0
             refused["ungraded"] += 1
-    return offered, refused
+    return Group(problem, tuple(offered), (), (), dict(refused))
 
 
-def group(
-    problem: Problem, offered: Sequence[Action], refused: Counter[str], h: Hyperparameters, rng: random.Random
-) -> Group:
-    """Keep G of the offered actions and give them advantages."""
+def group(graded: Group, h: Hyperparameters, step: int) -> Group:
+    """T: keep G of the candidates and give them advantages."""
+    rng = random.Random(f"{h.seed}/{step}/{graded.problem.id}")
+    offered = h.selection.candidates(graded.offered, step, rng)
     rewards = [action.total for action in offered]
     sources = [action.source for action in offered]
-    kept = h.selection.keep(rewards, sources, h.G, rng)
-    gains = advantages(h.objective, [rewards[i] for i in kept], rewards)
+    kept = h.selection.keep(offered, h.G, rng)
+    own = [sources[i] == POLICY for i in kept]
+    gains = advantages(h.objective, [rewards[i] for i in kept], rewards, own)
+    if h.objective.external_mix is not None:
+        gains = mixed(gains, own, h.objective.external_mix.at(step))
     if h.objective.below_baseline == "drop":
         pairs = [(i, a) for i, a in zip(kept, gains, strict=True) if a >= 0 or sources[i] == POLICY]
         kept, gains = tuple(i for i, _ in pairs), tuple(a for _, a in pairs)
-    return Group(problem, tuple(offered), kept, gains, dict(refused))
+    return replace(graded, offered=tuple(offered), kept=kept, advantages=gains)
 
 
 def longest(group: Group) -> int:

@@ -96,6 +96,11 @@ class Action:
             raise ValueError(f"action {self.index} of {self.source} for {self.problem_id} has not been scored")
         return self.reward.total
 
+    @property
+    def right(self) -> bool:
+        """Whether the answer is fully right, in whatever format."""
+        return self.reward is not None and self.reward.accuracy >= 1
+
 
 @dataclass(frozen=True)
 class Group:

@@ -171,9 +171,11 @@ class DeepSpeedEngine:
             "loss/sampler_gap": totals.sampler_mismatch / max(batch.own_tokens, 1.0),
         }
         if self.h.objective.beta > 0:
-            metrics["loss/kl"] = totals.kl / tokens
+            over = batch.own_tokens if self.h.objective.kl_on == "own" else tokens
+            metrics["loss/kl"] = totals.kl / max(over, 1.0)
         if batch.external_tokens:
             metrics["loss/external_probability"] = totals.external_probability / batch.external_tokens
+            metrics["loss/external_weight"] = totals.external_weight / batch.external_tokens
         return metrics
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
