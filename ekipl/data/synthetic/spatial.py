@@ -130,11 +130,12 @@ def options(state: State, index: int, what: str) -> list[Change]:
 
 
 def _mistakes(initial: State, changes: Sequence[Change]) -> list[list[Change]]:
-    """The changes with another value for one of them, or where there is none, of another thing."""
+    """The changes with another value for one of them, or where there is none, of a thing that does not change."""
+    still = sorted({*range(len(initial))} - {change.id for change in changes})
     wrong = []
     for i, change in enumerate(changes):
         here = [other for other in options(initial, change.id, change.what) if other != change]
-        there = (other for k in range(len(initial)) if k != change.id for other in options(initial, k, change.what))
+        there = (other for thing in still for other in options(initial, thing, change.what))
         wrong += [[*changes[:i], other, *changes[i + 1 :]] for other in here or there]
     return wrong
 
