@@ -43,12 +43,13 @@ docs: $(READY)  ## write the generated part of docs/configuration.md
 	$(BIN)/python -m tools.docs
 
 # An accuracy of 200 problems has a 95 % interval of about 7 points either way.
-demo: $(READY)  ## train and compare on visual counting, on a CPU in minutes (docs/quickstart.md lists the files)
-	@run=runs/demo/$$(date +%Y-%m-%d_%H-%M-%S); trained="models=[$$run/train/model]"; PATH=$(BIN):$$PATH; set -ex; \
-	ekipl train experiment=demo hydra.run.dir=$$run/train; \
+demo: $(READY)  ## train with and without external models, and compare, on a CPU in minutes (docs/quickstart.md lists the files)
+	@run=runs/demo/$$(date +%Y-%m-%d_%H-%M-%S); trained="models=[$$run/beyond/model,$$run/grpo/model]"; PATH=$(BIN):$$PATH; set -ex; \
+	ekipl train experiment=demo hydra.run.dir=$$run/beyond; \
+	ekipl train experiment=demo method=reason_rft_zero hydra.run.dir=$$run/grpo; \
 	ekipl passk --k 1,4,16 limit=50 $$trained hydra.run.dir=$$run/passk; \
 	ekipl eval decoding=sampling limit=200 $$trained hydra.run.dir=$$run/eval; \
-	set +x; echo "Results: $$run/train/summary.md, $$run/passk/passk.png, $$run/eval/table.md"
+	set +x; echo "Results: $$run/eval/table.md, $$run/passk/passk.png, $$run/beyond/summary.md, $$run/grpo/summary.md"
 
 tiny: $(READY)  ## build the checkpoint behind model=tiny again
 	$(BIN)/python -m tools.tiny.build $(ARGS)
