@@ -125,7 +125,7 @@ class Group:
 
     Attributes:
         offered: all scored candidates, the set O of Algorithm 1.
-        kept: indices into ``offered``, the set T.
+        kept: indices into ``offered``, the set T; none before the choice.
         advantages: one for each kept action (Eq. 1).
         refused: candidates that could not take part, counted by reason (too long, image placeholder, failed call).
         waiting: external actions that are too unlikely under pi_old to be candidates yet; None without a gate.
