@@ -75,10 +75,10 @@ class Action:
         text: as received; special tokens of the policy's tokenizer are plain text here.
         finish: ``stop`` when the source ended its turn, ``length`` when it was cut.
         tokens: ids in the policy's vocabulary, the end-of-turn token included when finished; None until encoded.
-        answer: the places of the tokens of an external action's answer, from and up to; None without answer tags.
         logprobs: log-probability of each token: of an own action as its sampler reported it, of an external one under
             pi_old where the selection asks for it, else None.
         reward: None until scored.
+        answer: the places of the tokens of an external action's answer, from and up to; None without answer tags.
     """
 
     problem_id: str
@@ -87,9 +87,9 @@ class Action:
     text: str
     finish: Finish
     tokens: tuple[int, ...] | None = None
-    answer: tuple[int, int] | None = None
     logprobs: tuple[float, ...] | None = None
     reward: Reward | None = None
+    answer: tuple[int, int] | None = None
 
     def with_reward(self, reward: Reward) -> Action:
         return replace(self, reward=reward)
