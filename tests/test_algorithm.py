@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 import pytest
@@ -69,6 +70,18 @@ class Recorder:
 
     def refresh_reference(self) -> None:
         self.log.append("reference")
+
+    def likelihoods(self, groups: Sequence[Group]) -> list[Group]:
+        """The first token of an external action is as likely as its place among the actions: 1, 1/2, 1/3 and so on."""
+        self.log.append("likelihoods")
+
+        def of(action: Action, place: int) -> Action:
+            return action if action.source == POLICY else dataclasses.replace(action, logprobs=(-log(place + 1), 0.0))
+
+        return [
+            dataclasses.replace(g, offered=tuple(of(action, place) for place, action in enumerate(g.offered)))
+            for g in groups
+        ]
 
     def prepare(self, groups: Sequence[Group]) -> Any:
         self.log.append("prepare")
@@ -212,6 +225,20 @@ def test_chord_by_hand() -> None:
         assert step.groups[0].advantages == pytest.approx(expected, abs=1e-5)
     again, _ = run(plan, ["yes", "no"], Pool(wise="yes"), first_step=2)
     assert again[0].groups == steps[2].groups
+
+
+def test_external_actions_out_of_reach_wait() -> None:
+    plan = Hyperparameters(N=2, G=8, B=1, problems_per_step=2, selection=Selection(gate=0.24))
+    (step,), log = run(plan, ["yes", "no"], Pool(wise="yes", fool="no"))
+    # places 2 to 5: probabilities 1/3, 1/4, 1/5, 1/6
+    for group in step.groups:
+        assert [(a.source, a.index) for a in group.offered] == [(POLICY, 0), (POLICY, 1), ("wise", 0), ("wise", 1)]
+        assert group.waiting == 2
+    assert step_metrics(step.groups)["group/waiting"] == 4
+    assert log == ["reference", "sample 0", "likelihoods", "prepare", "update", "load"]  # asked once for all problems
+    ungated, log = run(dataclasses.replace(plan, selection=Selection()), ["yes", "no"], Pool(wise="yes"))
+    assert "likelihoods" not in log
+    assert "group/waiting" not in step_metrics(ungated[0].groups)
 
 
 def test_a_group_may_be_empty() -> None:

@@ -415,6 +415,13 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
             "selection=contrast G=4",
             "selection.contrast: 4: must be below G=4, or none of the best are kept",
         ),
+        ("selection=rescue G=2", "selection.rescue: 2: must be below G=2, or no own action is kept"),
+        ("selection.gate=0", "selection.gate: 0: too small; must be above 0"),
+        ("selection.gate=1.5", "selection.gate: 1.5: too large; must be 1 or less"),
+        (
+            "selection.external_share={start:2,end:0}",
+            "selection.external_share.start: 2: too large; must be 1 or less",
+        ),
         (
             "selection=external_only M=0",
             "selection.rule: external_only: M=0 offers no external action; set M=1 or more, or selection=top_g",

@@ -95,7 +95,7 @@ METHODS = sorted(file.stem for file in (conf_dir() / "method").glob("*.yaml"))
 SHIPPED = {
     *("ekipl", "reason_rft_zero", "reason_rft", "sft_ekipl", "ans_sft", "cot_sft", "compute_matched", "contrast"),
     *("pool_baseline", "drop_below", "shaped", "unit", "sft_external", "sft_external_grpo", "beyond", "luffy", "hpt"),
-    *("chord", "chord_phi", "s2l_po"),
+    *("chord", "chord_phi", "s2l_po", "ampo"),
 }
 
 
@@ -130,6 +130,14 @@ def test_the_methods_of_the_field_have_their_published_settings() -> None:
     assert (beyond.G, beyond.objective.beta, beyond.selection.rule) == (beyond.N + 2, 0, "beyond")
     hpt, _ = settings("hpt")
     assert (hpt.selection.rule, hpt.selection.switch, hpt.objective.external_weight) == ("hpt", 0, "unit")
+    ampo, _ = settings("ampo")
+    assert (ampo.G, ampo.selection.rule, ampo.selection.rescue, ampo.selection.rank) == (
+        8,
+        "rescue",
+        2,
+        "comprehension",
+    )
+    assert (ampo.eps, ampo.beta, ampo.objective.std, ampo.objective.external_weight) == (0.2, 0, "none", "shaped")
     chord, _ = settings("chord")
     assert chord.objective.external_mix == Schedule(start=0.9, end=0.05, steps=200)
     phi, _ = settings("chord_phi")
@@ -163,7 +171,7 @@ def test_supervised_stage_skips_problems_without_a_right_external_action(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft_external_grpo", "luffy", "hpt", "chord_phi", "beyond", "s2l_po"])
+@pytest.mark.parametrize("method", ["sft_external_grpo", "luffy", "hpt", "chord_phi", "beyond", "s2l_po", "ampo"])
 def test_methods_of_the_field_train(method: str, tmp_path: Path) -> None:
     few = ["problems_per_step=2", "B=1", "evaluation.every=0", "checkpoint.every=0", "external.experts.0.accuracy=1"]
     done = ekipl(*SMOKE, f"method={method}", "G=12", *few, f"hydra.run.dir={tmp_path}")
@@ -171,5 +179,8 @@ def test_methods_of_the_field_train(method: str, tmp_path: Path) -> None:
     (row,) = rows(tmp_path)
     if method == "hpt":
         assert row["share/kept/policy"] < 1
+    lines = (tmp_path / "actions" / "step-000001.jsonl").read_text().splitlines()
+    others = [action for action in map(json.loads, lines) if action["source"] != "policy"]
+    assert all((action["logprobs"] is not None) == (method == "ampo") for action in others)
     if method != "sft_external_grpo":
         assert row["loss/external_weight"] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import log
 
 import pytest
 from hypothesis import given
@@ -132,7 +133,7 @@ def test_the_share_of_external_candidates_follows_its_schedule() -> None:
     actions = [Action("p", POLICY if i < 2 else "gpt", i, "", "stop") for i in range(5)]
 
     def offered(step: int, seed: int) -> list[Action]:
-        return selection.candidates(actions, step, random.Random(seed))
+        return list(selection.share(actions, step, random.Random(seed)))
 
     assert offered(0, 0) == actions
     assert offered(10, 0) == actions[:2]
@@ -140,4 +141,47 @@ def test_the_share_of_external_candidates_follows_its_schedule() -> None:
     assert {len(some) for some in halves} == {3, 4}
     assert abs(sum(map(len, halves)) / 400 - 3.5) < 0.1
     assert all(some[:2] == actions[:2] for some in halves)
-    assert Selection().candidates(actions, 7, random.Random(0)) == actions
+    assert Selection().share(actions, 7, random.Random(0)) == actions
+
+
+def test_rescue_replaces_own_actions_only_where_none_is_right() -> None:
+    selection = Selection(rule="rescue", rank="random")
+    failed = [(1.0, POLICY)] * 4 + [(2.0, "gpt"), (1.0, "gpt"), (2.0, "gemini"), (2.0, "gpt")]
+    kept = keep(selection, failed, 4)
+    assert (len(kept), sum(i < 4 for i in kept)) == (4, 2)
+    assert set(kept) - {0, 1, 2, 3} < {4, 6, 7}  # the wrong external one never helps
+    seen = {i for seed in range(50) for i in keep(selection, failed, 4, seed)}
+    assert seen == {0, 1, 2, 3, 4, 6, 7}  # who goes and who comes is drawn
+    assert keep(selection, [(2.0, POLICY), *failed[1:]], 4) == (0, 1, 2, 3)
+    assert keep(selection, failed[:4] + [(1.0, "gpt")], 4) == (0, 1, 2, 3)
+    assert len(keep(Selection(rule="rescue", rank="random", rescue=1), failed, 4)) == 4
+
+
+def external(index: int, p: list[float], answer: tuple[int, int] | None) -> Action:
+    return Action("p", "gpt", index, "", "stop", answer=answer, logprobs=tuple(map(log, p)), reward=Reward(1.0, 1.0))
+
+
+def test_comprehension_by_hand() -> None:
+    # the answer's two tokens: (0.5 + 0.1) / 2 = 0.3, (0.2 + 0.2) / 2 = 0.2, (0.9 + 0.5) / 2 = 0.7; without tags 0
+    others = [
+        external(0, [0.9, 0.5, 0.1], (1, 3)),
+        external(1, [0.9, 0.2, 0.2], (1, 3)),
+        external(2, [0.9, 0.5, 0.01], (0, 2)),
+        external(3, [0.9, 0.9, 0.9], None),
+    ]
+    assert [a.comprehension for a in others] == pytest.approx([0.3, 0.2, 0.7, 0])
+    own = [Action("p", POLICY, i, "", "stop", reward=Reward(1.0, 0.0)) for i in range(4)]
+    kept = Selection(rule="rescue").keep([*own, *others], 4, random.Random(0))
+    assert {*kept} & {4, 5, 6, 7} == {4, 6}
+    assert Selection(rule="rescue").needs_likelihoods
+    assert not Selection(rule="rescue", rank="random").needs_likelihoods
+
+
+def test_the_gate_asks_for_the_least_likely_token() -> None:
+    # least likely tokens: 0.1, 0.2, 0.01
+    others = [external(0, [0.9, 0.5, 0.1], None), external(1, [0.2, 0.9], None), external(2, [0.01, 1.0], None)]
+    assert [Selection(gate=0.15).within_reach(a) for a in others] == [False, True, False]
+    assert [Selection(gate=0.05).within_reach(a) for a in others] == [True, True, False]
+    assert Selection(gate=0.15).within_reach(Action("p", POLICY, 0, "", "stop"))
+    assert Selection(gate=0.15).needs_likelihoods
+    assert not Selection().needs_likelihoods

@@ -100,7 +100,7 @@ def train(
         clock = Clock()
         with clock("data"):
             batch = [problems[i] for i in indices]
-        groups = tuple(choose(batch, grade, policy, external, h, number, clock))
+        groups = choose(batch, grade, policy, external, engine, h, number, clock)
         with clock("prepare"):
             prepared = engine.prepare(sorted(groups, key=longest))  # micro-batches of like lengths need little padding
         with clock("update"):
@@ -115,10 +115,11 @@ def choose(
     grade: Grader,
     policy: Sampler,
     external: ExternalPool,
+    engine: Engine,
     h: Hyperparameters,
     step: int,
     clock: Clock,
-) -> Iterator[Group]:
+) -> tuple[Group, ...]:
     """For each problem: sample O (Eqs. 4, 5), grade it (Eq. 6), keep the G best, and give them advantages (Eq. 1)."""
     with clock("policy"):
         n = h.N if h.policy_samples is None else h.policy_samples
@@ -126,8 +127,13 @@ def choose(
     with clock("external"):
         others = external.sample(problems, h.N)
     with clock("score"):
-        for problem, actions, answer in zip(problems, own, others, strict=True):
-            yield group(candidates(problem, actions, answer, grade, policy), h, step)
+        rows = zip(problems, own, others, strict=True)
+        offers = [candidates(problem, actions, answer, grade, policy) for problem, actions, answer in rows]
+    if h.selection.needs_likelihoods:
+        with clock("prepare"):
+            offers = engine.likelihoods(offers)
+    with clock("score"):
+        return tuple(group(offer, h, step) for offer in offers)
 
 
 def candidates(
@@ -148,10 +154,11 @@ def candidates(
     return Group(problem, tuple(offered), (), (), dict(refused))
 
 
-def group(graded: Group, h: Hyperparameters, step: int) -> Group:
+def group(offer: Group, h: Hyperparameters, step: int) -> Group:
     """T: keep G of the candidates and give them advantages."""
-    rng = random.Random(f"{h.seed}/{step}/{graded.problem.id}")
-    offered = h.selection.candidates(graded.offered, step, rng)
+    rng = random.Random(f"{h.seed}/{step}/{offer.problem.id}")
+    near = [action for action in offer.offered if h.selection.within_reach(action)]
+    offered = h.selection.share(near, step, rng)
     rewards = [action.total for action in offered]
     sources = [action.source for action in offered]
     kept = h.selection.keep(offered, h.G, rng)
@@ -162,7 +169,8 @@ def group(graded: Group, h: Hyperparameters, step: int) -> Group:
     if h.objective.below_baseline == "drop":
         pairs = [(i, a) for i, a in zip(kept, gains, strict=True) if a >= 0 or sources[i] == POLICY]
         kept, gains = tuple(i for i, _ in pairs), tuple(a for _, a in pairs)
-    return replace(graded, offered=tuple(offered), kept=kept, advantages=gains)
+    waiting = None if h.selection.gate is None else len(offer.offered) - len(near)
+    return replace(offer, offered=tuple(offered), kept=kept, advantages=gains, waiting=waiting)
 
 
 def longest(group: Group) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from ekipl.algorithm.ranges import Count, Whole
+from ekipl.algorithm.ranges import Count, TopP, Whole
 from ekipl.algorithm.schedule import Schedule
 from ekipl.algorithm.types import POLICY, Action
 from ekipl.importing import Named, imported
@@ -115,6 +115,19 @@ def hpt(candidates: Candidates, size: int) -> Iterable[int]:
     return (own if solved else candidates.external(right=True) or own)[:size]
 
 
+def rescue(candidates: Candidates, size: int) -> Iterable[int]:
+    """The policy's own actions; where none is right, right external ones in the place of some of them (AMPO)."""
+    actions, settings, order = candidates.actions, candidates.settings, candidates.order
+    own = [i for i in order if actions[i].source == POLICY]
+    if any(actions[i].right for i in own):
+        return candidates.own()[:size]
+    others = [i for i in order if actions[i].right]
+    if settings.rank == "comprehension":
+        others.sort(key=lambda i: -actions[i].comprehension)
+    helpers = others[: settings.rescue]
+    return own[: size - len(helpers)] + helpers
+
+
 RULES: dict[str, Rule] = {
     "top_g": top_g,
     "random_g": random_g,
@@ -125,6 +138,7 @@ RULES: dict[str, Rule] = {
     "beyond": beyond,
     "contrast": contrast,
     "hpt": hpt,
+    "rescue": rescue,
 }
 
 
@@ -137,11 +151,17 @@ class Selection:
             ``external_only`` and ``external_right`` are ``top_g`` among one kind of action; ``own_and_right`` keeps the
             own and then right external ones; ``beyond`` the own and then external ones better than every own;
             ``contrast`` the G - c highest and the c lowest of those below the best; ``hpt`` the own, or where at most
-            ``switch`` of them are right the right external ones instead; or an import path.
+            ``switch`` of them are right the right external ones instead; ``rescue`` the own, or where none of them is
+            right up to ``rescue`` right external ones in the place of as many own ones, at random; or an import path.
         ties: which source goes first among equal rewards: ``random``, ``policy_first`` or ``external_first``. Rewards
             take two or three values, so ties decide how many external actions are kept.
         contrast: c of ``contrast``, less than G.
         switch: of ``hpt``: own right actions up to which a problem counts as unsolved.
+        rescue: of ``rescue``: right external actions at most, less than G.
+        rank: which of them go first: ``comprehension``, those after whose reasoning the policy finds their answer most
+            likely (mean probability of its tokens under pi_old), or ``random``.
+        gate: an external action with a token less likely than this under pi_old is no candidate at this step; null: all
+            are.
         external_share: share of the external actions that are candidates, drawn anew at each step (S2L-PO anneals it
             to 0); all are asked for nevertheless; null: all.
     """
@@ -150,13 +170,25 @@ class Selection:
     ties: Literal["random", "policy_first", "external_first"] = "random"
     contrast: Count = 4
     switch: Whole = 0
+    rescue: Count = 2
+    rank: Literal["comprehension", "random"] = "comprehension"
+    gate: TopP | None = None
     external_share: Schedule | None = None
 
-    def candidates(self, actions: Sequence[Action], step: int, rng: random.Random) -> list[Action]:
+    @property
+    def needs_likelihoods(self) -> bool:
+        """Whether external actions need their log-probabilities under pi_old before the choice."""
+        return self.gate is not None or (self.rule == "rescue" and self.rank == "comprehension")
+
+    def within_reach(self, action: Action) -> bool:
+        """Whether the gate lets the action pass; the policy's own always do."""
+        return self.gate is None or action.source == POLICY or action.reach >= self.gate
+
+    def share(self, actions: Sequence[Action], step: int, rng: random.Random) -> Sequence[Action]:
         """The actions without the external ones that the share of this step leaves out."""
-        external = [i for i, action in enumerate(actions) if action.source != POLICY]
         if self.external_share is None:
-            return list(actions)
+            return actions
+        external = [i for i, action in enumerate(actions) if action.source != POLICY]
         wanted = int(self.external_share.at(step) * len(external) + rng.random())  # on average exactly the share
         out = set(external) - set(rng.sample(external, min(wanted, len(external))))
         return [action for i, action in enumerate(actions) if i not in out]

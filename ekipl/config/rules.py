@@ -186,6 +186,8 @@ def _length(v: Values) -> Iterator[str]:
 def _selection(v: Values) -> Iterator[str]:
     if v["selection.rule"] == "contrast" and v["selection.contrast"] >= v["G"]:
         yield f"selection.contrast: {v['selection.contrast']}: must be below G={v['G']}, or none of the best are kept"
+    if v["selection.rule"] == "rescue" and v["selection.rescue"] >= v["G"]:
+        yield f"selection.rescue: {v['selection.rescue']}: must be below G={v['G']}, or no own action is kept"
     if v["selection.rule"] in ("external_only", "external_right") and v["M"] == 0:
         rule = v["selection.rule"]
         yield f"selection.rule: {rule}: M=0 offers no external action; set M=1 or more, or selection=top_g"
