@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from benchmarks.kills import killed, same, saving
 from benchmarks.kills import metrics as rows
+from ekipl.commands.train import refuse_another_run
+from ekipl.errors import UsageError
 from ekipl.policy.model import TINY
 from tests.command import SMOKE, WHOLE, ekipl
 
@@ -80,6 +82,28 @@ def test_another_run_in_the_same_directory_is_refused(finished: Path) -> None:
     assert "holds a run with other settings" in done.stderr
     assert "Traceback" not in done.stderr
     assert (finished / "config.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "changed"),
+    [
+        ("external: {budget_usd: 1}\n", "external: {budget_usd: 2}\n", None),
+        ("external: {models: [{choices: 1}]}", "external: {models: [{choices: 8}]}", None),
+        ("checkpoint: {keep: 1}", "checkpoint: {keep: 2}", None),
+        ("rollout: {keep: 1}", "rollout: {keep: 2}", "rollout.keep: 2"),  # another section's key of that name
+        ("external: {models: [{params: {choices: 1}}]}", "external: {models: [{params: {choices: 8}}]}", "choices: 8"),
+        ("B: 2", "B: 3", "B: 3"),
+        ("B: 2\nN: 3", "B: 2", "no N"),
+        ("B: [", "B: 2", "not the settings of a run"),  # torn
+    ],
+)
+def test_which_settings_may_change_on_resume(before: str, now: str, changed: str | None, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(before)
+    if changed is None:
+        refuse_another_run(tmp_path / "config.yaml", now)
+        return
+    with pytest.raises(UsageError, match=changed):
+        refuse_another_run(tmp_path / "config.yaml", now)
 
 
 def test_the_smoke_experiment_learns(tmp_path: Path) -> None:

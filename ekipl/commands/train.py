@@ -12,13 +12,18 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-# Settings that may differ on resume: they affect cost or speed, not the result (up to rounding).
-MAY_CHANGE = (
-    *("budget_usd:", "on_exhausted:", "prefetch:", "image_tokens:", "choices:", "concurrency:"),
-    *("requests_per_minute:", "tokens_per_minute:", "keep:"),
-    *("num_nodes:", "num_processes:", "zero_stage:", "micro_batch:", "micro_batch_tokens:", "accumulation:"),
-    *("gradient_checkpointing:", "offload_optimizer:", "offload_parameters:"),
-)
+# Settings that may differ on resume, by section: they affect cost or speed, not the result (up to rounding).
+MAY_CHANGE = {
+    "external": {
+        *("budget_usd", "on_exhausted", "prefetch", "image_tokens", "choices", "concurrency"),
+        *("requests_per_minute", "tokens_per_minute"),
+    },
+    "checkpoint": {"keep"},
+    "engine": {
+        *("num_nodes", "num_processes", "zero_stage", "micro_batch", "micro_batch_tokens", "accumulation"),
+        *("gradient_checkpointing", "offload_optimizer", "offload_parameters"),
+    },
+}
 KILLED = 128  # a status above it is 128 plus the number of the signal that killed the process
 
 
@@ -44,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     stages = [(directory, cfg)] if before is None else [(directory / FIRST_STAGE, before), (directory, cfg)]
     resolved = {folder / "config.yaml": OmegaConf.to_yaml(stage, resolve=True) for folder, stage in stages}
     for config, text in resolved.items():
-        _refuse_another_run(config, text)
+        refuse_another_run(config, text)
     for config, text in resolved.items():
         write_text(config, text)
     for folder, stage in stages:
@@ -56,20 +61,41 @@ def run(cfg: DictConfig) -> None:
             sys.exit(status)
 
 
-def _refuse_another_run(config: Path, resolved: str) -> None:
+def refuse_another_run(config: Path, resolved: str) -> None:
     """Raises UsageError if the directory holds a run with other settings. With the same settings it is resumed."""
+    from yaml import YAMLError
+
+    from ekipl.config.rules import shown
     from ekipl.errors import UsageError
 
     if not config.exists():
         return
-    before, now = (
-        [line for line in text.splitlines() if not line.strip().startswith(MAY_CHANGE)]
-        for text in (config.read_text(), resolved)
-    )
-    if before == now:
-        return
-    changed = [line.strip() for line in now if line not in before][:5]
-    raise UsageError(
-        f"hydra.run.dir: {config.parent}: holds a run with other settings (now: {', '.join(changed) or 'fewer keys'}); "
-        "give the same settings to go on with it, or another directory"
-    )
+    try:
+        before, now = _fixed(config.read_text()), _fixed(resolved)
+    except (YAMLError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{config}: not the settings of a run ({reason}); give another directory") from error
+    changed = [f"{key}: {shown(now[key])}" for key in now if key not in before or before[key] != now[key]]
+    changed += [f"no {key}" for key in before if key not in now]
+    if changed:
+        raise UsageError(
+            f"hydra.run.dir: {config.parent}: holds a run with other settings (now: {', '.join(changed[:5])}); "
+            "give the same settings to go on with it, or another directory"
+        )
+
+
+def _fixed(text: str) -> dict[str, object]:
+    """The settings of a ``config.yaml`` that a resumed run must share, by dotted key."""
+    from omegaconf import OmegaConf
+
+    keys: dict[str, object] = {}
+
+    def walk(key: str, value: object) -> None:
+        if isinstance(value, dict | list) and value:
+            for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                walk(f"{key}.{name}" if key else str(name), inner)
+        elif ".params." in key or key.rpartition(".")[2] not in MAY_CHANGE.get(key.partition(".")[0], ()):
+            keys[key] = value
+
+    walk("", OmegaConf.to_container(OmegaConf.create(text)))
+    return keys
