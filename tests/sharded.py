@@ -87,12 +87,15 @@ def made(
 def updates(
     processes: Processes, stage: int, folder: Path, stop: bool = False, **settings: Any
 ) -> tuple[list[float], dict[str, Tensor]]:
-    """The losses of at least five updates, and the whole weights after them; ``folder`` is shared by all processes."""
+    """Likelihoods and losses of at least five updates, and the weights after them; all processes share ``folder``."""
     engine = made(processes, stage, **settings)
     engine.refresh_reference()
     losses = []
     for step, groups in enumerate(BATCHES):
-        batch = engine.prepare(processes.mine(groups))
+        mine = engine.likelihoods(processes.mine(groups))
+        likelihood = sum(sum(a.logprobs or ()) for g in mine for a in g.offered)
+        losses += processes.total([likelihood])
+        batch = engine.prepare(mine)
         losses += [engine.update(batch)["loss/total"] for _ in range(settings["mu"])]
         if step == 2:
             engine.refresh_reference()

@@ -7,12 +7,15 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 import pytest
 
 from ekipl.algorithm.loop import Hyperparameters, Step, data_order, train
+from ekipl.algorithm.metrics import step_metrics
 from ekipl.algorithm.objective import Objective
+from ekipl.algorithm.schedule import Schedule
 from ekipl.algorithm.seams import Engine, ExternalSamples
 from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
@@ -67,6 +70,18 @@ class Recorder:
 
     def refresh_reference(self) -> None:
         self.log.append("reference")
+
+    def likelihoods(self, groups: Sequence[Group]) -> list[Group]:
+        """The first token of an external action is as likely as its place among the actions: 1, 1/2, 1/3 and so on."""
+        self.log.append("likelihoods")
+
+        def of(action: Action, place: int) -> Action:
+            return action if action.source == POLICY else dataclasses.replace(action, logprobs=(-log(place + 1), 0.0))
+
+        return [
+            dataclasses.replace(g, offered=tuple(of(action, place) for place, action in enumerate(g.offered)))
+            for g in groups
+        ]
 
     def prepare(self, groups: Sequence[Group]) -> Any:
         self.log.append("prepare")
@@ -180,6 +195,61 @@ def test_external_actions_below_the_baseline_can_be_dropped() -> None:
     # rewards 1, 2, 1: the fool's action is below the mean and goes; the policy's own stays with its advantage
     assert [a.source for a in group.actions] == [POLICY, "wise"]
     assert group.advantages[0] < 0 < group.advantages[1]
+
+
+def test_hpt_by_hand() -> None:
+    plan = Hyperparameters(
+        N=2,
+        G=2,
+        B=1,
+        problems_per_step=1,
+        selection=Selection(rule="hpt"),
+        objective=Objective(baseline="demonstrations"),
+    )
+    (group,) = run(plan, ["no"], Pool(wise="yes", fool="no"))[0][0].groups
+    assert [a.source for a in group.actions] == ["wise", "wise"]
+    assert group.advantages == (1, 1)
+    (group,) = run(plan, ["yes", "no"], Pool(wise="yes"))[0][0].groups
+    assert [a.source for a in group.actions] == [POLICY, POLICY]
+    # rewards 2 and 1: mean 1.5, deviation sqrt(0.5) = 0.707107; 0.5 / 0.707207 = 0.707007
+    assert group.advantages == pytest.approx((0.707007, -0.707007), abs=1e-6)
+
+
+def test_chord_by_hand() -> None:
+    objective = Objective(baseline="demonstrations", external_mix=Schedule(start=0.9, end=0.1, steps=2))
+    plan = Hyperparameters(N=1, policy_samples=2, G=3, B=3, problems_per_step=1, objective=objective)
+    steps, _ = run(plan, ["yes", "no"], Pool(wise="yes"))
+    # m = 0.9, 0.5, 0.1; own +-0.707007 x (1 - m) x 3 / 2, external 1 x m x 3
+    for step, m in zip(steps, (0.9, 0.5, 0.1), strict=True):
+        expected = (1.060511 * (1 - m), -1.060511 * (1 - m), 3 * m)
+        assert step.groups[0].advantages == pytest.approx(expected, abs=1e-5)
+    again, _ = run(plan, ["yes", "no"], Pool(wise="yes"), first_step=2)
+    assert again[0].groups == steps[2].groups
+
+
+def test_external_actions_out_of_reach_wait() -> None:
+    plan = Hyperparameters(N=2, G=8, B=1, problems_per_step=2, selection=Selection(gate=0.24))
+    (step,), log = run(plan, ["yes", "no"], Pool(wise="yes", fool="no"))
+    # places 2 to 5: probabilities 1/3, 1/4, 1/5, 1/6
+    for group in step.groups:
+        assert [(a.source, a.index) for a in group.offered] == [(POLICY, 0), (POLICY, 1), ("wise", 0), ("wise", 1)]
+        assert group.waiting == 2
+    assert step_metrics(step.groups)["group/waiting"] == 4
+    assert log == ["reference", "sample 0", "likelihoods", "prepare", "update", "load"]  # asked once for all problems
+    ungated, log = run(dataclasses.replace(plan, selection=Selection()), ["yes", "no"], Pool(wise="yes"))
+    assert "likelihoods" not in log
+    assert "group/waiting" not in step_metrics(ungated[0].groups)
+
+
+def test_a_group_may_be_empty() -> None:
+    plan = Hyperparameters(
+        N=2, policy_samples=0, G=2, B=1, problems_per_step=1, selection=Selection(rule="external_right")
+    )
+    (step,), _ = run(plan, [], Pool(fool="no"))
+    assert step.groups[0].actions == ()
+    assert step.groups[0].no_gradient
+    metrics = step_metrics(step.groups)
+    assert (metrics["group/size"], metrics["reward/kept"], metrics["share/kept/fool"]) == (0, 0, 0)
 
 
 def test_going_on_from_a_step_equals_not_having_stopped() -> None:

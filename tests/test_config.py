@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from ekipl.algorithm.objective import Objective
-from ekipl.algorithm.selection import Contrast, Selection
+from ekipl.algorithm.selection import Selection
 from ekipl.cli import conf_dir, paper_cells, spelled_out
 from ekipl.config import Command, Settings, check, first_stage
 from ekipl.config.checking import keys
@@ -310,7 +310,7 @@ def test_a_task_that_asks_in_one_way_refuses_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "changed"),
     [
-        ("contrast", {"selection.rule": "contrast", "selection.contrast": 4}),
+        ("contrast", {"selection.rule": "contrast"}),
         ("pool_baseline", {"objective.baseline": "pool"}),
         ("drop_below", {"objective.below_baseline": "drop"}),
         ("shaped", {"objective.external_weight": "shaped"}),
@@ -415,9 +415,20 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
             "selection=contrast G=4",
             "selection.contrast: 4: must be below G=4, or none of the best are kept",
         ),
+        ("selection=rescue G=2", "selection.rescue: 2: must be below G=2, or no own action is kept"),
+        ("selection.gate=0", "selection.gate: 0: too small; must be above 0"),
+        ("selection.gate=1.5", "selection.gate: 1.5: too large; must be 1 or less"),
+        (
+            "selection.external_share={start:2,end:0}",
+            "selection.external_share.start: 2: too large; must be 1 or less",
+        ),
         (
             "selection=external_only M=0",
             "selection.rule: external_only: M=0 offers no external action; set M=1 or more, or selection=top_g",
+        ),
+        (
+            "eps=null objective.eps_high=0.28",
+            "objective.eps_high: 0.28: eps=null clips nothing; set eps, or objective.eps_high=null",
         ),
         (
             "rollout.temperature=0",
@@ -608,5 +619,3 @@ def test_the_values_of_conf_are_the_defaults_of_the_dataclasses() -> None:
     assert replace(result.objective, max_tokens=256) == Objective()
     assert result.selection == Selection()
     assert result.external == replace(result.external, each=Each())
-    contrast = check(composed("train", "selection=contrast"), "train").selection
-    assert replace(contrast, contrast=1) == Contrast()

@@ -134,6 +134,28 @@ def test_updates_equal_plain_torch_with_all_settings(settings: dict[str, Any]) -
     assert (ours - final).norm() < bound * final.norm()
 
 
+@pytest.mark.parametrize("settings", [{"micro_batch": 2}, {"micro_batch_tokens": 1}, {"zero_stage": 3}])
+@in_float64()
+def test_likelihoods_are_those_of_a_plain_pass_and_leave_training_as_it_is(settings: dict[str, Any]) -> None:
+    engine = make(**settings)
+    scored = engine.likelihoods(GROUPS)
+    vlm = tiny()
+    for row, found in enumerate(scored):
+        assert replace(found, offered=GROUPS[row].offered) == GROUPS[row]
+        for before, after in zip(GROUPS[row].offered, found.offered, strict=True):
+            if before.source == POLICY:
+                assert after == before
+                continue
+            tokens = torch.tensor([before.tokens])
+            arguments = encode_prompts(vlm, PROBLEMS), torch.tensor([row]), tokens, torch.ones_like(tokens).double(), 1
+            with torch.no_grad():
+                plain = ActionLogProbs(vlm.model, 1.0, vlm.suppressed)(*arguments)[0].tolist()
+            assert after.logprobs == pytest.approx(plain)
+    metrics = [engine.update(engine.prepare(groups))["loss/sampler_gap"] for groups in (GROUPS, scored)]
+    assert metrics == [0, 0]  # they are no sampler's
+    assert engine.likelihoods([]) == []
+
+
 @in_float64()
 def test_reference_follows_the_policy_when_refreshed() -> None:
     engine = make()

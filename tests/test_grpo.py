@@ -186,3 +186,74 @@ def test_padding_and_external_tokens_have_no_gap() -> None:
         sampled=[[-1.25, nan], [nan, nan]],
     )
     assert result.sampler_mismatch.item() == pytest.approx(0.25)
+
+
+# w(p), the factor of A grad log p, at p = 0.001, 0.01, 0.1, 0.5, 0.9, 0.99. The arithmetic at p = 0.1:
+# shaped 0.1 x 0.1 / 0.2^2 = 0.25; trust_region 0.1 / max(0.1, 0.1) = 1; chord_phi 0.1 x 0.9 = 0.09;
+# rl_plus 2 x 0.1 x sqrt(0.9) / (1.5 x 0.1 + 0.5) = 0.189737 / 0.65 = 0.291903
+W = {
+    "ratio": (1, 1, 1, 1, 1, 1),
+    "unit": (1, 1, 1, 1, 1, 1),
+    "shaped": (0.010, 0.083, 0.25, 0.14, 0.09, 0.083),
+    "trust_region": (0.010, 0.10, 1, 1, 1, 1),
+    "rl_plus": (0.004, 0.039, 0.29, 0.57, 0.31, 0.10),
+    "chord_phi": (0.001, 0.010, 0.09, 0.25, 0.09, 0.010),
+}
+
+
+@pytest.mark.parametrize("kind", W)
+def test_the_weight_of_external_tokens_is_that_of_the_table(kind: str) -> None:
+    logp = [[log(p)] for p in (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)]
+    advantages = [1.0, -2.0, 1.0, 1.0, 0.5, 1.0]
+    result, gradient = compute(Objective(beta=0, external_weight=kind), logp, None, None, advantages, [True] * 6)
+    seen = [-g * 6 / a for g, a in zip(gradient[:, 0].tolist(), advantages, strict=True)]  # 6 actions of a token each
+    assert seen == pytest.approx(W[kind], rel=0.05)
+    assert result.external_weight.item() == pytest.approx(sum(seen))
+
+
+def test_rl_plus_after_the_policy_has_moved() -> None:
+    # p = 0.2, p_old = 0.1: 2 x 0.2 x sqrt(0.8) / (0.15 + 0.5) = 0.357771 / 0.65 = 0.550417
+    result, gradient = compute(
+        Objective(beta=0, external_weight="rl_plus"), [[log(0.2)]], old=[[log(0.1)]], external=[True]
+    )
+    assert -gradient.item() == result.external_weight.item() == pytest.approx(0.550417, abs=1e-6)
+
+
+def test_at_the_first_update_unit_and_the_paper_s_ratio_have_the_same_gradient_to_the_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logp = (-5 * torch.rand(4, 9, generator=generator)).tolist()
+    advantages, external = [1.3, -0.7, 0.2, -0.8], [True, True, False, False]
+    a, b = (
+        compute(Objective(beta=0, external_weight=kind), logp, None, None, advantages, external)[1]
+        for kind in ("ratio", "unit")
+    )
+    assert torch.equal(a, b)
+    # later they differ: the ratio is 1.35 and clipped at 1.2 where A > 0
+    old = [[p - 0.3 for p in row] for row in logp]
+    a, b = (
+        compute(Objective(beta=0, external_weight=kind), logp, old, None, advantages, external)[1]
+        for kind in ("ratio", "unit")
+    )
+    assert not torch.equal(a, b)
+
+
+def test_no_clip_and_a_wider_upper_end_by_hand() -> None:
+    # ratios 1.25 and 0.5 with A = 1 and -1: eps 0.2 clips both, to 1.2 and 0.8; an upper end of 1.28 only the second
+    logp, advantages = [[log(1.25)], [log(0.5)]], [1.0, -1.0]
+    for objective, value, clipped in [
+        (Objective(beta=0), 1.2 - 0.8, 2),
+        (Objective(beta=0, eps_high=0.28), 1.25 - 0.8, 1),
+        (Objective(beta=0, eps=None), 1.25 - 0.5, 0),
+    ]:
+        result, _ = compute(objective, logp, [[0.0], [0.0]], None, advantages)
+        assert result.value.item() == pytest.approx(-value / 2)
+        assert result.clipped.item() == clipped
+
+
+def test_kl_on_own_tokens_alone() -> None:
+    # d = 0.5: exp(0.5) - 0.5 - 1 = 0.148721 on each token; of two actions only the own counts
+    objective = Objective(beta=1.0, kl_on="own")
+    result, gradient = compute(objective, [[-1.0]] * 2, None, [[-0.5]] * 2, [0.0, 0.0], [True, False])
+    assert result.kl.item() == pytest.approx(0.148721, abs=1e-6)
+    assert result.value.item() == pytest.approx(0.148721 / 2, abs=1e-6)
+    assert gradient[0].item() == 0 != gradient[1].item()

@@ -120,6 +120,24 @@ def test_encoding_an_external_action(vlm: VLM) -> None:
     assert sampler.encode(external("half a \ud83d pair")) == "lone_surrogate"
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think> 3 + 4 </think>\n<answer>\n7 red cubes\n</answer>", "7 red cubes"),
+        ("<answer>12</answer> or <answer>13</answer>", "12"),
+        ("no tags, 12", None),
+        ("<answer> </answer>", None),
+        ("<answer>12", None),
+    ],
+)
+def test_the_tokens_of_an_external_answer_are_found(vlm: VLM, text: str, answer: str | None) -> None:
+    encoded = HFSampler(vlm, replace(DECODING, max_tokens=99)).encode(external(text))
+    assert isinstance(encoded, Action)
+    assert encoded.tokens is not None
+    found = encoded.answer and vlm.tokenizer.decode(encoded.tokens[slice(*encoded.answer)]).strip()
+    assert found == answer
+
+
 def test_an_image_with_an_unsupported_aspect_ratio_is_named(vlm: VLM) -> None:
     thin = replace(PROBLEMS[0], images=(Image.new("RGB", (2000, 2)),))
     with pytest.raises(UsageError, match=f"data: an image of {thin.id}: .*aspect ratio"):

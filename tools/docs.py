@@ -75,16 +75,12 @@ def _summary(part: type) -> str:
 def _option(group: str, part: type) -> str | None:
     """The first option of the group whose section is of this class."""
     known = [kind for kind in get_args(get_type_hints(part, include_extras=True).get("kind", ()))]
-    contrast = part.__name__ == "Contrast"
     for file in [conf_dir() / group / f"{_defaults('base')[group]}.yaml", *sorted((conf_dir() / group).glob("*.yaml"))]:
         text = file.read_text() + "".join(f"kind: {name}" for name in re.findall(r"base/(\w+)", file.read_text()))
-        kind = re.search(r"(?:kind|rule): (\S+)", text)
+        kind = re.search(r"kind: (\S+)", text)
         assert kind is not None
         own = kind[1] == "???"
-        if group == "selection":
-            if (kind[1] == "contrast") == contrast and not own:
-                return file.stem
-        elif kind[1] in known or (own and not any(isinstance(k, str) for k in known)):
+        if kind[1] in known or (own and not any(isinstance(k, str) for k in known)):
             return file.stem
     return None
 

@@ -54,7 +54,7 @@ def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measure
     meter = Meter(where.device)
     for number in range(1 + steps):
         with meter.phase("sampling"):
-            groups = tuple(choose(batch, grade, sampler, pool, h, number, Clock()))
+            groups = choose(batch, grade, sampler, pool, engine, h, number, Clock())
         assert all(len(action.tokens or ()) == setting.tokens for g in groups for action in g.actions)
         with meter.phase("reference"):
             prepared = engine.prepare(groups)

@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ekipl.algorithm.advantages import advantages
+from ekipl.algorithm.advantages import advantages, mixed
 from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Engine, ExternalPool, ExternalSamples, Grader, Sampler
-from ekipl.algorithm.selection import Contrast, Selection
+from ekipl.algorithm.selection import Selection
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
 from ekipl.errors import GraderError
 
@@ -45,7 +45,7 @@ class Hyperparameters:
     mu: Count = 1
     problems_per_step: Count
     seed: Whole = 0
-    selection: Selection | Contrast = field(default_factory=Selection)
+    selection: Selection = field(default_factory=Selection)
     objective: Objective = field(default_factory=Objective)
 
     @property
@@ -100,7 +100,7 @@ def train(
         clock = Clock()
         with clock("data"):
             batch = [problems[i] for i in indices]
-        groups = tuple(choose(batch, grade, policy, external, h, number, clock))
+        groups = choose(batch, grade, policy, external, engine, h, number, clock)
         with clock("prepare"):
             prepared = engine.prepare(sorted(groups, key=longest))  # micro-batches of like lengths need little padding
         with clock("update"):
@@ -115,10 +115,11 @@ def choose(
     grade: Grader,
     policy: Sampler,
     external: ExternalPool,
+    engine: Engine,
     h: Hyperparameters,
     step: int,
     clock: Clock,
-) -> Iterator[Group]:
+) -> tuple[Group, ...]:
     """For each problem: sample O (Eqs. 4, 5), grade it (Eq. 6), keep the G best, and give them advantages (Eq. 1)."""
     with clock("policy"):
         n = h.N if h.policy_samples is None else h.policy_samples
@@ -126,16 +127,19 @@ def choose(
     with clock("external"):
         others = external.sample(problems, h.N)
     with clock("score"):
-        for problem, actions, answer in zip(problems, own, others, strict=True):
-            offered, refused = candidates(problem, actions, answer, grade, policy)
-            rng = random.Random(f"{h.seed}/{step}/{problem.id}")
-            yield group(problem, offered, refused, h, rng)
+        rows = zip(problems, own, others, strict=True)
+        offers = [candidates(problem, actions, answer, grade, policy) for problem, actions, answer in rows]
+    if h.selection.needs_likelihoods:
+        with clock("prepare"):
+            offers = engine.likelihoods(offers)
+    with clock("score"):
+        return tuple(group(offer, h, step) for offer in offers)
 
 
 def candidates(
     problem: Problem, own: Sequence[Action], answer: ExternalSamples, grade: Grader, policy: Sampler
-) -> tuple[list[Action], Counter[str]]:
-    """The graded actions of O that the policy can learn from, and the number of the others by reason."""
+) -> Group:
+    """O: the graded actions that the policy can learn from, and the number of the others by reason."""
     offered: list[Action] = []
     refused: Counter[str] = Counter(answer.failed)
     for action in (*own, *answer.actions):
@@ -147,21 +151,26 @@ def candidates(
             offered.append(encoded.with_reward(grade(problem, action.text)))
         except GraderError:  # no reward is known, least of all 0
             refused["ungraded"] += 1
-    return offered, refused
+    return Group(problem, tuple(offered), (), (), dict(refused))
 
 
-def group(
-    problem: Problem, offered: Sequence[Action], refused: Counter[str], h: Hyperparameters, rng: random.Random
-) -> Group:
-    """Keep G of the offered actions and give them advantages."""
+def group(offer: Group, h: Hyperparameters, step: int) -> Group:
+    """T: keep G of the candidates and give them advantages."""
+    rng = random.Random(f"{h.seed}/{step}/{offer.problem.id}")
+    near = [action for action in offer.offered if h.selection.within_reach(action)]
+    offered = h.selection.share(near, step, rng)
     rewards = [action.total for action in offered]
     sources = [action.source for action in offered]
-    kept = h.selection.keep(rewards, sources, h.G, rng)
-    gains = advantages(h.objective, [rewards[i] for i in kept], rewards)
+    kept = h.selection.keep(offered, h.G, rng)
+    own = [sources[i] == POLICY for i in kept]
+    gains = advantages(h.objective, [rewards[i] for i in kept], rewards, own)
+    if h.objective.external_mix is not None:
+        gains = mixed(gains, own, h.objective.external_mix.at(step))
     if h.objective.below_baseline == "drop":
         pairs = [(i, a) for i, a in zip(kept, gains, strict=True) if a >= 0 or sources[i] == POLICY]
         kept, gains = tuple(i for i, _ in pairs), tuple(a for _, a in pairs)
-    return Group(problem, tuple(offered), kept, gains, dict(refused))
+    waiting = None if h.selection.gate is None else len(offer.offered) - len(near)
+    return replace(offer, offered=tuple(offered), kept=kept, advantages=gains, waiting=waiting)
 
 
 def longest(group: Group) -> int:

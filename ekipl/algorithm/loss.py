@@ -45,6 +45,7 @@ class Loss(NamedTuple):
     clipped: Tensor  # () tokens where the clip is active
     neg_logp: Tensor  # () sum over the policy's own tokens of -log p: a Monte Carlo estimate of its entropy
     external_probability: Tensor  # () sum over external tokens of p
+    external_weight: Tensor  # () sum over external tokens of the factor of A grad log p
     sampler_mismatch: Tensor  # () sum over sampled tokens of |log pi_old - the sampler's log-probability|
 
 
@@ -75,13 +76,16 @@ def loss(
     log_ratio = _log_ratio(objective.ratio, logp, old, mask)  # (A, T)
     ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()  # (A, T)
     advantage = advantages[:, None]  # (A, 1)
-    clipped_ratio = ratio.clamp(1 - objective.eps, 1 + objective.eps)  # (A, T)
+    clipped_ratio = _clipped(objective, ratio)  # (A, T)
     surrogate = torch.minimum(ratio * advantage, clipped_ratio * advantage)  # (A, T)
     is_clipped = clipped_ratio * advantage < ratio * advantage  # (A, T)
+    effective = ratio.detach() * ~is_clipped  # (A, T)
     if objective.external_weight != "ratio":
-        unclipped = _external_weight(objective)(logp, objective) * advantage  # (A, T)
+        weight = _external_weight(objective)
+        unclipped = weight(logp, old, objective) * advantage  # (A, T)
         surrogate = torch.where(external[:, None], unclipped, surrogate)
         is_clipped = is_clipped & ~external[:, None]
+        effective = effective_weight(weight, logp, old, objective)
     mismatch = torch.zeros_like(old) if sampled is None else torch.nan_to_num(old - sampled)  # (A, T)
     if objective.importance_cap is not None:
         importance = mismatch.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()  # (A, T)
@@ -89,6 +93,8 @@ def loss(
 
     policy = -(surrogate * weights).sum()
     divergence = _k3(logp, ref) if ref is not None else torch.zeros_like(logp)  # (A, T)
+    if objective.kl_on == "own":
+        divergence = divergence * ~external[:, None]
     value = policy + objective.beta * (divergence * weights).sum()
     with torch.no_grad():
         own = mask * ~external[:, None]  # (A, T)
@@ -99,6 +105,7 @@ def loss(
             clipped=(is_clipped * mask).sum(),
             neg_logp=-(logp * own).sum(),
             external_probability=(logp.exp() * (mask - own)).sum(),
+            external_weight=(effective * (mask - own)).sum(),
             sampler_mismatch=(mismatch.abs() * mask).sum(),
         )
 
@@ -114,21 +121,61 @@ def _log_ratio(kind: str, logp: Tensor, old: Tensor, mask: Tensor) -> Tensor:
     return whole.expand_as(logp)
 
 
-Weight = Callable[[Tensor, Objective], Tensor]  # (A, T) log p of each token -> (A, T) what multiplies the advantage
+def _clipped(objective: Objective, ratio: Tensor) -> Tensor:
+    """The ratio within 1 - eps and 1 + eps_high. (A, T) -> (A, T)."""
+    low, high = objective.eps, objective.eps_high
+    return ratio if low is None else ratio.clamp(1 - low, 1 + (low if high is None else high))
 
 
-def shaped(logp: Tensor, objective: Objective) -> Tensor:
+# (A, T) log p and log p_old of each token -> (A, T) what multiplies the advantage. Its derivative by log p is the
+# weight of A grad log p; docs/algorithm.md has the numbers.
+Weight = Callable[[Tensor, Tensor, Objective], Tensor]
+
+
+def unit(logp: Tensor, old: Tensor, objective: Objective) -> Tensor:
+    """1, with the gradient of log p. (A, T) -> (A, T)."""
+    return (logp - logp.detach()).exp()
+
+
+def shaped(logp: Tensor, old: Tensor, objective: Objective) -> Tensor:
     """p / (p + gamma), as LUFFY shapes it. (A, T) -> (A, T)."""
     p = logp.exp()  # (A, T)
     return p / (p + objective.shaped_gamma)
 
 
-def unit(logp: Tensor, objective: Objective) -> Tensor:
-    """1, with the gradient of log p. (A, T) -> (A, T)."""
-    return (logp - logp.detach()).exp()
+def trust_region(logp: Tensor, old: Tensor, objective: Objective) -> Tensor:
+    """p / max(p, alpha), the denominator without gradient: TrSFT of TRAPO. (A, T) -> (A, T)."""
+    p = logp.exp()  # (A, T)
+    return p / p.detach().clamp(min=objective.trust_alpha)
 
 
-WEIGHTS: dict[str, Weight] = {"shaped": shaped, "unit": unit}
+def rl_plus(logp: Tensor, old: Tensor, objective: Objective) -> Tensor:
+    """2 p sqrt(1 - p) / (p_old + (p_old + 1) / 2), the root without gradient: RL-PLUS. (A, T) -> (A, T)."""
+    p, before = logp.exp(), old.exp()  # (A, T)
+    return 2 * p / (1.5 * before + 0.5) * (1 - p.detach()).clamp(min=0).sqrt()
+
+
+def chord_phi(logp: Tensor, old: Tensor, objective: Objective) -> Tensor:
+    """p (1 - p) without gradient, times the gradient of log p: phi of CHORD. (A, T) -> (A, T)."""
+    p = logp.detach().exp()  # (A, T)
+    return p * (1 - p) * unit(logp, old, objective)
+
+
+WEIGHTS: dict[str, Weight] = {
+    "unit": unit,
+    "shaped": shaped,
+    "trust_region": trust_region,
+    "rl_plus": rl_plus,
+    "chord_phi": chord_phi,
+}
+
+
+def effective_weight(weight: Weight, logp: Tensor, old: Tensor, objective: Objective) -> Tensor:
+    """The factor of A grad log p: the derivative of ``weight`` by log p, of each token alone. (A, T) -> (A, T)."""
+    with torch.enable_grad():
+        alone = logp.detach().requires_grad_()  # (A, T)
+        total = weight(alone, old, objective).sum()  # ()
+        return torch.autograd.grad(total, alone)[0] if total.requires_grad else torch.zeros_like(alone)
 
 
 def _external_weight(objective: Objective) -> Weight:

@@ -24,6 +24,8 @@ def step_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "reward/kept": _mean(action.total for action in kept),
     }
     metrics |= {f"group/refused/{reason}": float(count) for reason, count in sorted(_refused(groups).items())}
+    if gated := [group.waiting for group in groups if group.waiting is not None]:
+        metrics["group/waiting"] = float(sum(gated))
     for source in sorted({action.source for action in offered}):
         metrics |= _of_source(source, offered, kept)
     return metrics
@@ -81,7 +83,7 @@ def too_few(groups: Sequence[Group], size: int) -> str | None:
     smallest = min((len(group.offered) for group in groups), default=size)
     if smallest >= size:
         return None
-    refused = _refused(groups)
+    refused = _refused(groups) + Counter(waiting=sum(group.waiting or 0 for group in groups))
     why = f" ({', '.join(f'{count} x {reason}' for reason, count in refused.most_common())})" if refused else ""
     return f"G = {size}, but some problems have only {smallest} candidates: all of them are kept{why}."
 

@@ -99,6 +99,10 @@ class Engine(Protocol):
         """pi_ref <- pi_theta."""
         ...
 
+    def likelihoods(self, groups: Sequence[Group]) -> list[Group]:
+        """This rank's groups, their external candidates with log pi_theta of each token as ``logprobs``."""
+        ...
+
     def prepare(self, groups: Sequence[Group]) -> Any:
         """This rank's kept actions as tensors, with log pi_old (and log pi_ref when beta > 0)."""
         ...

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import exp
+from statistics import fmean
 from typing import Any, Literal
 
 from PIL import Image
@@ -73,8 +75,10 @@ class Action:
         text: as received; special tokens of the policy's tokenizer are plain text here.
         finish: ``stop`` when the source ended its turn, ``length`` when it was cut.
         tokens: ids in the policy's vocabulary, the end-of-turn token included when finished; None until encoded.
-        logprobs: log-probability of each token under the sampling policy; None for external actions.
+        logprobs: log-probability of each token: of an own action as its sampler reported it, of an external one under
+            pi_old where the selection asks for it, else None.
         reward: None until scored.
+        answer: the places of the tokens of an external action's answer, from and up to; None without answer tags.
     """
 
     problem_id: str
@@ -85,6 +89,7 @@ class Action:
     tokens: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     reward: Reward | None = None
+    answer: tuple[int, int] | None = None
 
     def with_reward(self, reward: Reward) -> Action:
         return replace(self, reward=reward)
@@ -96,6 +101,23 @@ class Action:
             raise ValueError(f"action {self.index} of {self.source} for {self.problem_id} has not been scored")
         return self.reward.total
 
+    @property
+    def right(self) -> bool:
+        """Whether the answer is fully right, in whatever format."""
+        return self.reward is not None and self.reward.accuracy >= 1
+
+    @property
+    def reach(self) -> float:
+        """Probability under pi_old of the least likely token of an external action."""
+        assert self.logprobs is not None
+        return exp(min(self.logprobs))
+
+    @property
+    def comprehension(self) -> float:
+        """Mean probability under pi_old of the tokens of the answer, each after all that stands before it (AMPO)."""
+        assert self.logprobs is not None
+        return fmean(map(exp, self.logprobs[slice(*self.answer)])) if self.answer else 0.0
+
 
 @dataclass(frozen=True)
 class Group:
@@ -103,9 +125,10 @@ class Group:
 
     Attributes:
         offered: all scored candidates, the set O of Algorithm 1.
-        kept: indices into ``offered``, the set T.
+        kept: indices into ``offered``, the set T; none before the choice.
         advantages: one for each kept action (Eq. 1).
         refused: candidates that could not take part, counted by reason (too long, image placeholder, failed call).
+        waiting: external actions that are too unlikely under pi_old to be candidates yet; None without a gate.
     """
 
     problem: Problem
@@ -113,6 +136,7 @@ class Group:
     kept: tuple[int, ...]
     advantages: tuple[float, ...]
     refused: Mapping[str, int] = field(default_factory=dict)
+    waiting: int | None = None
 
     @property
     def actions(self) -> tuple[Action, ...]:

@@ -186,8 +186,16 @@ def _length(v: Values) -> Iterator[str]:
 def _selection(v: Values) -> Iterator[str]:
     if v["selection.rule"] == "contrast" and v["selection.contrast"] >= v["G"]:
         yield f"selection.contrast: {v['selection.contrast']}: must be below G={v['G']}, or none of the best are kept"
-    if v["selection.rule"] == "external_only" and v["M"] == 0:
-        yield "selection.rule: external_only: M=0 offers no external action; set M=1 or more, or selection=top_g"
+    if v["selection.rule"] == "rescue" and v["selection.rescue"] >= v["G"]:
+        yield f"selection.rescue: {v['selection.rescue']}: must be below G={v['G']}, or no own action is kept"
+    if v["selection.rule"] in ("external_only", "external_right") and v["M"] == 0:
+        rule = v["selection.rule"]
+        yield f"selection.rule: {rule}: M=0 offers no external action; set M=1 or more, or selection=top_g"
+
+
+def _clip(v: Values) -> Iterator[str]:
+    if v["eps"] is None and (high := v["objective.eps_high"]) is not None:
+        yield f"objective.eps_high: {high}: eps=null clips nothing; set eps, or objective.eps_high=null"
 
 
 def _temperature(v: Values) -> Iterator[str]:
@@ -259,7 +267,7 @@ def _passk_samples(v: Values) -> Iterator[str]:
 
 COMMON: tuple[Rule, ...] = (_task, _data, _pixels, _vllm_temperature)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
-LEARNING: tuple[Rule, ...] = (_somebody, _train_rows, _length, _selection, _temperature)
+LEARNING: tuple[Rule, ...] = (_somebody, _train_rows, _length, _selection, _clip, _temperature)
 ENGINE: tuple[Rule, ...] = (_processes, _accumulation, _offload, _lora)
 RULES: dict[str, tuple[Rule, ...]] = {
     "train": (*COMMON, _policy, *EXTERNAL, *LEARNING, *ENGINE),

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter
 from ekipl.algorithm.loop import Hyperparameters
 from ekipl.algorithm.ranges import Count, Name, NotNegative, Positive, TopP, Whole
 from ekipl.algorithm.seams import Decoding
-from ekipl.algorithm.selection import Contrast, Selection
+from ekipl.algorithm.selection import Selection
 from ekipl.data.own import OwnData
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.data.synthetic.source import SyntheticData
@@ -130,9 +130,6 @@ def one_of(key: str, *known: str) -> Discriminator:
     return Discriminator(tag)
 
 
-AnySelection = Annotated[
-    Annotated[Contrast, Tag("contrast")] | Annotated[Selection, Tag("own")], one_of("rule", "contrast")
-]
 AnyData = Annotated[
     Annotated[SyntheticData, Tag("synthetic")]
     | Annotated[ReasonRFTData, Tag("reason_rft")]
@@ -160,7 +157,7 @@ class Settings(Hyperparameters):
     Attributes:
         command: the command.
         M: external models: the first M of ``external.models``; 0 is plain GRPO. An ``external=`` option brings its own.
-        eps: clip range of the ratio: 1 - eps to 1 + eps.
+        eps: clip range of the ratio: 1 - eps to 1 + eps; null: no clip.
         beta: weight of the KL term; at 0 no reference model is loaded.
         epochs: passes over the training problems, in place of B; may be a fraction.
         reward: what counts as right: ``strict``, a published grader (docs/tasks.md), or an import path.
@@ -197,7 +194,7 @@ class Settings(Hyperparameters):
 
     command: Command
     M: Whole
-    eps: TopP
+    eps: TopP | None
     beta: NotNegative
     epochs: Positive | None
     reward: Annotated[str, Named(GRADERS)]
@@ -209,7 +206,7 @@ class Settings(Hyperparameters):
     external: AnyExternal
     rollout: AnyRollout
     engine: EngineSettings
-    selection: AnySelection
+    selection: Selection
     method: Label
     recipe: Label
     evaluation: EvaluationSettings

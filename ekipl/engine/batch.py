@@ -138,8 +138,17 @@ def _tensors(vlm: VLM, objective: Objective, groups: Sequence[Group], actions: f
 
 def _sampled(action: Action, length: int) -> list[float]:
     """The log-probabilities that the action's sampler reported, padded with NaN to ``length``."""
-    known = action.logprobs or ()
+    known = (action.logprobs if action.source == POLICY else None) or ()
     return [*known, *[math.nan] * (length - len(known))]
+
+
+def with_likelihoods(groups: Sequence[Group], logprobs: Iterator[tuple[float, ...]]) -> list[Group]:
+    """The groups, their external candidates with the next of ``logprobs`` each."""
+
+    def of(action: Action) -> Action:
+        return action if action.source == POLICY else replace(action, logprobs=next(logprobs))
+
+    return [replace(group, offered=tuple(of(action) for action in group.offered)) for group in groups]
 
 
 def ids(action: Action) -> tuple[int, ...]:

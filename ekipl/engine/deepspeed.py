@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ekipl.algorithm.loop import Hyperparameters
 from ekipl.algorithm.loss import Loss, loss
 from ekipl.algorithm.types import POLICY, Group, Problem
-from ekipl.engine.batch import MicroBatch, ids, micro_batches, split
+from ekipl.engine.batch import MicroBatch, ids, micro_batches, split, with_likelihoods
 from ekipl.engine.collectives import Processes, join
 from ekipl.engine.lora import add_adapters, without_adapters
 from ekipl.engine.recompute import recompute_layers
@@ -101,6 +101,19 @@ class DeepSpeedEngine:
             copy_weights(self.engine.module, _module(self.reference))
 
     @torch.no_grad()
+    def likelihoods(self, groups: Sequence[Group]) -> list[Group]:
+        """This rank's groups, their external candidates with log pi_theta of each token as ``logprobs``."""
+        places = [tuple(i for i, a in enumerate(group.offered) if a.source != POLICY) for group in groups]
+        pairs = [pair for pair in zip(groups, places, strict=True) if pair[1]]
+        asked = [replace(group, kept=kept, advantages=(0.0,) * len(kept)) for group, kept in pairs]
+        found = []
+        for micro in self._micro_batches(asked, 1.0, 1.0):  # all of them: the ranks run the same number of passes
+            logp = self._logprobs(self.engine, micro)  # (A, T)
+            rows = zip(logp, micro.weights > 0, strict=True)  # no weight: padding, or a rank without a problem
+            found += [tuple(row[real].tolist()) for row, real in rows if real.any()]
+        return with_likelihoods(groups, iter(found))
+
+    @torch.no_grad()
     def prepare(self, groups: Sequence[Group]) -> Batch:
         """This rank's kept actions as tensors, with log pi_old (when mu > 1) and log pi_ref (when beta > 0).
 
@@ -113,15 +126,23 @@ class DeepSpeedEngine:
         actions, kept_tokens, trained_tokens, own_tokens = self.processes.total(
             [len(kept), *(sum(len(ids(action)) for action in part) for part in (kept, trained, own))]
         )
-        pieces = split(self.settings, live, self._prompt_length)
-        count = self.processes.most(len(pieces))
-        prepared = micro_batches(self.vlm, self.h.objective, pieces, actions, kept_tokens, count)
-        wanted = self.processes.gather([self.policy.chunks(int(micro.mask.sum())) for micro in prepared])
-        for place, micro in enumerate(prepared):
-            micro = replace(micro, chunks=max(chunks[place] for chunks in wanted))
-            old = self._logprobs(self.engine, micro) if self.h.mu > 1 else None
-            prepared[place] = replace(micro, old=old, ref=self._reference_logprobs(micro))
+        prepared = [
+            replace(
+                micro,
+                old=self._logprobs(self.engine, micro) if self.h.mu > 1 else None,
+                ref=self._reference_logprobs(micro),
+            )
+            for micro in self._micro_batches(live, actions, kept_tokens)
+        ]
         return Batch(tuple(prepared), own_tokens, trained_tokens - own_tokens)
+
+    def _micro_batches(self, groups: Sequence[Group], actions: float, tokens: float) -> list[MicroBatch]:
+        """This rank's kept actions, in as many micro-batches and chunks of logits as the other ranks have."""
+        pieces = split(self.settings, groups, self._prompt_length)
+        count = self.processes.most(len(pieces))
+        micros = micro_batches(self.vlm, self.h.objective, pieces, actions, tokens, count)
+        wanted = self.processes.gather([self.policy.chunks(int(micro.mask.sum())) for micro in micros])
+        return [replace(m, chunks=max(chunks[place] for chunks in wanted)) for place, m in enumerate(micros)]
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One optimizer step; without any micro-batch nothing changes, and ``loss/skipped`` is 1."""
@@ -171,9 +192,11 @@ class DeepSpeedEngine:
             "loss/sampler_gap": totals.sampler_mismatch / max(batch.own_tokens, 1.0),
         }
         if self.h.objective.beta > 0:
-            metrics["loss/kl"] = totals.kl / tokens
+            over = batch.own_tokens if self.h.objective.kl_on == "own" else tokens
+            metrics["loss/kl"] = totals.kl / max(over, 1.0)
         if batch.external_tokens:
             metrics["loss/external_probability"] = totals.external_probability / batch.external_tokens
+            metrics["loss/external_weight"] = totals.external_weight / batch.external_tokens
         return metrics
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:

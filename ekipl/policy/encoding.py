@@ -59,6 +59,13 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
+def encode_spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """The characters of ``text`` that each token of ``encode_text`` stands for, from and up to."""
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    spans: list[tuple[int, int]] = encoded["offset_mapping"]
+    return spans
+
+
 def encode_prompts(vlm: VLM, problems: Sequence[Problem]) -> Prompts:
     """Chat-format prompts on the model's device: images first, one placeholder for each feature of an image.
 
