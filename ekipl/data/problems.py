@@ -12,7 +12,7 @@ from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.errors import UsageError
-from ekipl.reward import parse
+from ekipl.reward import letters, parse, values
 
 SHOWN = 20  # errors of one input that are listed
 
@@ -35,14 +35,14 @@ def problem_from(task: Task, example: Example, split: str) -> Problem:
 def answer_kind(answer: str, question: str = "") -> AnswerKind:
     """The kind of a gold answer that has no stated kind, derived once, when the row is read.
 
-    ``functions`` if it holds functions; ``choice`` if it is a letter A to D (any letter when the question has
-    "Choices:"); ``number`` if it has an exact rational value; else ``expression``.
+    ``functions`` if it holds functions; ``choice`` if it is a letter A to D or, where the question lists its options,
+    chooses letters in any way that ``strict`` reads; ``number`` if it has an exact rational value; else ``expression``.
     """
     if parse.functions(answer):
         return "functions"
-    if re.fullmatch("[A-Z]" if "Choices:" in question else "[A-D]", answer):
+    if letters.read(answer) if letters.lists_options(question) else re.fullmatch("[A-D]", answer):
         return "choice"
-    return "number" if parse.fraction(parse.number(answer)) is not None else "expression"
+    return "number" if values.exact(answer) else "expression"
 
 
 def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, AnswerKind]:
@@ -62,7 +62,7 @@ def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, Ans
     kind = cast(AnswerKind, stated) if stated else answer_kind(answer, question)
     if kind not in task.kinds:
         raise ValueError(f"answer: {reprlib.repr(answer)}: {kind}; {task.name} needs {' or '.join(task.kinds)}")
-    if (kind == "choice" and not parse.choice(answer)) or (kind == "functions" and not parse.functions(answer)):
+    if (kind == "choice" and not letters.read(answer)) or (kind == "functions" and not parse.functions(answer)):
         raise ValueError(f"answer: {reprlib.repr(answer)}: not of kind {kind}")
     return answer, kind
 

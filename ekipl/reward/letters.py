@@ -1,0 +1,102 @@
+"""The letters that an answer chooses: ``B``, ``(B) 12``, ``I choose B``, ``B, because ...``, ``A, C``; closed forms."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from ekipl.reward import comparison, sentence, values, writing
+
+_ONE = (
+    r"(?:\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|\{\s*([A-Za-z])\s*\}"
+    r"|\"\s*([A-Za-z])\s*\"|'\s*([A-Za-z])\s*'|([A-Za-z]))"
+)
+_ALONE = re.compile(rf"{_ONE}\s*[.):,;]?")
+_WITH_TEXT = re.compile(
+    rf"{_ONE}(?P<joint>\s*[.):,=]+\s*|\s+-+\s*|\s*-+\s+|\s+(?=[-0-9(\\√])|(?<=[\])\"'}}])\s*)(?P<text>.+)", re.S
+)
+_REASON = re.compile(rf"{_ONE}[\s,.:]*(?:\b(?:because|since|as|for)\b|因为|由于)\s*(?P<text>.+)", re.S | re.I)
+_JOINT = r"(?:\s*(?:,|;|&|\band\b|和|与|及)\s*(?:and\s+)?|\s+)"
+_MANY = re.compile(rf"{_ONE}(?:{_JOINT}{_ONE})+\.?")
+_RUN = re.compile(r"[A-Z]{2,8}")
+_ANY_LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+_IN_REASON = re.compile(  # a second statement behind the reason
+    r"[.!?;:\n]\s*\S|(?<![A-Za-z])[B-H](?![A-Za-z])|(?<![A-Za-z])A(?![A-Za-z]| [a-z])"
+    r"|\b(?:answer|choose|choice|option|but|however|actually|although|though|instead|wait|unless|or|no|not|wrong|false"
+    r"|incorrect|never|neither|nor|rather|correction)\b|n't|答案|选|不|但|错|或",
+    re.I,
+)
+_OPTION = r"(?:^|[\s,;(]){letter}\s*[.):、：]\s*(.+?)(?=\s*(?:[,;]?\s+\(?[A-Z]\s*[.):、：]|\n|$))"
+_LISTED = re.compile(r"\b(?:choices|options)\s*:|选项", re.I)
+
+
+class Chosen(NamedTuple):
+    """The letters, and the text of the option behind a single one."""
+
+    letters: frozenset[str]
+    text: str = ""
+
+
+def lists_options(question: str) -> bool:
+    """Whether the question lists options under "Choices:" or the like."""
+    return bool(_LISTED.search(question))
+
+
+@lru_cache(maxsize=4096)
+def read(text: str) -> Chosen | None:
+    """The letters that the text chooses; None where it chooses none, or hedges."""
+    plain = writing.plain(text)
+    if len(plain) == 1 and plain.isascii():
+        return Chosen(frozenset(plain.upper())) if plain.isalpha() else None
+    for core in dict.fromkeys((plain, sentence.stated(plain))):
+        if chosen := _chosen(core):
+            return chosen
+    return None
+
+
+forget = read.cache_clear
+
+
+def same(answer: str, gold: str, question: str = "") -> bool:
+    """Whether the answer chooses the letters of the gold answer, in any order, and no other option's text.
+
+    Raises:
+        GraderError: the equality of two options could not be decided in time.
+    """
+    ours, wanted = read(answer), read(gold)
+    if ours is None or wanted is None or ours.letters != wanted.letters:
+        return False
+    if not ours.text:
+        return True
+    known = wanted.text or option(question, next(iter(wanted.letters)))
+    if known:
+        return ours.text.casefold() == known.casefold() or comparison.same(ours.text, known)
+    return values.read(ours.text) is not None
+
+
+def option(question: str, letter: str) -> str:
+    """The text of an option as the question lists it; empty where it cannot be found."""
+    found = re.search(_OPTION.format(letter=letter), question)
+    return writing.plain(found[1]) if found else ""
+
+
+def _chosen(core: str) -> Chosen | None:
+    if found := _ALONE.fullmatch(core):
+        return Chosen(_letters(found))
+    if found := _REASON.fullmatch(core):
+        return None if _IN_REASON.search(found["text"]) else Chosen(_letters(found))
+    if _RUN.fullmatch(core):
+        return Chosen(frozenset(core)) if len(set(core)) == len(core) else None
+    if _MANY.fullmatch(core):
+        several = [letter.upper() for letter in _ANY_LETTER.findall(core)]
+        return Chosen(frozenset(several)) if len(set(several)) == len(several) else None
+    if found := _WITH_TEXT.fullmatch(core):
+        rest = sentence.stated(found["text"].strip())
+        if rest and not re.fullmatch(rf"{_ONE}.?", rest):
+            return Chosen(_letters(found), rest.removesuffix("."))
+    return None
+
+
+def _letters(found: re.Match[str]) -> frozenset[str]:
+    return frozenset(next(letter for letter in found.groups()[:6] if letter).upper())
