@@ -185,7 +185,7 @@ def test_all_faults_of_the_rows_are_said_at_once(write: Write) -> None:
         good,
         {**good, "id": "no-image", "image": "missing.jpg"},
         {**good, "id": "int", "answer": 3},
-        {**good, "id": "word", "answer": "three"},
+        {**good, "id": "word", "answer": "plenty"},
         {"id": "bare"},
         good,
         "a string",
@@ -201,7 +201,7 @@ def test_all_faults_of_the_rows_are_said_at_once(write: Write) -> None:
     for expected in (
         "row 2 (id 'no-image'): image: 'missing.jpg': no such file in",
         "row 3 (id 'int'): answer: 3: not a text",
-        "row 4 (id 'word'): answer: 'three': expression; counting needs number",
+        "row 4 (id 'word'): answer: 'plenty': expression; counting needs number",
         "row 5 (id 'bare'): problem: missing",
         "row 5 (id 'bare'): answer: missing",
         "row 5 (id 'bare'): image: None: not a file name",

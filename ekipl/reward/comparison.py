@@ -21,6 +21,9 @@ def same(answer: str, gold: str) -> bool:
     if answer == gold:
         return True
     ours, wanted = read(answer), read(gold)
+    if wanted is None and (counted := _counted(gold)):
+        noun, wanted = counted
+        ours = _counted_as(answer, noun) or ours
     if ours is None or wanted is None:
         return ours is wanted and bool(spelled := spelling(gold)) and spelling(answer) == spelled
     if isinstance(ours, Value) and isinstance(wanted, Value):
@@ -29,6 +32,29 @@ def same(answer: str, gold: str) -> bool:
         return _same_items(ours, wanted)
     sides = [_relation(stated) for stated in (ours, wanted)]
     return bool(sides[0] and sides[1] and _same_relation(sides[0], sides[1]))
+
+
+_NO_NOUN = re.compile(
+    r"(?:dozen|hundred|thousand|[mb]illion|trillion|pair|couple|score|half|halve|third|quarter|fold)s?|[a-z]*wards?"
+)
+_GOLD_NOUN = re.compile(r"(-?[0-9][0-9,.]*)\s+([a-z]{3,}(?: [a-z]{3,})?)")
+
+
+@lru_cache(maxsize=1024)
+def _counted(gold: str) -> tuple[str, Value] | None:
+    """A gold answer that counts what no list has ("5 pizzas"): its noun, and the number with that noun as its unit."""
+    found = _GOLD_NOUN.fullmatch(sentence.stated(writing.plain(gold)))
+    if not found or any(_NO_NOUN.fullmatch(word) for word in found[2].split()):
+        return None
+    value = read(found[1])
+    return (found[2], value._replace(unit=((f"count {found[2]}", 1),))) if isinstance(value, Value) else None
+
+
+def _counted_as(answer: str, noun: str) -> Value | None:
+    """The number of the same noun that the answer states."""
+    found = re.fullmatch(rf"(.+?)\s+{re.escape(noun.removesuffix('s'))}s?", sentence.stated(writing.plain(answer)))
+    value = read(found[1]) if found else None
+    return value if isinstance(value, Value) and value.unit is None else None
 
 
 @lru_cache(maxsize=1024)
@@ -49,12 +75,13 @@ def _same_value(ours: Value, wanted: Value) -> bool:
         )
     if not units.agree(ours.unit, wanted.unit):
         return False
-    if _equal(ours, wanted):
-        return True
     percent = (("%", 1),)
     if ours.unit == percent and wanted.unit is None:  # 50% answers "how many percent" and "which part"
-        return _equal(_hundredth(ours), wanted)
-    return wanted.unit == percent and ours.unit is None and _equal(ours, _hundredth(wanted))
+        share = rational(wanted.tree)
+        return _equal(_hundredth(ours), wanted) or ((share is None or abs(share) > 1) and _equal(ours, wanted))
+    if wanted.unit == percent and ours.unit is None and _equal(ours, _hundredth(wanted)):
+        return True
+    return _equal(ours, wanted)
 
 
 def _hundredth(value: Value) -> Value:
@@ -77,7 +104,10 @@ def _equal(ours: Value, wanted: Value) -> bool:
         off = abs(size - goal) / max(abs(size), abs(goal), 1e-300)
         if off > (1e-5 if rounded else 1e-9):
             return False
-        if off < 1e-12 and sum(map(str.isdigit, ours.source + wanted.source)) <= 10:
+        few = sum(map(str.isdigit, ours.source + wanted.source)) <= 10 and not re.search(
+            "[!^eE]", f"{ours.source}{wanted.source}"
+        )
+        if off < 1e-12 and few:
             return True  # so few digits come no closer by chance
     return equivalence.decide("value", ours.source, wanted.source)
 

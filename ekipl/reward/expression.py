@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     r"|\\(?P<command>[A-Za-z]+)|(?P<word>[A-Za-z]+)|(?P<greek>[α-ωΑ-Ω])|(?P<sign>\*\*|[-+*/^_!|()\[\]{}√°])"
 )
 _GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "theta": "θ", "lambda": "λ", "mu": "μ", "omega": "ω", "phi": "φ"}
-_LETTERS = re.compile(r"[A-Z]+|[a-z]{1,2}|[A-Z][a-z]|[a-z][A-Z]")
+_LETTERS = re.compile(r"[A-Z]{1,5}|[a-z]{1,2}|[A-Z][a-z]|[a-z][A-Z]")
 
 
 class NoExpression(ValueError):
@@ -87,9 +87,9 @@ class _Parser:
                 factor = self.power()
                 tree, divided = (sign, tree, ("negative", factor) if negative else factor), sign == "/"
             elif self.joined():
-                if divided:  # 1/2x: a half of x, or one over 2x
-                    raise NoExpression
-                tree = self.times(tree)
+                if divided and not (is_number(tree[1]) and is_number(tree[2]) and self.peek()[2]):
+                    raise NoExpression  # 1/2x: a half of x, or one over 2x; 1/2 x is the former
+                tree, divided = self.times(tree), False
             else:
                 return tree
 

@@ -89,11 +89,17 @@ def _chosen(core: str) -> Chosen | None:
     if _RUN.fullmatch(core):
         return Chosen(frozenset(core)) if len(set(core)) == len(core) else None
     if _MANY.fullmatch(core):
-        several = [letter.upper() for letter in _ANY_LETTER.findall(core)]
+        several = _ANY_LETTER.findall(core)
+        if not (
+            all(map(str.isupper, several))
+            or (all(map(str.islower, several)) and not re.search(r"(?<![A-Za-z])[a-z]\s[a-z](?![A-Za-z])", core))
+        ):
+            return None
+        several = [letter.upper() for letter in several]
         return Chosen(frozenset(several)) if len(set(several)) == len(several) else None
     if found := _WITH_TEXT.fullmatch(core):
         rest = sentence.stated(found["text"].strip())
-        if rest and not re.fullmatch(rf"{_ONE}.?", rest):
+        if rest and _chosen(rest) is None:
             return Chosen(_letters(found), rest.removesuffix("."))
     return None
 

@@ -9,7 +9,7 @@ _SMALL = (
     " eighteen nineteen"
 )
 _UNITS = _SMALL.split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split(" ")
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _DIGITS = "零一二三四五六七八九"
 
 

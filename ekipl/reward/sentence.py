@@ -62,18 +62,22 @@ _VERB = (
     r"(?:\s+(?:therefore|thus|then|hence|simply|exactly|equal to|given by|indeed|as follows))*\s*[:,]?|'s\b|[:=]|\n)"
 )
 _LEAD = re.compile(
-    rf"{_CONNECTORS}(?:{_SUBJECT}\s*{_VERB}\s*|(?:{_NAME})\s*(?:is|equals|is equal to)\b\s*"
+    rf"{_CONNECTORS}(?:{_SUBJECT}\s*{_VERB}\s*|(?:{_NAME})\s*(?:is equal to|equals|is)\b\s*"
     rf"|{_NOUN_PHRASE}(?:answer|option|choice|letter|result|solution)\s+(?=[^a-z\s]|[a-z]\b))?"
     r"(?:(?:the|option|choice|answer|letter|exactly)\b\s*:?\s*){0,3}",
     re.I,
 )
+_CHINESE_ANSWER = r"(?:最终|正确|最后)?的?(?:答案|结果|选项)"
+_CHINESE_NOUN = (
+    r"(?:(?:这道|本|该)题的?)?(?:三角形|四边形|矩形|正方形|圆|阴影部分|线段|图形|△|角)?\s*(?:∠\s*[A-Z0-9]{1,4}|[A-Z]{1,4}|[a-z])?的?"
+    r"(?:值|面积|周长|长度|长|宽|高度|高|体积|半径|直径|度数|角度|大小|距离|数量|个数|总数|和|差|积|商|速度|时间|价格"
+    r"|边长|概率|比例|比值|斜率|方程|表达式|解)"
+)
+_CHINESE_VERB = r"(?:应该?)?(?:等于|为|是|[:=]|有)\s*:?"
 _CHINESE_LEAD = re.compile(
-    r"(?:(?:所以|因此|因而|故|于是|综上(?:所述)?|由此可得|可得|得到?|解得|则|即|那么|最终|最后|总之|答(?!案)|解|我)[,:]?\s*){0,4}"
-    r"(?:(?:这道题的?|本题的?|该题的?|题目的?)?(?:(?:三角形|四边形|矩形|正方形|圆|阴影部分|线段|图形|∠|△|角)?\s*[A-Z]{0,4}[0-9]?的?)"
-    r"(?:最终|正确|最后)?的?(?:答案|结果|选项|解|值|面积|周长|长度|长|宽|高|高度|体积|半径|直径|度数|角度|大小|距离|数量|个数"
-    r"|总数|和|差|积|商|速度|时间|价格|边长|概率|比例|比值|斜率|方程|表达式)?)"
-    r"(?:\s*(?:应该?)?(?:选择?|是|为|等于|应为|应是|[:=]|有)[:]?\s*)?"
-    r"(?:(?:图中|画面中|场景中)?(?:一共|总共|共计?|还剩下?|剩下?|剩余)(?:有)?\s*)?(?:选项?|选择)?[:]?\s*"
+    r"(?:(?:所以|因此|因而|故|于是|综上(?:所述)?|由此可得|可得|得到?|解得|则|即|那么|最终|最后|总之|答(?!案)|我)[\s,:]*){0,4}"
+    rf"(?:{_CHINESE_NOUN}\s*{_CHINESE_VERB}|{_CHINESE_ANSWER}\s*(?:{_CHINESE_VERB})?|{_CHINESE_VERB})?\s*"
+    r"(?:(?:图中|画面中|场景中)?(?:一共|总共|共计?|还剩下?|剩下?|剩余)(?:有)?\s*)?(?:应?(?:选项|选择|选))?\s*:?\s*"
 )
 _TAIL = re.compile(
     r"[\s,]*\b(?:(?:in|by) (?:total|all)|altogether|overall|left|remaining|total|all together|respectively"
@@ -84,7 +88,7 @@ _TAIL = re.compile(
 _PREDICATE = re.compile(
     r"\s+(?:is|would be|must be|should be)\s+(?:therefore\s+|thus\s+)?(?:(?:the|my|our)\s+)?"
     r"(?:(?:correct|right|final|best)\s+)?(?:correct|right|answer|choice|option|result|solution|value)$"
-    r"|\s*(?:是|为)(?:正确|最终)?的?(?:答案|选项)?$|\s*(?:正确|对)$",
+    r"|\s*(?:是|为)(?:正确|最终)?的?(?:答案|选项)?$|\s*正确$",
     re.I,
 )
 _SENTENCES = re.compile(r"(?<=[.!?;])\s+|\n+")
@@ -108,10 +112,8 @@ def stated(text: str) -> str:
         if working := _WORKING.match(text):
             text = text[working.end() :]
         lead = _LEAD.match(text)
-        if lead and lead.end():
+        if lead and lead.end() or not text.isascii() and (lead := _CHINESE_LEAD.match(text)):
             text = text[lead.end() :]
-        elif not text.isascii() and (lead := _CHINESE_LEAD.match(text)) and lead.end() < len(text):
-            text = text[lead.end() :] if not text[lead.end() - 1].isascii() or ":" in lead[0] else text
         text = _unquoted(_unstopped(text.strip()))
         text = _TAIL.sub("", _PREDICATE.sub("", text))
     return _unquoted(text.strip())

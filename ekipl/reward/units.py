@@ -91,13 +91,10 @@ _NOUNS = (  # "thing" stands for each of them
     "step time way case group row column type kind point mark score digit number place turn game question problem"
 )
 _COUNTED = _NOUNS.split()
-_IRREGULAR = dict(
-    zip(
-        "people men women children vertices buses boxes leaves glasses candies wives knives".split(" "),
-        "person man woman child vertex bus box leaf glass candy wife knife".split(" "),
-        strict=True,
-    )
+_PLURALS = (
+    "people person, men man, women woman, children child, vertices vertex, leaves leaf, candies candy, wives wife"
 )
+_IRREGULAR = dict(pair.split() for pair in _PLURALS.split(", "))
 _ADJECTIVES = (
     "small|medium|large|big|tiny|red|green|blue|yellow|gray|grey|cyan|brown|purple|black|white|orange|pink|metal|metallic"
     "|rubber|glass|shiny|matte|wooden|different|distinct|various|unique|separate|visible|remaining|total"
@@ -118,8 +115,8 @@ def _spelling(word: str) -> str:
 
 
 def _bases() -> tuple[str, list[tuple[re.Pattern[str], str]]]:
-    pairs = [(_spelling(word), base) for base, words in _NAMES.items() for word in words.split()]
-    pairs.sort(key=lambda pair: -len(pair[0]))
+    words = [(word, base) for base, words in _NAMES.items() for word in words.split()]
+    pairs = [(_spelling(word), base) for word, base in sorted(words, key=lambda pair: -len(pair[0]))]
     return "|".join(spelling for spelling, _ in pairs), [(re.compile(s), base) for s, base in pairs]
 
 

@@ -47,6 +47,8 @@ Stated = Value | Relation | Several
 def read(text: str) -> Stated | None:
     """The value that the text states; None where it states none, or not one."""
     core = sentence.stated(writing.plain(text))
+    if core[:1] == "(" and core[-1:] == ")" and "," not in core and _closes_last(core):
+        core = core[1:-1].strip()
     if not core or "\n" in core:
         return None
     return _several(core) or _related(core) or _single(core)

@@ -41,7 +41,7 @@ _TEXT = re.compile(
 _BOXED = re.compile(r"\\f?box(?:ed)?\s*\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}")
 _COMMANDS = (  # markup of LaTeX that changes nothing, and several names of one sign
     (re.compile(r"\\(?:left|right|[Bb]igg?[lr]?|displaystyle|textstyle|limits|bf|rm)(?![A-Za-z])"), ""),
-    (re.compile(r"\\(?:[,;:!> ]|q?quad(?![A-Za-z])|thinspace(?![A-Za-z]))|~"), " "),
+    (re.compile(r"\\(?:[,;:!> ]|q?quad(?![A-Za-z])|thinspace(?![A-Za-z]))|(?<=[0-9}])~(?=[A-Za-z\\\\])"), " "),
     (re.compile(r"\{\s*,\s*\}"), ","),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
     (re.compile(r"\\(?:times|cdot|ast)(?![A-Za-z])"), "*"),
@@ -62,9 +62,9 @@ _COMMANDS = (  # markup of LaTeX that changes nothing, and several names of one 
     (re.compile(r"\\([{}])"), r"\\\1"),
     (re.compile(r"\\(?:[()\[\]])"), " "),
 )
-_DOLLARS = re.compile(r"\\\$|(?<![A-Za-z])US\s?\\?\$|(?<!\$)\$(?=\s*[0-9][^$]*$)")
-_BOLD = re.compile(r"(?<![\w)\]}*])(\*\*\*|\*\*)(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])")
-_UNDERLINED = re.compile(r"(?<![\w\\])(__|_)(?=\S)([^_\n]+?)(?<=\S)\1(?!\w)")
+_DOLLARS = re.compile(r"\\\$|(?<![A-Za-z])US\s?\\?\$|(?<!\$)\$(?=\s*[0-9][^$]*$)|(?<=[0-9])\s?\$$")
+_BOLD = re.compile(r"(?<![0-9A-Za-z)\]}*])(\*\*\*|\*\*)(?=\S)([^*\n]+?)(?<=\S)\1(?![0-9A-Za-z(*])")
+_UNDERLINED = re.compile(r"(?<![0-9A-Za-z\\)}\]])(__|_)(?=\S)([^_\n]+?)(?<=\S)\1(?![0-9A-Za-z])")
 _ITALIC = re.compile(r"\*(?=\S)([^*\n]+?)(?<=\S)\*")
 _HEADING = re.compile(r"(?m)^[ \t]{0,3}#{1,6}[ \t]+|[ \t]+#+[ \t]*$")
 _FENCE = re.compile(r"```[a-z]*\s*([^`]*?)\s*```|`([^`\n]*)`")
@@ -84,10 +84,10 @@ def respelled(text: str) -> str:
     if not text.isascii():
         text = _characters(text)
     if "$" in text:
-        text = _DOLLARS.sub(" USD ", text).replace("$", " ") if text.count("$") != 2 else _math(text)
+        text = _math(text)
     if any(sign in text for sign in "*_#`"):
         text = _markdown(text)
-    if "\\" in text or "{" in text or "^" in text or "pi" in text.lower() or "=" in text:
+    if any(sign in text for sign in "\\{^=~") or "pi" in text.lower():
         text = _latex(text)
     return re.sub(r"[^\S\n]+", " ", re.sub(r"\s*\n\s*", "\n", text)).strip()
 
@@ -106,10 +106,10 @@ def _vulgar(sign: str) -> str:
 
 
 def _math(text: str) -> str:
-    """A pair of signs around a formula is markup; two prices are not."""
-    inner = text.split("$")[1]
-    priced = text.replace("\\$", "").count("$") == 2
-    return text.replace("$", " ") if priced and inner.strip() else _DOLLARS.sub(" USD ", text).replace("$", " ")
+    """Signs in pairs around a formula are markup; before a number, or behind it, one stands for dollars."""
+    if text.count("$") - text.count("\\$") in (2, 4, 6, 8) and "$" in text.replace("\\$", ""):
+        return text.replace("\\$", " USD ").replace("$", " ")
+    return _DOLLARS.sub(" USD ", text)
 
 
 def _markdown(text: str) -> str:
