@@ -33,7 +33,7 @@ def test_constants(text: str, value: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "3x", "1/0", r"\frac{1}{0}", r"\sqrt{-1}", "√2-1", "9^{9^{9}}", "10^{400}", "0^0", "sin 1", "3000000!"],,
+    ["x", "3x", "1/0", r"\frac{1}{0}", r"\sqrt{-1}", "√2-1", "9^{9^{9}}", "10^{400}", "0^0", "sin 1", "3000000!"],
 )
 def test_anything_else_has_none(text: str) -> None:
     tree = parse(text)
@@ -50,7 +50,7 @@ def test_rational_values_are_exact_and_bounded() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "2 3", r"\frac{1}", "-", "1/2x", "5 or 6", "no 5", "0{3}{5}", "3.1.2", "f(2)", r"\log 8", r"2\frac{3}{2}"],,
+    ["", "2 3", r"\frac{1}", "-", "1/2x", "5 or 6", "no 5", "0{3}{5}", "3.1.2", "f(2)", r"\log 8", r"2\frac{3}{2}"],
 )
 def test_no_expression(text: str) -> None:
     assert parse(text) is None

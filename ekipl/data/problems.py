@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args, overload
 
@@ -12,7 +14,7 @@ from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.errors import UsageError
-from ekipl.reward import letters, parse, values
+from ekipl.reward import comparison, letters, parse, values
 
 SHOWN = 20  # errors of one input that are listed
 
@@ -88,6 +90,20 @@ def refuse(where: str, errors: Sequence[str]) -> None:
         count = "1 fault" if len(errors) == 1 else f"{len(errors)} faults"
         more = [f"... and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
         raise UsageError("\n  ".join([f"{where}: {count}; correct or remove what is listed:", *errors[:SHOWN], *more]))
+
+
+def say_unreadable(where: str, golds: Iterable[tuple[str, AnswerKind]]) -> None:
+    """Print the gold answers that ``strict`` pays in their own spelling only, as rows to correct or leave out."""
+    strange = sorted(
+        {gold for gold, kind in golds if kind in ("number", "expression") and comparison.only_as_spelled(gold)}
+    )
+    if strange and os.environ.get("RANK", "0") == "0":  # once, not once a process
+        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+        print(
+            f"{where}: warning: {len(strange)} gold answers are no value that reward=strict can read, so that only the "
+            f"same spelling is right: {', '.join(map(reprlib.repr, strange[:SHOWN]))}{more}",
+            file=sys.stderr,
+        )
 
 
 def check_split(task: Task, split: str) -> None:

@@ -34,6 +34,11 @@ def same(answer: str, gold: str) -> bool:
     return bool(sides[0] and sides[1] and _same_relation(sides[0], sides[1]))
 
 
+def only_as_spelled(gold: str) -> bool:
+    """Whether nothing but its own spelling meets the gold answer: it states no value that could be compared."""
+    return read(gold) is None and _counted(gold) is None
+
+
 _NO_NOUN = re.compile(
     r"(?:dozen|hundred|thousand|[mb]illion|trillion|pair|couple|score|half|halve|third|quarter|fold)s?|[a-z]*wards?"
 )
