@@ -111,7 +111,7 @@ NUMBER = st.one_of(
 
 
 def spelled(number: str, unit: str, form: str, rewriting: int) -> str:
-    rewriting = 0 if "*" in form and rewriting in (BOLD, SPACED) else rewriting
+    rewriting = 0 if rewriting in (BOLD, SPACED) and ("*" in form or "_" in form) else rewriting
     return form.replace("¤", REWRITINGS[rewriting](f"{number}{unit}"))
 
 
@@ -182,6 +182,58 @@ def test_several_letters_are_never_one(text: str) -> None:
 def test_no_text_is_an_exception(text: str, gold: str) -> None:
     kind: AnswerKind = "choice" if gold == "B" else "expression"
     assert grade(f"<think></think><answer>{text}</answer>", gold, kind, "strict").accuracy in (0, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "√" * 400,
+            "1+" * 240 + "1",
+            "2^" * 240 + "2",
+            "5" + "!" * 400,
+            "-" * 400 + "5",
+            r"\frac" * 90 + "12",
+            "((" * 240,
+        ),
+        *(
+            r"\sin" * 100 + "5",
+            "|" * 400 + "5",
+            "x" * 400,
+            "5," * 200,
+            "1=" * 240 + "1",
+            "5 or " * 90 + "5",
+            "B, " * 160,
+        ),
+        *(
+            "九" * 400,
+            "5" * 400,
+            "0." + "0" * 400,
+            "1e999",
+            "1e-999",
+            "9" * 300 + "!",
+            "10^10^10^10",
+            "3000!!",
+            "2^2^2^2^2^2",
+        ),
+        *(
+            "1/" * 200 + "1",
+            "4" + "^{-1}" * 90,
+            "[" * 200 + "]" * 200,
+            "sin(" * 60 + ")" * 60,
+            "Ⅴ" * 99,
+            "½" * 99,
+            "²" * 99,
+        ),
+    ],
+    ids=lambda text: text[:8],
+)
+@pytest.mark.parametrize("gold", ["5", r"\sqrt{2}", "x+y=5"])
+def test_hostile_answers_are_graded_or_counted_as_errors(text: str, gold: str) -> None:
+    try:
+        assert not paid(text, gold)
+    except GraderError as error:
+        assert "no answer within" in str(error) or "Error" in str(error)  # noqa: PT017
 
 
 PARTS = r"\frac \sqrt { } ( ) x y 1 2 + - ^ = < ! ° , \pi | /"

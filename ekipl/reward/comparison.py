@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from functools import lru_cache
 
 from ekipl.reward import algebra, equivalence, expression, sentence, units, writing
 from ekipl.reward.magnitude import approximate, rational
 from ekipl.reward.values import Relation, Several, Stated, Value, read
 
+_PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 FLIPPED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤", "=": "=", "≠": "≠"}
 
 
@@ -20,18 +22,26 @@ def same(answer: str, gold: str) -> bool:
     """
     if answer == gold:
         return True
+    if _PLAIN.fullmatch(answer) and _PLAIN.fullmatch(gold):
+        return Fraction(answer) == Fraction(gold)
     ours, wanted = read(answer), read(gold)
     if wanted is None and (counted := _counted(gold)):
         noun, wanted = counted
         ours = _counted_as(answer, noun) or ours
     if ours is None or wanted is None:
         return ours is wanted and bool(spelled := spelling(gold)) and spelling(answer) == spelled
-    if isinstance(ours, Value) and isinstance(wanted, Value):
+    if isinstance(ours, Value) and isinstance(wanted, Value) and not _turned(ours, wanted):
         return _same_value(ours, wanted)
     if isinstance(ours, Several) and isinstance(wanted, Several):
         return _same_items(ours, wanted)
     sides = [_relation(stated) for stated in (ours, wanted)]
     return bool(sides[0] and sides[1] and _same_relation(sides[0], sides[1]))
+
+
+def _turned(ours: Value, wanted: Value) -> bool:
+    """Whether the two are equations that are solved for different variables, such as y = x and x = y."""
+    solved = ours.name and wanted.name and ours.name != wanted.name
+    return bool(solved and expression.symbols(ours.tree) and expression.symbols(wanted.tree))
 
 
 def only_as_spelled(gold: str) -> bool:

@@ -183,9 +183,12 @@ def _equal(how: How, answer: str, gold: str) -> bool:
     ours, wanted = (expression.parse(writing.respelled(text)) for text in (answer, gold))
     if ours is None or wanted is None:
         return False
-    if how == "value":
-        return algebra.equal(ours, wanted, expression.may_be_rounded(ours, wanted))
-    return algebra.proportional(ours, wanted, positive=how == "in proportion")
+    try:
+        if how == "value":
+            return algebra.equal(ours, wanted, expression.may_be_rounded(ours, wanted))
+        return algebra.proportional(ours, wanted, positive=how == "in proportion")
+    except (ArithmeticError, TypeError, ValueError, NotImplementedError):
+        return False  # one of them has no value, such as 1/0
 
 
 def _answer(replies: int) -> NoReturn:

@@ -16,6 +16,7 @@ from typing import Any
 Tree = tuple[Any, ...]
 
 DEEPEST = 12  # brackets within brackets
+LONGEST = 150  # numbers, letters and signs; bounds the depth of the tree
 
 FUNCTIONS = ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "ln", "exp", "sqrt", "log", "lg")
 _TOKEN = re.compile(
@@ -43,6 +44,8 @@ def parse(text: str) -> Tree | None:
 class _Parser:
     def __init__(self, text: str) -> None:
         self.tokens = list(_tokens(text))
+        if len(self.tokens) > LONGEST:
+            raise NoExpression
         self.at = 0
         self.depth = 0
 

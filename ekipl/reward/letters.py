@@ -14,9 +14,13 @@ _ONE = (
 )
 _ALONE = re.compile(rf"{_ONE}\s*[.):,;]?")
 _WITH_TEXT = re.compile(
-    rf"{_ONE}(?P<joint>\s*[.):,=]+\s*|\s+-+\s*|\s*-+\s+|\s+(?=[-0-9(\\√])|(?<=[\])\"'}}])\s*)(?P<text>.+)", re.S
+    rf"{_ONE}(?P<joint>\s*[.):,=]+\s*"
+    r"|\s+-+\s*|\s*-+\s+|-+(?=[0-9])|\s+(?=[-0-9(\\√])|(?<=[\])\"'}])\s*)(?P<text>.+)",
+    re.S,
 )
-_REASON = re.compile(rf"{_ONE}[\s,.:]*(?:\b(?:because|since|as|for)\b|因为|由于)\s*(?P<text>.+)", re.S | re.I)
+_APPOSITION = re.compile(r"(?:which is|that is|i\.e\.|namely)[\s,]*", re.I)
+_BEHIND = re.compile(r"(?P<text>[^()\n]*[0-9][^()\n]*?)[\s,.]*\(\s*(?P<letter>[A-Z])\s*\)")
+_REASON = re.compile(rf"{_ONE}[\s,.:-]*(?:\b(?:because|since|as|for|due to)\b|因为|由于)\s*(?P<text>.+)", re.S | re.I)
 _JOINT = r"(?:\s*(?:,|;|&|\band\b|和|与|及)\s*(?:and\s+)?|\s+)"
 _MANY = re.compile(rf"{_ONE}(?:{_JOINT}{_ONE})+\.?")
 _RUN = re.compile(r"[A-Z]{2,8}")
@@ -82,6 +86,7 @@ def option(question: str, letter: str) -> str:
 
 
 def _chosen(core: str) -> Chosen | None:
+    core = re.sub(r"(?<=[A-Z])\s*选?项$", "", core)
     if found := _ALONE.fullmatch(core):
         return Chosen(_letters(found))
     if found := _REASON.fullmatch(core):
@@ -98,9 +103,12 @@ def _chosen(core: str) -> Chosen | None:
         several = [letter.upper() for letter in several]
         return Chosen(frozenset(several)) if len(set(several)) == len(several) else None
     if found := _WITH_TEXT.fullmatch(core):
-        rest = sentence.stated(found["text"].strip())
-        if rest and _chosen(rest) is None:
+        rest = sentence.stated(_APPOSITION.sub("", found["text"].strip()))
+        inner = _chosen(rest) if rest else None
+        if rest and (inner is None or (inner.text and "=" in rest)):  # not "A. B", but "A. x = 12"
             return Chosen(_letters(found), rest.removesuffix("."))
+    if (found := _BEHIND.fullmatch(core)) and values.read(found["text"]):
+        return Chosen(frozenset(found["letter"]), found["text"])
     return None
 
 

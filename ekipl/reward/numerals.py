@@ -40,3 +40,13 @@ def digits(text: str) -> str:
     if value is None:
         return text
     return f"{'-' if found[1] else ''}{value}"
+
+
+def once(text: str) -> str:
+    """``five (5)`` and ``5 (five)`` -> ``5``; another text unchanged."""
+    found = re.fullmatch(r"([^()]+?)\s*\(([^()]+)\)", text)
+    if not found:
+        return text
+    first, second = digits(found[1]), digits(found[2])
+    is_said_twice = first == second and first.lstrip("-").isdigit() and (first, second) != (found[1], found[2])
+    return first if is_said_twice else text

@@ -16,8 +16,9 @@ _CONNECTING = (
     r"|(?:we|i) (?:then |now |thus |therefore |finally )?"
     r"(?:get|got|have|find|found|obtain|obtained|see|know|conclude|determine|count|counted|can see|can conclude"
     r"|conclude with|choose|chose|select|pick|go with|answer|would choose|would select|will choose|have chosen"
-    r"|would pick|would answer)"
-    r"(?: that)?|choose|select|pick|here(?: is|'s))"
+    r"|would pick|would answer|would go with|will go with)"
+    r"(?: that)?|i(?:'d|'ll) (?:choose|select|pick|go with)|let(?:'s| us) (?:choose|select|pick)|choose|select|pick"
+    r"|here(?: is|'s))"
 )
 _CONNECTORS = rf"(?:{_CONNECTING}\b[\s,:]*){{0,4}}"
 _ADJECTIVE = (
@@ -27,7 +28,7 @@ _ADJECTIVE = (
     r"|rubber|glass|shiny|matte|different|distinct|unique|various|equilateral|isosceles|regular|central|inscribed"
     r"|exterior|interior|minor|major|average|mean|visible|surface|lateral|cross-sectional)"
 )
-_ANSWER = r"(?:answer|result|solution|choice|option|letter)"
+_ANSWER = r"(?:answer|ans\b\.?|result|solution|choice|option|letter)"
 _HEAD = (
     r"(?:value|sum|total|product|quotient|difference|ratio|probability|percentage"
     r"|percent|fraction|number|count|quantity|amount|area|perimeter|circumference|length|width|height|depth|breadth|side"
@@ -64,7 +65,7 @@ _VERB = (
 _LEAD = re.compile(
     rf"{_CONNECTORS}(?:{_SUBJECT}\s*{_VERB}\s*|(?:{_NAME})\s*(?:is equal to|equals|is)\b\s*"
     rf"|{_NOUN_PHRASE}(?:answer|option|choice|letter|result|solution)\s+(?=[^a-z\s]|[a-z]\b))?"
-    r"(?:(?:the|option|choice|answer|letter|exactly)\b\s*:?\s*){0,3}",
+    r"(?:(?:the|option|choice|answer|letter|exactly|a total of)\b\s*:?\s*){0,3}",
     re.I,
 )
 _CHINESE_ANSWER = r"(?:最终|正确|最后)?的?(?:答案|结果|选项)"
@@ -75,14 +76,14 @@ _CHINESE_NOUN = (
 )
 _CHINESE_VERB = r"(?:应该?)?(?:等于|为|是|[:=]|有)\s*:?"
 _CHINESE_LEAD = re.compile(
-    r"(?:(?:所以|因此|因而|故|于是|综上(?:所述)?|由此可得|可得|得到?|解得|则|即|那么|最终|最后|总之|答(?!案)|我)[\s,:]*){0,4}"
+    r"(?:(?:所以|因此|因而|故|于是|综上(?:所述)?|由此可得|可得|得到?|解得|则|即|那么|最终|最后|总之|答(?!案)|我|本题|该题|这道题)[\s,:]*){0,4}"
     rf"(?:{_CHINESE_NOUN}\s*{_CHINESE_VERB}|{_CHINESE_ANSWER}\s*(?:{_CHINESE_VERB})?|{_CHINESE_VERB})?\s*"
     r"(?:(?:图中|画面中|场景中)?(?:一共|总共|共计?|还剩下?|剩下?|剩余)(?:有)?\s*)?(?:应?(?:选项|选择|选))?\s*:?\s*"
 )
 _TAIL = re.compile(
     r"[\s,]*\b(?:(?:in|by) (?:total|all)|altogether|overall|left|remaining|total|all together|respectively"
     r"|(?:in|of|on|from) (?:the|this) (?:image|picture|scene|figure|diagram|photo)"
-    r"|(?:is|are) (?:left|remaining|visible|shown|present|there)|(?:that|which) remain)$",
+    r"|(?:is|are) (?:left|remaining|visible|shown|present|there)|(?:that |which )?remain)$",
     re.I,
 )
 _PREDICATE = re.compile(
@@ -93,9 +94,9 @@ _PREDICATE = re.compile(
 )
 _SENTENCES = re.compile(r"(?<=[.!?;])\s+|\n+")
 _CONCLUSION = re.compile(rf"{_CONNECTORS}(?:{_NOUN_PHRASE}answer\b|(?:正确|最终|最后)?的?答案)", re.I)
+_MATH = r"(?:[-0-9 .=+*/^()°π√∠△{}\\]|(?<![A-Za-z])(?-i:[A-Z]{1,4}|[a-z])(?![A-Za-z]))+"
 _WORKING = re.compile(  # a line of working, without words
-    r"(?:[-0-9 .=+*/^()°π√∠△{}\\]|(?<![A-Za-z])(?-i:[A-Z]{1,4}|[a-z])(?![A-Za-z]))+,\s*"
-    r"(?:so|thus|hence|therefore)\b\s*",
+    rf"{_MATH},\s*(?:so|thus|hence|therefore)\b\s*|(?:since|because|as|given(?: that)?)\s+{_MATH},\s*",
     re.I,
 )
 
@@ -128,7 +129,7 @@ def conclusion(text: str) -> str:
 
 
 def _unstopped(text: str) -> str:
-    return re.sub(r"(?<!\.)\s*[.]$", "", text.strip())
+    return re.sub(r"(?<!\.)\s*[.,;]$", "", text.strip())
 
 
 def _unquoted(text: str) -> str:

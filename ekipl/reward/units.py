@@ -77,7 +77,7 @@ _NAMES: dict[str, str] = {  # base: its spellings; "word(s)" ignores case, a sym
     "mph": "mph",
     "kph": "kph kmph km/hr",
 }
-_ALONE = "L l g t s h N J W V"  # symbols that may be variables: only behind a space or in a compound unit
+_ALONE = "l g t s h N J W V"  # symbols that may be variables: only behind a space or in a compound unit
 _SPEEDS = {"mph": (("h", -1), ("mi", 1)), "kph": (("h", -1), ("km", 1))}
 
 _NOUNS = (  # "thing" stands for each of them
@@ -123,7 +123,7 @@ def _bases() -> tuple[str, list[tuple[re.Pattern[str], str]]]:
 _ANY, _TABLE = _bases()
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?[1-4]\s*\}|-?[1-4])|\s+(?i:squared|cubed)|(?<=m)[23](?![0-9]))?"
 _FACTOR = rf"(?:(?i:square|sq\.?|cubic|cu\.?|平方|立方)\s*)?(?:{_ANY}){_POWER}"
-_JOINT = r"\s*(?:/|\*|(?i:\bper\b)|\bp\b|每|(?<=[a-z])\s(?=[a-zA-Z]+\^))\s*"
+_JOINT = r"\s*(?:/|\*|(?i:\bper\b|\ban?\b)|\bp\b|每|(?<=[a-z])\s(?=[a-zA-Z]+\^))\s*"
 _LETTER = r"(?<![A-Za-z\\])"
 _SUFFIX = re.compile(rf"(?P<space>\s*)(?P<unit>{_LETTER}{_FACTOR}(?:{_JOINT}{_FACTOR}){{0,3}})\.?$")
 _ONE = re.compile(rf"(?P<before>(?i:square|sq\.?|cubic|cu\.?|平方|立方))?\s*(?P<name>{_ANY})(?P<power>{_POWER})\s*")
@@ -133,6 +133,7 @@ _COUNT = re.compile(
     rf"|\s*(?P<chinese>{'|'.join(_CHINESE_COUNTED)}){_CHINESE_NOUN}$",
     re.I,
 )
+_IN_BRACKETS = re.compile(rf"(?<=[0-9\s])\(\s*({_FACTOR})\s*\)$")
 _MONEY = re.compile(r"(?P<sign>USD|CNY|RMB|EUR|GBP|¥|€|£|₹)\s*(?=[-0-9.])")
 _HUNDREDTHS = re.compile(r"百分之\s*(?=[0-9一二三四五六七八九十])")
 
@@ -143,6 +144,7 @@ def split(text: str) -> tuple[str, Unit | None]:
         return text[found.end() :], unit_of(found["sign"])
     if found := _HUNDREDTHS.match(text):
         return text[found.end() :], (("%", 1),)
+    text = _IN_BRACKETS.sub(r" \1", text)
     found = _SUFFIX.search(text)
     if found and (value := text[: found.start()].rstrip()):
         simple = found["unit"] in _ALONE.split() and not found["space"]
@@ -179,7 +181,7 @@ def unit_of(text: str) -> Unit | None:
             powers[name] = powers.get(name, 0) + sign * power * by
         place = found.end()
         if place < len(text):
-            joint = re.compile(r"\*|/|(?i:per)\b|p\b|每|", re.I).match(text, place)
+            joint = re.compile(r"\*|/|(?i:per|an?)\b|p\b|每|", re.I).match(text, place)
             assert joint
             sign = sign if joint[0] in ("*", "") else -1
             place = joint.end()

@@ -68,7 +68,7 @@ _SPACED = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])")
 _MIXED = re.compile(r"([0-9]+) ([0-9]+)\s*/\s*([0-9]+)")
 _TRIGONOMETRIC = re.compile(r"(?:sin|cos|tan|cot|sec|csc)[^°]*$")
 _NAMED = re.compile(
-    r"(?:∠|△)?\s?(?:[A-Za-z]|[A-Z]{2,5}|[α-ω]|\\[a-z]+)(?:_\{?[0-9A-Za-z]\}?|')?|∠\s?[0-9]|[fgh]\s?\([a-z]\)"
+    r"(?:m?∠|△)?\s?(?:[A-Za-z]|[A-Z]{2,5}|[α-ω]|\\[a-z]+)(?:_\{?[0-9A-Za-z]\}?|')?|∠\s?[0-9]|[fgh]\s?\([a-z]\)"
 )
 _SIGN = re.compile("[=<>≤≥≠]")
 _OPENING, _CLOSING = "([{", ")]}"
@@ -81,7 +81,7 @@ def _single(core: str) -> Value | None:
     text, unit = units.split(core[both:].strip())
     if unit == (("°", 1),) and _TRIGONOMETRIC.search(text):
         text, unit = core, None
-    text = numerals.digits(text.strip())
+    text = numerals.digits(numerals.once(text.strip()))
     text = _SPACED.sub(lambda found: found[0].replace(" ", ""), text)
     if found := _MIXED.fullmatch(text.removeprefix("-")):
         if int(found[2]) >= int(found[3]):

@@ -66,6 +66,7 @@ _DOLLARS = re.compile(r"\\\$|(?<![A-Za-z])US\s?\\?\$|(?<!\$)\$(?=\s*[0-9][^$]*$)
 _BOLD = re.compile(r"(?<![0-9A-Za-z)\]}*])(\*\*\*|\*\*)(?=\S)([^*\n]+?)(?<=\S)\1(?![0-9A-Za-z(*])")
 _UNDERLINED = re.compile(r"(?<![0-9A-Za-z\\)}\]])(__|_)(?=\S)([^_\n]+?)(?<=\S)\1(?![0-9A-Za-z])")
 _ITALIC = re.compile(r"\*(?=\S)([^*\n]+?)(?<=\S)\*")
+_ITALIC_WORDS = re.compile(r"(?m)^\*([A-Za-z][A-Za-z ]*:?)\*(?=\s)")
 _HEADING = re.compile(r"(?m)^[ \t]{0,3}#{1,6}[ \t]+|[ \t]+#+[ \t]*$")
 _FENCE = re.compile(r"```[a-z]*\s*([^`]*?)\s*```|`([^`\n]*)`")
 
@@ -117,6 +118,7 @@ def _markdown(text: str) -> str:
     text = _HEADING.sub("", text)
     for _ in range(2):
         text = _UNDERLINED.sub(r"\2", _BOLD.sub(r"\2", text))
+    text = _ITALIC_WORDS.sub(r"\1", text)
     whole = _ITALIC.fullmatch(text.strip())
     return whole[1] if whole else text
 
