@@ -279,7 +279,7 @@ CHOICES: Table = {
         + ["B, because I cannot decide; C", "B, but C is also right", "B. wrong", "B. is not the answer", "B. no", "B - C", "not (B)", "B is the wrong answer", "B is never correct", "I do not choose B", "I reject B"]
         + ["\u0392", "\u0412", "ß", "8", "B!C", "B\nC", "BB", "Bob", "Because", "Be", "B B", "B|C", "B~C", "B+C", "B=C", "(A)(B)", "(B)(C)", "[A][B]", r"\boxed{A} \boxed{B}", "不选B", "答案不是B", "B或C", "不是B", "B错误", "非B", "B不对"]
         + ["B is better than C", "A triangle", "the second", "option two", "B, unless C", "Between A and B", "B if x > 0, else C", "B\x00", "\u202eB", "B > C", "B. twelve thousand", "B, D", "b. c. d.", "B%", "B12", "-B", "~B", "!B", "¬B", "B-"]
-        + ["B. because I was told so. The answer is C", "The answer is B. The answer is C", "B (or C)", "B, maybe", "B, probably", "Probably B", "I guess not B", "1. B 2. C", "wrong: B"],
+        + ["B. because I was told so. The answer is C", "The answer is B. The answer is C", "B (or C)", "B, maybe", "B, probably", "Probably B", "I guess not B", "1. B 2. C", "wrong: B", "A is B", "A answer B", "B) no", "B: or", "B 12 A", "B, 14 D", "B = of", "B: is not"],
     ),
     "AC": (
         ["AC", "A, C", "A,C", "C, A", "A and C", "A、C", "A C", "(A), (C)", "(A) and (C)", "CA", "The answer is A and C", "A, C.", "**A, C**", "A & C", "答案是A、C", "A和C", "选AC", "a, c", "A; C", "The answer is AC", "ＡＣ", "A，C"],

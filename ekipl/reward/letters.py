@@ -25,10 +25,11 @@ _JOINT = r"(?:\s*(?:,|;|&|\band\b|和|与|及)\s*(?:and\s+)?|\s+)"
 _MANY = re.compile(rf"{_ONE}(?:{_JOINT}{_ONE})+\.?")
 _RUN = re.compile(r"[A-Z]{2,8}")
 _ANY_LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+_OPTION_LETTER = re.compile(r"(?<![A-Za-z])[A-H](?![A-Za-z])")
 _IN_REASON = re.compile(  # a second statement behind the reason
     r"[.!?;:\n]\s*\S|(?<![A-Za-z])[B-H](?![A-Za-z])|(?<![A-Za-z])A(?![A-Za-z]| [a-z])"
     r"|\b(?:answer|choose|choice|option|but|however|actually|although|though|instead|wait|unless|or|no|not|wrong|false"
-    r"|incorrect|never|neither|nor|rather|correction)\b|n't|答案|选|不|但|错|或",
+    r"|incorrect|never|neither|nor|rather|correction|other)\b|n't|答案|选|不|但|错|或",
     re.I,
 )
 _OPTION = r"(?:^|[\s,;(]){letter}\s*[.):、：]\s*(.+?)(?=\s*(?:[,;]?\s+\(?[A-Z]\s*[.):、：]|\n|$))"
@@ -55,7 +56,7 @@ def read(text: str) -> Chosen | None:
         return Chosen(frozenset(plain.upper())) if plain.isalpha() else None
     for core in dict.fromkeys((plain, sentence.stated(plain))):
         if chosen := _chosen(core):
-            return chosen
+            return chosen if set(_OPTION_LETTER.findall(plain)) <= chosen.letters else None  # not "A is B"
     return None
 
 
@@ -76,7 +77,8 @@ def same(answer: str, gold: str, question: str = "") -> bool:
     known = wanted.text or option(question, next(iter(wanted.letters)))
     if known:
         return ours.text.casefold() == known.casefold() or comparison.same(ours.text, known)
-    return values.read(ours.text) is not None
+    stated = values.read(ours.text) if any(map(str.isdigit, ours.text)) else None
+    return stated is not None and not (isinstance(stated, values.Several) and stated.brackets == "or")
 
 
 def option(question: str, letter: str) -> str:
@@ -90,7 +92,8 @@ def _chosen(core: str) -> Chosen | None:
     if found := _ALONE.fullmatch(core):
         return Chosen(_letters(found))
     if found := _REASON.fullmatch(core):
-        return None if _IN_REASON.search(found["text"]) else Chosen(_letters(found))
+        is_reason = re.search(r"\w\W+\w|[\u4e00-\u9fff]{2}", found["text"]) and not _IN_REASON.search(found["text"])
+        return Chosen(_letters(found)) if is_reason else None
     if _RUN.fullmatch(core):
         return Chosen(frozenset(core)) if len(set(core)) == len(core) else None
     if _MANY.fullmatch(core):

@@ -68,7 +68,7 @@ _SPACED = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])")
 _MIXED = re.compile(r"([0-9]+) ([0-9]+)\s*/\s*([0-9]+)")
 _TRIGONOMETRIC = re.compile(r"(?:sin|cos|tan|cot|sec|csc)[^°]*$")
 _NAMED = re.compile(
-    r"(?:m?∠|△)?\s?(?:[A-Za-z]|[A-Z]{2,5}|[α-ω]|\\[a-z]+)(?:_\{?[0-9A-Za-z]\}?|')?|∠\s?[0-9]|[fgh]\s?\([a-z]\)"
+    r"(?:m?∠|△)?\s?(?:[A-Za-z]|[A-Z]{2,5}|[α-ορ-ω]|\\[a-z]+)(?:_\{?[0-9A-Za-z]\}?|')?|∠\s?[0-9]|[fgh]\s?\([a-z]\)"
 )
 _SIGN = re.compile("[=<>≤≥≠]")
 _OPENING, _CLOSING = "([{", ")]}"
