@@ -29,7 +29,7 @@ _OPTION_LETTER = re.compile(r"(?<![A-Za-z])[A-H](?![A-Za-z])")
 _IN_REASON = re.compile(  # a second statement behind the reason
     r"[.!?;:\n]\s*\S|(?<![A-Za-z])[B-H](?![A-Za-z])|(?<![A-Za-z])A(?![A-Za-z]| [a-z])"
     r"|\b(?:answer|choose|choice|option|but|however|actually|although|though|instead|wait|unless|or|no|not|wrong|false"
-    r"|incorrect|never|neither|nor|rather|correction|other)\b|n't|答案|选|不|但|错|或",
+    r"|incorrect|never|neither|nor|rather|correction|other|reject\w*|exclude\w*|eliminat\w*|discard\w*)\b|n't|答案|选|不|但|错|或",
     re.I,
 )
 _OPTION = r"(?:^|[\s,;(]){letter}\s*[.):、：]\s*(.+?)(?=\s*(?:[,;]?\s+\(?[A-Z]\s*[.):、：]|\n|$))"
