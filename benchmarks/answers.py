@@ -1,6 +1,6 @@
 """Right and wrong answers that each grader gets right: python -m benchmarks.answers
 
-The answers are those of ``tests/answers.py``. ``math-verify`` is math-verify alone on the answer and the gold answer.
+The answers are those of ``tests/answers.py`` and ``tests/further_answers.py``. ``math-verify`` is math-verify alone on the answer and the gold answer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from ekipl.data.problems import answer_kind
 from ekipl.errors import GraderError
 from ekipl.reward import equivalence
 from ekipl.reward.graders import grade
-from tests import answers
+from tests import answers, further_answers
 
 TABLES = {
     "equations": answers.EQUATIONS,
@@ -18,6 +18,8 @@ TABLES = {
     "units": answers.UNITS,
     "writing": answers.WRITING,
     "choices": answers.CHOICES,
+    "further values": further_answers.VALUES,
+    "further choices": further_answers.CHOICES,
 }
 GRADERS = ("strict", "reason_rft", "math-verify")
 
@@ -38,7 +40,7 @@ def main() -> None:
     print("| kind | right | wrong |" + "".join(f" `{name}` right paid | wrong paid |" for name in GRADERS))
     print("|---|" + "---:|" * (2 + 2 * len(GRADERS)))
     for name, table in TABLES.items():
-        question = answers.QUESTION if name == "choices" else ""
+        question = answers.QUESTION if "choices" in name else ""
         right = [(answer, gold) for gold, (good, _) in table.items() for answer in good]
         wrong = [(answer, gold) for gold, (_, bad) in table.items() for answer in bad]
         cells = [len(right), len(wrong)]

@@ -31,7 +31,7 @@ EQUATIONS: Table = {
     "7": (
         ["x=7", "x = 7.", "7 = x", "3+4=7", "AB = 3 + 4 = 7", "Area = 7", "the length is 7", "∠A = 7", "x_1 = 7", "S=7"],
         ["3x+4=7", "x+7", "x^2=7", "2x=7", "7=3x+4", "2+3=7", "x=3=7", "x+y=7", "x-7=0", "7x", "x=7y", "x>7", "x≥7", "x≠7"]
-        + ["x≈7", "|x|=7", "x=7+y", "7<8", "x^7", "7=7x", "x=±7", "x = 7 or x = 3", "x=7, y=3", "x = 7 = 3"],
+        + ["x≈7", "|x|=7", "x=7+y", "7<8", "x^7", "7=7x", "x=±7", "x = 7 or x = 3", "x=7, y=3", "x = 7 = 3", "The answer is 3x+4=7", "the equation is x+3 = 7", "The value of x+4 = 7 is x", "The line is y+x=7", "l: x+y=7"],
     ),
     "5": (
         ["x = 5", "AB=5", "8-3=5", "$x=5$", "x = 10/2 = 5", "∠AOB=5", r"\theta=5", "Therefore x = 5"],
@@ -279,7 +279,7 @@ CHOICES: Table = {
         + ["B, because I cannot decide; C", "B, but C is also right", "B. wrong", "B. is not the answer", "B. no", "B - C", "not (B)", "B is the wrong answer", "B is never correct", "I do not choose B", "I reject B"]
         + ["\u0392", "\u0412", "ß", "8", "B!C", "B\nC", "BB", "Bob", "Because", "Be", "B B", "B|C", "B~C", "B+C", "B=C", "(A)(B)", "(B)(C)", "[A][B]", r"\boxed{A} \boxed{B}", "不选B", "答案不是B", "B或C", "不是B", "B错误", "非B", "B不对"]
         + ["B is better than C", "A triangle", "the second", "option two", "B, unless C", "Between A and B", "B if x > 0, else C", "B\x00", "\u202eB", "B > C", "B. twelve thousand", "B, D", "b. c. d.", "B%", "B12", "-B", "~B", "!B", "¬B", "B-"]
-        + ["B. because I was told so. The answer is C", "The answer is B. The answer is C", "B (or C)", "B, maybe", "B, probably", "Probably B", "I guess not B", "1. B 2. C", "wrong: B", "A is B", "A answer B", "B) no", "B: or", "B 12 A", "B, 14 D", "B = of", "B: is not"],
+        + ["B. because I was told so. The answer is C", "The answer is B. The answer is C", "B (or C)", "B, maybe", "B, probably", "Probably B", "I guess not B", "1. B 2. C", "wrong: B", "A is B", "The answer is A, B is 12", "A answer B", "B) no", "B: or", "B 12 A", "B, 14 D", "B = of", "B: is not"],
     ),
     "AC": (
         ["AC", "A, C", "A,C", "C, A", "A and C", "A、C", "A C", "(A), (C)", "(A) and (C)", "CA", "The answer is A and C", "A, C.", "**A, C**", "A & C", "答案是A、C", "A和C", "选AC", "a, c", "A; C", "The answer is AC", "ＡＣ", "A，C"],

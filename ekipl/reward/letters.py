@@ -34,6 +34,7 @@ _IN_REASON = re.compile(  # a second statement behind the reason
 )
 _OPTION = r"(?:^|[\s,;(]){letter}\s*[.):、：]\s*(.+?)(?=\s*(?:[,;]?\s+\(?[A-Z]\s*[.):、：]|\n|$))"
 _LISTED = re.compile(r"\b(?:choices|options)\s*:|选项", re.I)
+_TWO_LISTED = re.compile(r"(?:^|\s)(?:\(A\)\s.*\s\(B\)\s|A[.)]\s.*\sB[.)]\s)", re.S)
 
 
 class Chosen(NamedTuple):
@@ -44,8 +45,8 @@ class Chosen(NamedTuple):
 
 
 def lists_options(question: str) -> bool:
-    """Whether the question lists options under "Choices:" or the like."""
-    return bool(_LISTED.search(question))
+    """Whether the question lists options: under "Choices:" or the like, or as (A) ... (B) ..."""
+    return bool(_LISTED.search(question) or _TWO_LISTED.search(question))
 
 
 @lru_cache(maxsize=4096)
@@ -54,7 +55,7 @@ def read(text: str) -> Chosen | None:
     plain = writing.plain(text)
     if len(plain) == 1 and plain.isascii():
         return Chosen(frozenset(plain.upper())) if plain.isalpha() else None
-    for core in dict.fromkeys((plain, sentence.stated(plain))):
+    for core in dict.fromkeys((sentence.stated(plain), plain)):
         if chosen := _chosen(core):
             return chosen if set(_OPTION_LETTER.findall(plain)) <= chosen.letters else None  # not "A is B"
     return None

@@ -28,9 +28,9 @@ _ADJECTIVE = (
     r"|rubber|glass|shiny|matte|different|distinct|unique|various|equilateral|isosceles|regular|central|inscribed"
     r"|exterior|interior|minor|major|average|mean|visible|surface|lateral|cross-sectional)"
 )
-_ANSWER = r"(?:answer|ans\b\.?|result|solution|choice|option|letter)"
+_ANSWER = r"(?:answers?|ans\b\.?|results?|solutions?|choices?|options?|letters?)"
 _HEAD = (
-    r"(?:value|sum|total|product|quotient|difference|ratio|probability|percentage"
+    r"(?:value|line|circle|parabola|ellipse|hyperbola|curve|sum|total|product|quotient|difference|ratio|probability|percentage"
     r"|percent|fraction|number|count|quantity|amount|area|perimeter|circumference|length|width|height|depth|breadth|side"
     r"|radius|diameter|diagonal|hypotenuse|base|volume|angle|measure|measurement|size|degrees?|arc|chord|distance|speed"
     r"|velocity|time|duration|slope|gradient|intercept|price|cost|mass|weight|temperature|age|score|equation|expression"
@@ -40,20 +40,24 @@ _NAME = (
     r"(?:(?:∠|△|angles?|triangle|segment|line|side|arc|point)\s*)?"
     r"(?:(?-i:[A-Z]{1,5})'?|(?-i:[a-z])(?![\w(])|(?<=angle )[0-9]|(?<=∠)\s?[0-9])"
 )
-_CALL = r"(?:(?:sin|cos|tan|cot)e?\s*\(?(?:∠|angle\s)?\s*(?-i:[A-Za-z]{1,3})\)?)"
+_CALL = r"(?:\\?(?:sin|cos|tan|cot)e?\s*\(?(?:∠|angle\s)?\s*(?-i:[A-Za-z]{1,3})\)?)"
 _THING = (
     r"(?:triangles?|squares?|rectangles?|circles?|circumference|parallelogram|trapezoid|rhombus|polygon|hexagon|pentagon"
     r"|quadrilateral|cube|sphere|cylinder|cone|pyramid|prism|box|sector|region|figure|shape|angles?|side|sides|line|segment"
     r"|arc|chord|tower|tree|building|ladder|rope|wire|object|objects|things|items|cubes|spheres|cylinders|balls|blocks"
-    r"|people|students|apples|cars|image|picture|scene|diagram|problem|question|numbers?|roots?|path|pole|river|wall"
+    r"|people|students|apples|cars|image|picture|scene|diagram|problem|question|expression|equation|numbers?|roots?|path|pole|river|wall"
     r"|base|height|radius|diameter|diagonal|hypotenuse|perimeter|left|total|all|there|remaining|shown|visible|present)"
 )
 _ARTICLE = r"(?:the|a|an|my|our|its|your|this|these|each|both|all)"
 _NOUN_PHRASE = rf"(?:{_ARTICLE}\s+)?(?:{_ADJECTIVE}\s+){{0,3}}"
+_COMPUTED = r"(?-i:[A-Za-z0-9]{1,3}(?:\s*[-+*/]\s*[A-Za-z0-9]{1,3})+)"
 _OBJECT = rf"(?:{_CALL}|{_NAME}|{_NOUN_PHRASE}{_THING}(?:\s+{_NAME})?)"
-_OBJECTS = rf"(?:\s+(?:of|for|in|to|on|from|between|are|is|and)\s+{_OBJECT}|\s+(?:left|remaining)|\s+{_NAME}){{0,5}}"
+_OBJECTS = (
+    rf"(?:\s+of\s+{_COMPUTED})?(?:\s+(?:of|for|in|to|on|from|between|and)\s+{_OBJECT}"
+    rf"|\s+(?:(?:are|is)\s+)?(?:left|remaining|visible|shown|present|there)|\s+{_NAME}){{0,5}}"
+)
 _SUBJECT = (
-    rf"(?:{_NOUN_PHRASE}{_ANSWER}(?:\s+(?:choice|option|letter))?(?:\s+(?:of|for|to|in|is)\s+{_OBJECT}){{0,2}}"
+    rf"(?:{_NOUN_PHRASE}{_ANSWER}(?:\s+(?:choice|option|letter))?(?:\s+(?:of|for|to|in)\s+{_OBJECT}){{0,2}}"
     rf"|{_NOUN_PHRASE}{_HEAD}(?:\s+{_HEAD})?{_OBJECTS}|{_NOUN_PHRASE}(?:triangle|angle)\s+{_NAME}|it|this|that|there"
     rf"|{_CALL})"
 )
@@ -65,20 +69,20 @@ _VERB = (
 _LEAD = re.compile(
     rf"{_CONNECTORS}(?:{_SUBJECT}\s*{_VERB}\s*|(?:{_NAME})\s*(?:is equal to|equals|is)\b\s*"
     rf"|{_NOUN_PHRASE}(?:answer|option|choice|letter|result|solution)\s+(?=[^a-z\s]|[a-z]\b))?"
-    r"(?:(?:the|option|choice|answer|letter|exactly|a total of)\b\s*:?\s*){0,3}",
+    r"(?:(?:the|options?|choices?|answers?|letters?|exactly|(?:a )?total of|both)\b\s*:?\s*){0,3}",
     re.I,
 )
 _CHINESE_ANSWER = r"(?:最终|正确|最后)?的?(?:答案|结果|选项)"
 _CHINESE_NOUN = (
-    r"(?:(?:这道|本|该)题的?)?(?:三角形|四边形|矩形|正方形|圆|阴影部分|线段|图形|△|角)?\s*(?:∠\s*[A-Z0-9]{1,4}|[A-Z]{1,4}|[a-z])?的?"
+    r"(?:(?:这道|本|该)题的?)?(?:三角形|四边形|矩形|正方形|圆|阴影部分|线段|图形|直线|抛物线|椭圆|△|角)?\s*(?:∠\s*[A-Z0-9]{1,4}|[A-Z]{1,4}|[a-z])?的?"
     r"(?:值|面积|周长|长度|长|宽|高度|高|体积|半径|直径|度数|角度|大小|距离|数量|个数|总数|和|差|积|商|速度|时间|价格"
     r"|边长|概率|比例|比值|斜率|方程|表达式|解)"
 )
 _CHINESE_VERB = r"(?:应该?)?(?:等于|为|是|[:=]|有)\s*:?"
 _CHINESE_LEAD = re.compile(
     r"(?:(?:所以|因此|因而|故|于是|综上(?:所述)?|由此可得|可得|得到?|解得|则|即|那么|最终|最后|总之|答(?!案)|我|本题|该题|这道题)[\s,:]*){0,4}"
-    rf"(?:{_CHINESE_NOUN}\s*{_CHINESE_VERB}|{_CHINESE_ANSWER}\s*(?:{_CHINESE_VERB})?|{_CHINESE_VERB})?\s*"
-    r"(?:(?:图中|画面中|场景中)?(?:一共|总共|共计?|还剩下?|剩下?|剩余)(?:有)?\s*)?(?:应?(?:选项|选择|选))?\s*:?\s*"
+    rf"(?:{_CHINESE_NOUN}\s*{_CHINESE_VERB}|{_CHINESE_ANSWER}\s*(?:{_CHINESE_VERB})?|(?:图中|画面中|场景中)?{_CHINESE_VERB})?\s*"
+    r"(?:(?:图中|画面中|场景中)?(?:一共|总共|共计?|还剩下?|剩下?|剩余)(?:有)?\s*)?(?:应?该?(?:选项|选择|选))?\s*:?\s*"
 )
 _TAIL = re.compile(
     r"[\s,]*\b(?:(?:in|by) (?:total|all)|altogether|overall|left|remaining|total|all together|respectively"
@@ -87,8 +91,8 @@ _TAIL = re.compile(
     re.I,
 )
 _PREDICATE = re.compile(
-    r"\s+(?:is|would be|must be|should be)\s+(?:therefore\s+|thus\s+)?(?:(?:the|my|our)\s+)?"
-    r"(?:(?:correct|right|final|best)\s+)?(?:correct|right|answer|choice|option|result|solution|value)$"
+    r"\s+(?:is|are|would be|must be|should be)\s+(?:therefore\s+|thus\s+)?(?:(?:the|my|our)\s+)?"
+    r"(?:(?:correct|right|final|best)\s+)?(?:correct|right|true|(?:answer|choice|option|letter|result|solution)s?|value|one)$"
     r"|\s*(?:是|为)(?:正确|最终)?的?(?:答案|选项)?$|\s*正确$",
     re.I,
 )

@@ -45,7 +45,7 @@ _NAMES: dict[str, str] = {  # base: its spellings; "word(s)" ignores case, a sym
     "month": "month(s) 个月 月",
     "year": "year(s) yr yrs 年",
     "year_old": "岁 years_old year_old",
-    "°": "° degree(s) deg 度",
+    "°": "° degree(s) deg degs 度",
     "rad": "rad rads radian(s) 弧度",
     "°C": "°C degree(s)_celsius degree(s)_centigrade 摄氏度 celsius",
     "°F": "°F degree(s)_fahrenheit 华氏度 fahrenheit",

@@ -47,6 +47,7 @@ Stated = Value | Relation | Several
 def read(text: str) -> Stated | None:
     """The value that the text states; None where it states none, or not one."""
     core = sentence.stated(writing.plain(text))
+    core = re.sub(r"^[A-Za-z]:\s*(?=.*=)", "", core)  # l: 3x+4y=0
     if core[:1] == "(" and core[-1:] == ")" and "," not in core and _closes_last(core):
         core = core[1:-1].strip()
     if not core or "\n" in core:
@@ -68,7 +69,7 @@ _SPACED = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])")
 _MIXED = re.compile(r"([0-9]+) ([0-9]+)\s*/\s*([0-9]+)")
 _TRIGONOMETRIC = re.compile(r"(?:sin|cos|tan|cot|sec|csc)[^°]*$")
 _NAMED = re.compile(
-    r"(?:m?∠|△)?\s?(?:[A-Za-z]|[A-Z]{2,5}|[α-ορ-ω]|\\[a-z]+)(?:_\{?[0-9A-Za-z]\}?|')?|∠\s?[0-9]|[fgh]\s?\([a-z]\)"
+    r"(?:m?∠|△)?\s?(?:[A-Za-z]|[A-Z]{2,5}|[α-ορ-ω]|\\[a-z]+)(?:_\{?[△∠]?[0-9A-Za-z]{1,5}\}?|')?|∠\s?[0-9]|[fgh]\s?\([a-z]\)"
 )
 _SIGN = re.compile("[=<>≤≥≠]")
 _OPENING, _CLOSING = "([{", ")]}"

@@ -32,7 +32,7 @@ _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 _LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _VULGAR = re.compile("[¼½¾⅐-⅞]")
 _DEGREE = re.compile(
-    r"(?:\{\})?\s*\^\s*\{?\s*(?:\\circ|°)\s*\}?|\\(?:degree|textdegree|deg|circ)(?![A-Za-z])(?:\s*\{\})?"
+    r"(?:\{\})?\s*\^\s*\{?\s*(?:\\circ|°)\s*\}?|\{\s*\^\s*\\circ\s*\}|\\(?:degree|textdegree|deg|circ)(?![A-Za-z])(?:\s*\{\})?"
 )
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|up|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|hbox|emph|operatorname|boldsymbol|bm)"
@@ -124,7 +124,7 @@ def _markdown(text: str) -> str:
 
 
 def _latex(text: str) -> str:
-    text = _DEGREE.sub("°", text)
+    text = _DEGREE.sub("°", text.replace(r"{^\circ}", "°"))
     for pattern, spelling in _COMMANDS:
         text = pattern.sub(spelling, text)
     for _ in range(4):
