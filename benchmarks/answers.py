@@ -1,6 +1,7 @@
 """Right and wrong answers that each grader gets right: python -m benchmarks.answers
 
-The answers are those of ``tests/answers.py`` and ``tests/further_answers.py``. ``math-verify`` is math-verify alone on the answer and the gold answer.
+The answers are those of ``tests/answers.py`` and ``tests/further_answers.py``. ``math-verify`` is
+math-verify alone on the answer and the gold answer.
 """
 
 from __future__ import annotations

@@ -112,7 +112,8 @@ def _equal(ours: Value, wanted: Value) -> bool:
     rounded = expression.may_be_rounded(ours.tree, wanted.tree)
     value, target = rational(ours.tree), rational(wanted.tree)
     if value is not None and target is not None:
-        finite = target * 10**6 == int(target * 10**6) if target.denominator < 10**7 else False
+        whole = value if expression.has_decimals(wanted.tree) and not expression.has_decimals(ours.tree) else target
+        finite = 10**6 % whole.denominator == 0  # its decimals end, and are compared as they are
         return value == target or (rounded and not finite and algebra.near(value, target))
     size, goal = approximate(ours.tree), approximate(wanted.tree)
     if size is not None and goal is not None:
@@ -164,9 +165,10 @@ def _difference(relation: Relation) -> str:
 
 
 def _same_items(ours: Several, wanted: Several) -> bool:
-    if ours.brackets != wanted.brackets or len(ours.items) != len(wanted.items):
+    named = all(item.name for item in (*ours.items, *wanted.items)) and {ours.brackets, wanted.brackets} <= {",", "or"}
+    if len(ours.items) != len(wanted.items) or (ours.brackets != wanted.brackets and not named):
         return False
-    if ours.brackets not in ("{}", "or"):
+    if ours.brackets not in ("{}", "or") and not named:
         return all(map(_same_value, ours.items, wanted.items))
     left = list(wanted.items)
     for item in ours.items:

@@ -23,15 +23,15 @@ _CONNECTING = (
 _CONNECTORS = rf"(?:{_CONNECTING}\b[\s,:]*){{0,4}}"
 _ADJECTIVE = (
     r"(?:correct|final|right|best|exact|required|requested|desired|total|resulting|simplified|whole|entire|shaded"
-    r"|numerical|number|unknown|missing|given|original|remaining|new|overall|combined|actual|true|proper|chosen|selected"
+    r"|numerical|number|unknown|missing|remaining|overall|combined|actual|true|proper|chosen|selected"
     r"|red|blue|green|yellow|purple|brown|gray|grey|cyan|black|white|orange|small|large|big|medium|tiny|metal|metallic"
     r"|rubber|glass|shiny|matte|different|distinct|unique|various|equilateral|isosceles|regular|central|inscribed"
     r"|exterior|interior|minor|major|average|mean|visible|surface|lateral|cross-sectional)"
 )
 _ANSWER = r"(?:answers?|ans\b\.?|results?|solutions?|choices?|options?|letters?)"
 _HEAD = (
-    r"(?:value|line|circle|parabola|ellipse|hyperbola|curve|sum|total|product|quotient|difference|ratio|probability|percentage"
-    r"|percent|fraction|number|count|quantity|amount|area|perimeter|circumference|length|width|height|depth|breadth|side"
+    r"(?:value|line|circle|parabola|ellipse|hyperbola|curve|sum|total|product|quotient|difference|ratio|probability"
+    r"|percentage|percent|fraction|number|count|quantity|amount|area|perimeter|circumference|length|width|height|depth|breadth|side"
     r"|radius|diameter|diagonal|hypotenuse|base|volume|angle|measure|measurement|size|degrees?|arc|chord|distance|speed"
     r"|velocity|time|duration|slope|gradient|intercept|price|cost|mass|weight|temperature|age|score|equation|expression"
     r"|coordinates?|function|formula|sine|cosine|tangent|magnitude|thickness|altitude|median)"
@@ -43,10 +43,10 @@ _NAME = (
 _CALL = r"(?:\\?(?:sin|cos|tan|cot)e?\s*\(?(?:∠|angle\s)?\s*(?-i:[A-Za-z]{1,3})\)?)"
 _THING = (
     r"(?:triangles?|squares?|rectangles?|circles?|circumference|parallelogram|trapezoid|rhombus|polygon|hexagon|pentagon"
-    r"|quadrilateral|cube|sphere|cylinder|cone|pyramid|prism|box|sector|region|figure|shape|angles?|side|sides|line|segment"
-    r"|arc|chord|tower|tree|building|ladder|rope|wire|object|objects|things|items|cubes|spheres|cylinders|balls|blocks"
-    r"|people|students|apples|cars|image|picture|scene|diagram|problem|question|expression|equation|numbers?|roots?|path|pole|river|wall"
-    r"|base|height|radius|diameter|diagonal|hypotenuse|perimeter|left|total|all|there|remaining|shown|visible|present)"
+    r"|quadrilateral|cube|sphere|cylinder|cone|pyramid|prism|box|sector|region|figure|shape|angles?|sides?|line"
+    r"|segment|arc|chord|tower|tree|building|ladder|rope|wire|object|objects|things|items|cubes|spheres|cylinders|balls|blocks"
+    r"|people|students|apples|cars|image|picture|scene|diagram|problem|question|expression|equation|numbers?|roots?"
+    r"|path|pole|river|wall|base|height|radius|diameter|diagonal|hypotenuse|perimeter|left|total|all|there|remaining|shown|visible|present)"
 )
 _ARTICLE = r"(?:the|a|an|my|our|its|your|this|these|each|both|all)"
 _NOUN_PHRASE = rf"(?:{_ARTICLE}\s+)?(?:{_ADJECTIVE}\s+){{0,3}}"
@@ -62,7 +62,7 @@ _SUBJECT = (
     rf"|{_CALL})"
 )
 _VERB = (
-    r"(?:(?:(?:therefore|thus|then|hence)\s+)?(?:is|are|was|were|equals?|=|measures|becomes|would be|will be|should be"
+    r"(?:(?:(?:therefore|thus|then|hence)\s+)?(?:is|are|equals?|=|measures|becomes|would be|will be|should be"
     r"|must be|has to be|comes out to be|comes out as|turns out to be|comes to)\b"
     r"(?:\s+(?:therefore|thus|then|hence|simply|exactly|equal to|given by|indeed|as follows))*\s*[:,]?|'s\b|[:=]|\n)"
 )
@@ -74,13 +74,15 @@ _LEAD = re.compile(
 )
 _CHINESE_ANSWER = r"(?:最终|正确|最后)?的?(?:答案|结果|选项)"
 _CHINESE_NOUN = (
-    r"(?:(?:这道|本|该)题的?)?(?:三角形|四边形|矩形|正方形|圆|阴影部分|线段|图形|直线|抛物线|椭圆|△|角)?\s*(?:∠\s*[A-Z0-9]{1,4}|[A-Z]{1,4}|[a-z])?的?"
+    r"(?:(?:这道|本|该)题的?)?(?:三角形|四边形|矩形|正方形|圆|阴影部分|线段|图形|直线|抛物线|椭圆|△|角)?\s*"
+    r"(?:∠\s*[A-Z0-9]{1,4}|[A-Z]{1,4}|[a-z])?的?"
     r"(?:值|面积|周长|长度|长|宽|高度|高|体积|半径|直径|度数|角度|大小|距离|数量|个数|总数|和|差|积|商|速度|时间|价格"
     r"|边长|概率|比例|比值|斜率|方程|表达式|解)"
 )
 _CHINESE_VERB = r"(?:应该?)?(?:等于|为|是|[:=]|有)\s*:?"
 _CHINESE_LEAD = re.compile(
-    r"(?:(?:所以|因此|因而|故|于是|综上(?:所述)?|由此可得|可得|得到?|解得|则|即|那么|最终|最后|总之|答(?!案)|我|本题|该题|这道题)[\s,:]*){0,4}"
+    r"(?:(?:所以|因此|因而|故|于是|综上(?:所述)?|由此可得|可得|得到?|解得|则|即|那么|最终|最后|总之|答(?!案)|我|本题|该题"
+    r"|这道题)[\s,:]*){0,4}"
     rf"(?:{_CHINESE_NOUN}\s*{_CHINESE_VERB}|{_CHINESE_ANSWER}\s*(?:{_CHINESE_VERB})?|(?:图中|画面中|场景中)?{_CHINESE_VERB})?\s*"
     r"(?:(?:图中|画面中|场景中)?(?:一共|总共|共计?|还剩下?|剩下?|剩余)(?:有)?\s*)?(?:应?该?(?:选项|选择|选))?\s*:?\s*"
 )
@@ -92,12 +94,13 @@ _TAIL = re.compile(
 )
 _PREDICATE = re.compile(
     r"\s+(?:is|are|would be|must be|should be)\s+(?:therefore\s+|thus\s+)?(?:(?:the|my|our)\s+)?"
-    r"(?:(?:correct|right|final|best)\s+)?(?:correct|right|true|(?:answer|choice|option|letter|result|solution)s?|value|one)$"
-    r"|\s*(?:是|为)(?:正确|最终)?的?(?:答案|选项)?$|\s*正确$",
+    r"(?:(?:correct|right|final|best)\s+)?(?:answer|choice|option|letter|result|solution|value)s?$"
+    r"|\s+(?:is|are|must be)\s+(?:correct|right|true|the (?:correct|right) one)$"
+    r"|\s*(?:是|为)(?:正确|最终)?的?(?:答案|选项)$|\s*是?正确的?$",
     re.I,
 )
 _SENTENCES = re.compile(r"(?<=[.!?;])\s+|\n+")
-_CONCLUSION = re.compile(rf"{_CONNECTORS}(?:{_NOUN_PHRASE}answer\b|(?:正确|最终|最后)?的?答案)", re.I)
+_CONCLUSION = re.compile(rf"[*#_\s]{{0,8}}{_CONNECTORS}(?:{_NOUN_PHRASE}answer\b|(?:正确|最终|最后)?的?答案)", re.I)
 _MATH = r"(?:[-0-9 .=+*/^()°π√∠△{}\\]|(?<![A-Za-z])(?-i:[A-Z]{1,4}|[a-z])(?![A-Za-z]))+"
 _WORKING = re.compile(  # a line of working, without words
     rf"{_MATH},\s*(?:so|thus|hence|therefore)\b\s*|(?:since|because|as|given(?: that)?)\s+{_MATH},\s*",
@@ -125,9 +128,12 @@ def stated(text: str) -> str:
 
 
 def conclusion(text: str) -> str:
-    """The last sentence of a completion without tags, where it begins with "the answer"; else the text itself."""
+    """The last sentence of a completion without tags, where it begins with "the answer" or holds the only box.
+
+    Otherwise the text itself.
+    """
     parts = [part for part in _SENTENCES.split(text.strip()) if part.strip()]
-    if len(parts) > 1 and _CONCLUSION.match(parts[-1].strip()):
+    if len(parts) > 1 and (_CONCLUSION.match(parts[-1]) or ("\\boxed" in parts[-1] and text.count("\\boxed") == 1)):
         return parts[-1].strip()
     return text
 
