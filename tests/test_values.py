@@ -120,3 +120,38 @@ def test_equations_and_lists_are_read_as_such() -> None:
 )
 def test_no_value_is_guessed(text: str) -> None:
     assert values.read(text) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("Find x.\nChoices:\nA. 10\nB. 12\nC. 14", "12"),
+        ("AD meets B. Choices: (A) 30 (B) 40 (C) 60", "40"),
+        ("Choices: A. 1 B. x = 2, y = 3 C. 5", "x = 2, y = 3"),
+        ("选项：A、5厘米 B、6厘米", "6厘米"),
+        ("Options: A) acute; B) right; C) obtuse", "right"),
+        ("Choices: A. 1 C. 5", ""),
+        ("", ""),
+    ],
+)
+def test_an_option_of_the_question(question: str, text: str) -> None:
+    assert letters.option(question, "B") == text
+
+
+def test_the_text_of_another_option_is_refused() -> None:
+    for text, question, right in (
+        ("B. right", "Options: A) acute; B) right; C) obtuse", True),
+        ("B. acute", "Options: A) acute; B) right; C) obtuse", False),
+        ("B. right", "", False),  # words that nothing vouches for
+        ("B. 40.0", "Choices: (A) 30 (B) 40", True),
+        ("B. 30", "Choices: (A) 30 (B) 40", False),
+        ("B. 30", "", True),
+    ):
+        assert letters.same(text, "B", question) == right
+
+
+def test_questions_with_options_have_choices() -> None:
+    for question in ("Choices: A. 1", "Options:\n(A) 1", "选项：A. 1", "Which? (A) 10 (B) 12", "Which?\nA. 10\nB. 12"):
+        assert letters.lists_options(question)
+    for question in ("", "What is AB?", "A line through B.", "Find angle A. It meets B at 5."):
+        assert not letters.lists_options(question)

@@ -84,7 +84,8 @@ def same(answer: str, gold: str, question: str = "") -> bool:
 
 def option(question: str, letter: str) -> str:
     """The text of an option as the question lists it; empty where it cannot be found."""
-    found = re.search(_OPTION.format(letter=letter), question)
+    heading = _LISTED.search(question)
+    found = re.search(_OPTION.format(letter=letter), question[heading.end() if heading else 0 :])
     return writing.plain(found[1]) if found else ""
 
 
