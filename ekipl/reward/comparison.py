@@ -76,7 +76,7 @@ def _counted_as(answer: str, noun: str) -> Value | None:
 def spelling(text: str) -> str:
     """What the text states, without white space; the case of a word does not count, that of a symbol does."""
     core = re.sub(r"\s+", "", sentence.stated(writing.plain(text)))
-    return core.casefold() if core.isalpha() and len(core) > 3 else core
+    return core.casefold() if core.isalpha() and (len(core) > 3 or core.lower() in ("yes", "no")) else core
 
 
 def _same_value(ours: Value, wanted: Value) -> bool:

@@ -17,7 +17,7 @@ _NAMES: dict[str, str] = {  # base: its spellings; "word(s)" ignores case, a sym
     "dm": "dm decimeter(s) decimetre(s) 分米",
     "m": "m meter(s) metre(s) 米 公尺",
     "km": "km KM Km kilometer(s) kilometre(s) 千米 公里",
-    "in": "in. inch(es) 英寸 寸",
+    "in": "in. in inch(es) 英寸 寸",
     "ft": "ft ft. feet foot 英尺",
     "yd": "yd yard(s) 码",
     "mi": "mile(s) mi 英里",
@@ -48,6 +48,7 @@ _NAMES: dict[str, str] = {  # base: its spellings; "word(s)" ignores case, a sym
     "°": "° degree(s) deg degs 度",
     "rad": "rad rads radian(s) 弧度",
     "°C": "°C degree(s)_celsius degree(s)_centigrade 摄氏度 celsius",
+    "K": "K kelvin(s) 开尔文",
     "°F": "°F degree(s)_fahrenheit 华氏度 fahrenheit",
     "%": "% percent per_cent pct",
     "‰": "‰",
@@ -68,7 +69,7 @@ _NAMES: dict[str, str] = {  # base: its spellings; "word(s)" ignores case, a sym
     "kW": "kW kilowatt(s) 千瓦",
     "kWh": "kWh kilowatt_hour(s) 千瓦时 度电",
     "V": "volt(s) 伏 伏特 V",
-    "A": "ampere(s) amp(s) 安培 安",
+    "A": "A ampere(s) amp(s) 安培 安",
     "Ω": "Ω ohm(s) 欧姆 欧",
     "Pa": "Pa pascal(s) 帕 帕斯卡",
     "kPa": "kPa kilopascal(s) 千帕",
@@ -77,7 +78,7 @@ _NAMES: dict[str, str] = {  # base: its spellings; "word(s)" ignores case, a sym
     "mph": "mph",
     "kph": "kph kmph km/hr",
 }
-_ALONE = "l g t s h N J W V"  # symbols that may be variables: only behind a space or in a compound unit
+_ALONE = "l g t s h in N J W V A K"  # symbols that may be variables: only behind a space or in a compound unit
 _SPEEDS = {"mph": (("h", -1), ("mi", 1)), "kph": (("h", -1), ("km", 1))}
 
 _NOUNS = (  # "thing" stands for each of them
@@ -99,8 +100,12 @@ _ADJECTIVES = (
     "small|medium|large|big|tiny|red|green|blue|yellow|gray|grey|cyan|brown|purple|black|white|orange|pink|metal|metallic"
     "|rubber|glass|shiny|matte|wooden|different|distinct|various|unique|separate|visible|remaining|total"
 )
-_CHINESE_COUNTED = {"个": "thing", "物体": "thing", "件": "thing", "项": "thing", "样": "thing", "人": "person"} | {
-    sign: sign for sign in "只本张条名位棵辆台支头匹朵颗箱盒袋次种步题层间座艘架根把片朵枚瓶杯段行列排组"
+_CHINESE_PAIRS = (
+    "个 thing, 物体 thing, 件 thing, 项 thing, 样 thing, 人 person, 名 person, 位 person, 种 kind, 次 time, 步 step"
+    ", 辆 car, 棵 tree, 本 book, 组 group, 行 row, 列 column, 题 question"
+)
+_CHINESE_COUNTED = dict(pair.split() for pair in _CHINESE_PAIRS.split(", ")) | {
+    sign: sign for sign in "只张条台支头匹朵颗箱盒袋层间座艘架根把片枚瓶杯段排"
 }
 _CHINESE_NOUN = (
     "(?:不同的?)?(?:物体|东西|物品|球|球体|立方体|正方体|圆柱体?|方块|苹果|学生|人|男生|女生|车|书|花|树|三角形)?"
@@ -135,13 +140,16 @@ _COUNT = re.compile(
 )
 _IN_BRACKETS = re.compile(rf"(?<=[0-9\s])\(\s*({_FACTOR})\s*\)$")
 _MONEY = re.compile(r"(?P<sign>USD|CNY|RMB|EUR|GBP|¥|€|£|₹)\s*(?=[-0-9.])")
+_RATE = re.compile(rf"(?<=[0-9\s])(?:/|per\s)\s*{_FACTOR}$")  # $3/kg
 _HUNDREDTHS = re.compile(r"百分之\s*(?=[0-9一二三四五六七八九十])")
 
 
 def split(text: str) -> tuple[str, Unit | None]:
     """The value and its unit: ``("12", (("cm", 2),))``; None where there is no known unit."""
     if found := _MONEY.match(text):
-        return text[found.end() :], unit_of(found["sign"])
+        rate = _RATE.search(text)
+        end = rate.start() if rate else len(text)
+        return text[found.end() : end], unit_of(found["sign"] + text[end:])
     if found := _HUNDREDTHS.match(text):
         return text[found.end() :], (("%", 1),)
     text = _IN_BRACKETS.sub(r" \1", text)

@@ -50,7 +50,7 @@ def read(text: str) -> Stated | None:
     core = re.sub(r"^[A-Za-z]:\s*(?=.*=)", "", core)  # l: 3x+4y=0
     if core[:1] == "(" and core[-1:] == ")" and "," not in core and _closes_last(core):
         core = core[1:-1].strip()
-    if not core or "\n" in core:
+    if not core or "\n" in core or core.lower() in ("yes", "no"):
         return None
     return _several(core) or _related(core) or _single(core)
 
@@ -138,6 +138,7 @@ def _agrees(step: Value, result: Value) -> bool:
 
 def _several(core: str) -> Several | None:
     """A list in brackets, or joined by commas or "or" and "and"."""
+    core = re.sub(r"^[A-Z]'?\s*=?\s*(?=[(][^()]*,)", "", core)  # A(3, 4)
     brackets, inside = "", core
     if core.startswith("\\{") and core.endswith("\\}"):
         brackets, inside = "{}", core[2:-2]
