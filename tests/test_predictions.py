@@ -138,7 +138,7 @@ def test_gold_answers_that_only_their_spelling_meets_are_listed(
     golds = ["5", "12 cm", "x+y=5", "(1,2)", "3 pizzas", "B", "isosceles", "about 5", "5 ± 1", "isosceles"]
     score(tmp_path, Structure(), [row("a", gold, tagged(gold)) for gold in golds])
     said = capsys.readouterr().err
-    assert "3 gold answers" in said
+    assert "gold answers (3)" in said
     assert said.rstrip().endswith("only the same spelling is right: '5 ± 1', 'about 5', 'isosceles'")
 
 

@@ -100,7 +100,7 @@ def say_unreadable(where: str, golds: Iterable[tuple[str, AnswerKind]]) -> None:
     if strange and os.environ.get("RANK", "0") == "0":  # once, not once a process
         more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         print(
-            f"{where}: warning: {len(strange)} gold answers are no value that reward=strict can read, so that only the "
+            f"{where}: warning: reward=strict reads no value in these gold answers ({len(strange)}), so that only the "
             f"same spelling is right: {', '.join(map(reprlib.repr, strange[:SHOWN]))}{more}",
             file=sys.stderr,
         )
