@@ -15,7 +15,7 @@ from pathlib import Path
 from ekipl.algorithm.types import AnswerKind
 from ekipl.data.problems import answer_kind
 from ekipl.errors import GraderError
-from ekipl.reward import equivalence, parse
+from ekipl.reward import equivalence, letters, values
 from ekipl.reward.graders import grade
 
 Case = tuple[str, str, AnswerKind]
@@ -56,7 +56,8 @@ def measure(name: str, cases: list[Case]) -> None:
     """Print rates by the clock, and by computing alone, which a busy machine does not slow down."""
     for reward in GRADERS:
         equivalence.forget()
-        parse.forget()
+        letters.forget()
+        values.forget()
         errors, start, before = 0, time.perf_counter(), computed()
         for text, gold, kind in cases:
             try:

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import re
 import time
-from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ekipl.reward import parse
+from ekipl.reward import letters, parse, values
 from ekipl.reward.parse import Function
 
 PIECES = st.lists(
@@ -42,6 +41,9 @@ def test_published_functions_are_those_of_the_plain_pattern(text: str) -> None:
         ("<think>a</think><answer>3</answer><answer>4</answer>", "3"),  # the first wins
         ("<think>a</think> so it is 3", "so it is 3"),
         ("3", "3"),
+        ("<think>a <answer>4</answer> b</think><answer>3</answer>", "3"),
+        ("<think>a</think> 4. The answer is 3.", "The answer is 3."),
+        ("<think>a <answer>4</answer>", ""),  # drafted, and cut while thinking
         ("<think>perhaps 3", ""),  # cut while thinking: nothing was answered
         ("<think>a</think><answer>1", "<answer>1"),  # cut while answering: no number can be read from that
         ("", ""),
@@ -49,125 +51,6 @@ def test_published_functions_are_those_of_the_plain_pattern(text: str) -> None:
 )
 def test_answer_text(text: str, answer: str) -> None:
     assert parse.answer_text(text) == answer
-
-
-@pytest.mark.parametrize(
-    "text", ["B", "b", " (B) ", "B.", "B)", "B. 12", "(B) 12", "B: 3, 4", "The answer is B", "**B**"]
-)
-def test_choice_is_read(text: str) -> None:
-    assert parse.choice(text) == "B"
-
-
-@pytest.mark.parametrize(
-    "text", ["$B$", r"\boxed{B}", r"\text{B}", "Answer: (B).", "option B", "AB = 3, so the correct answer is B."]
-)
-def test_choice_is_read_from_wrappings(text: str) -> None:
-    assert parse.choice(text) == "B"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            "",
-            "12",
-            "A or B",
-            "A, B",
-            "A. 12 or B. 13",
-            "A/B",
-            "BC",
-            "A triangle",
-            "The answer is not B",
-            "B C",
-            "A. B",
-        ),
-        *("A. or b", "(a)(b)", "a. 2; b. 3", "A. b and c", "b. c. d.", "B?", "\u0392", "\uff22", "B\x00"),
-    ],
-)
-def test_choice_is_not_guessed(text: str) -> None:
-    assert parse.choice(text) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("3", 3), ("-3", -3), ("+3.50", Fraction(7, 2)), ("1,000", 1000), (".5", Fraction(1, 2)), ("3.", 3), ("007", 7)],
-)
-def test_decimal(text: str, value: Fraction) -> None:
-    assert parse.decimal(text) == value
-    assert parse.fraction(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "-", ".", "1e3", "1,00", "3 4", "٣", "nan", "inf", "1_000", "9" * 501, "0x3"])
-def test_not_a_decimal(text: str) -> None:
-    assert parse.decimal(text) is None
-
-
-def test_fraction() -> None:
-    assert parse.fraction("-1/2") == parse.fraction(r"-\dfrac{1}{2}") == parse.fraction("-0.5") == Fraction(-1, 2)
-    assert parse.fraction("1/0") is parse.fraction("1/2/3") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "expression"),
-    [
-        ("3", "3"),
-        ("3 objects", "3"),
-        ("There are 3 objects.", "3"),
-        ("The answer is 3.", "3"),
-        ("x = 5 cm", "5"),
-        ("AB = 2 * 4 = 8", "8"),
-        ("30°", "30"),
-        (r"30^\circ", "30"),
-        ("12 cm^2", "12"),
-        (r"$5\text{ cm}$", "5"),
-        (r"5\,\mathrm{cm}", "5"),
-        ("10√2", r"10\sqrt{2}"),
-        ("√{13}", r"\sqrt{13}"),
-        ("sqrt(3)/2", r"\sqrt{3}/2"),
-        (r"\boxed{3}", "3"),
-        ("−3", "-3"),
-        ("50%", "50%"),
-        ("The quantity of purple sphere-like things is 3, at the far end", "3"),
-        ("The value of sin A is 0.6", "0.6"),
-        ("an area of 3 square units", "3"),
-        ("It is 3-sided", "3"),
-    ],
-)
-def test_number(text: str, expression: str) -> None:
-    assert parse.number(text) == expression
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "three",
-        "3 or 4",
-        "3 4",
-        "3 objects in row 7",
-        r"3\,4",
-        r"3\mathrm{or}4",
-        "3_4",
-        r"\boxed{3} or \boxed{4}",
-        "1" * 501,
-        *("not 3", "The answer is not 3", "anything but 3", r"\text{not }3", "It isn't 3"),
-        *("more than 3", "at least 3", "3 or more", "over 3", "up to 3", "It is > 3", "It is ≠ 3"),
-        *("four or 3", "3 (four)", "zero or 3", "thirteen, then 3"),
-        *(
-            "minus 3",
-            "half of 3",
-            "3 dozen",
-            "3 million",
-            "3 squared",
-            "square root of 9",
-            "It is sin 30",
-            "3 pi in all",
-        ),
-        *("It is 3 x", "It is x + 3", "version 3.1.2", "It is 3!", "It is |x - 3|", "<answer>3", "__import__('os', 3)"),
-    ],
-)
-def test_no_single_number(text: str) -> None:
-    assert parse.number(text) == ""
 
 
 @pytest.mark.parametrize(
@@ -227,10 +110,8 @@ def test_hostile_text_takes_linear_time(text: str) -> None:
         parse.answer_block,
         parse.answer_block_on_one_line,
         parse.answer_text,
-        parse.choice,
-        parse.number,
-        parse.decimal,
-        parse.fraction,
+        letters.read,
+        values.read,
         parse.functions,
         parse.functions_as_published,
     ):

@@ -83,13 +83,13 @@ def test_what_cannot_be_graded_is_no_zero(tmp_path: Path) -> None:
         [
             row("bomb", "3", tagged("9^{9^{9}}")),
             row("good", "3", tagged("3")),
-            row("gold", "three", tagged("3")),
+            row("gold", "plenty", tagged("3")),
             row("number", 3, tagged("3")),
         ],
     )
     assert [(line["accuracy"], line["format"]) for line in scores] == [(None, None), (1, 1), (None, None), (None, None)]
     assert scores[0]["error"] == "no answer within 1.8 s"
-    assert scores[2]["error"] == "answer: 'three': expression; counting needs number"
+    assert scores[2]["error"] == "answer: 'plenty': expression; counting needs number"
     assert scores[3]["error"] == "answer: 3: not a text"
     assert (summary["rows"], summary["errors"], summary["accuracy"]) == (4, 3, 1.0)
 
@@ -116,6 +116,30 @@ def test_published_graders_take_the_gold_as_it_stands(tmp_path: Path) -> None:
     assert [line["accuracy"] for line in score(tmp_path, Counting(), rows, "reason_rft_reward")[1]] == [1, 1, 1]
     nothing = [row("a", "no change", tagged("change_color(3, cyan)"))]
     assert [line["accuracy"] for line in score(tmp_path, Spatial(), nothing, "reason_rft")[1]] == [0]
+
+
+def test_tokens_that_end_a_turn_are_taken_off_and_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ends = ["<|im_end|>", "<|endoftext|>\n", "\n</s>", "<|im_end|><|endoftext|>", "<|eot_id|>", "<end_of_turn>"]
+    rows = [row("a", "5", tagged("5") + end) for end in [*ends, ""]] + [row("a", "5", "The answer is 5.</s>")]
+    for reward in ("strict", "reason_rft"):
+        summary, scores = score(tmp_path, Counting(), rows, reward)
+        assert [line["format"] for line in scores] == [1] * 7 + [0]
+        assert summary["accuracy"] == 1
+        said = capsys.readouterr().err
+        assert said.count("warning") == 1
+        assert "7 of 8 completions end in tokens such as <|im_end|>" in said
+    scores = score(tmp_path, Counting(), [row("a", "5", tagged("5") + "<|im_end|> or so")])[1]
+    assert scores[0]["format"] == 0  # in the text, it is part of the text
+
+
+def test_gold_answers_that_only_their_spelling_meets_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golds = ["5", "12 cm", "x+y=5", "(1,2)", "3 pizzas", "B", "isosceles", "about 5", "5 ± 1", "isosceles"]
+    score(tmp_path, Structure(), [row("a", gold, tagged(gold)) for gold in golds])
+    said = capsys.readouterr().err
+    assert "gold answers (3)" in said
+    assert said.rstrip().endswith("only the same spelling is right: '5 ± 1', 'about 5', 'isosceles'")
 
 
 def test_a_row_may_bring_its_scene(tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ def test_kinds_are_settled_when_rows_are_read(write: Write) -> None:
         ("E", "", "expression"),
         ("E", "Choices: A. 1 E. 5", "choice"),
         ("12", "Choices: A. 12", "number"),  # no letter can be right here
+        *(
+            (spelled, "Find x. Choices: A. 10 B. 12", "choice")
+            for spelled in ("(B)", "b", "B.", "B. 12", "Option B", "AB")
+        ),
+        *((spelled, "", "expression") for spelled in ("(B)", "b", "Option B", "AB", "x+y=5", "(1,2)", "about 5")),
+        *((spelled, "", "number") for spelled in ("50海里", "65度", "60 km/h", r"50\%", "twelve", "3 cubes", "2^{10}")),
         (r"5\sqrt{2}", "", "expression"),
         ("change_size(0, small)", "", "functions"),
     ],
@@ -185,7 +191,7 @@ def test_all_faults_of_the_rows_are_said_at_once(write: Write) -> None:
         good,
         {**good, "id": "no-image", "image": "missing.jpg"},
         {**good, "id": "int", "answer": 3},
-        {**good, "id": "word", "answer": "three"},
+        {**good, "id": "word", "answer": "plenty"},
         {"id": "bare"},
         good,
         "a string",
@@ -201,7 +207,7 @@ def test_all_faults_of_the_rows_are_said_at_once(write: Write) -> None:
     for expected in (
         "row 2 (id 'no-image'): image: 'missing.jpg': no such file in",
         "row 3 (id 'int'): answer: 3: not a text",
-        "row 4 (id 'word'): answer: 'three': expression; counting needs number",
+        "row 4 (id 'word'): answer: 'plenty': expression; counting needs number",
         "row 5 (id 'bare'): problem: missing",
         "row 5 (id 'bare'): answer: missing",
         "row 5 (id 'bare'): image: None: not a file name",

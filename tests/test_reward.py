@@ -59,7 +59,7 @@ NUMBERS = [
     (tagged("03"), "3", 0, 1, 1),
     (tagged("3 objects"), "3", 0, 1, 1),
     (tagged("There are 3 objects"), "3", 0, 1, 1),
-    (tagged("three"), "3", 0, 0, 0),
+    (tagged("three"), "3", 0, 0, 1),
     ("The answer is 3.", "3", 1, 1, 1),
     (r"\boxed{3}", "3", 1, 1, 1),
     ("5 minus 2 is 3", "3", 1, 1, 0),  # strict: prose with several numbers is no answer

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args, overload
 
@@ -12,7 +14,7 @@ from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.errors import UsageError
-from ekipl.reward import parse
+from ekipl.reward import comparison, letters, parse, values
 
 SHOWN = 20  # errors of one input that are listed
 
@@ -35,14 +37,14 @@ def problem_from(task: Task, example: Example, split: str) -> Problem:
 def answer_kind(answer: str, question: str = "") -> AnswerKind:
     """The kind of a gold answer that has no stated kind, derived once, when the row is read.
 
-    ``functions`` if it holds functions; ``choice`` if it is a letter A to D (any letter when the question has
-    "Choices:"); ``number`` if it has an exact rational value; else ``expression``.
+    ``functions`` if it holds functions; ``choice`` if it is a letter A to D or, where the question lists its options,
+    chooses letters in any way that ``strict`` reads; ``number`` if it has an exact rational value; else ``expression``.
     """
     if parse.functions(answer):
         return "functions"
-    if re.fullmatch("[A-Z]" if "Choices:" in question else "[A-D]", answer):
+    if letters.read(answer) if letters.lists_options(question) else re.fullmatch("[A-D]", answer):
         return "choice"
-    return "number" if parse.fraction(parse.number(answer)) is not None else "expression"
+    return "number" if values.exact(answer) else "expression"
 
 
 def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, AnswerKind]:
@@ -62,7 +64,7 @@ def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, Ans
     kind = cast(AnswerKind, stated) if stated else answer_kind(answer, question)
     if kind not in task.kinds:
         raise ValueError(f"answer: {reprlib.repr(answer)}: {kind}; {task.name} needs {' or '.join(task.kinds)}")
-    if (kind == "choice" and not parse.choice(answer)) or (kind == "functions" and not parse.functions(answer)):
+    if (kind == "choice" and not letters.read(answer)) or (kind == "functions" and not parse.functions(answer)):
         raise ValueError(f"answer: {reprlib.repr(answer)}: not of kind {kind}")
     return answer, kind
 
@@ -88,6 +90,20 @@ def refuse(where: str, errors: Sequence[str]) -> None:
         count = "1 fault" if len(errors) == 1 else f"{len(errors)} faults"
         more = [f"... and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
         raise UsageError("\n  ".join([f"{where}: {count}; correct or remove what is listed:", *errors[:SHOWN], *more]))
+
+
+def say_unreadable(where: str, golds: Iterable[tuple[str, AnswerKind]]) -> None:
+    """Print the gold answers that ``strict`` pays in their own spelling only, as rows to correct or leave out."""
+    strange = sorted(
+        {gold for gold, kind in golds if kind in ("number", "expression") and comparison.only_as_spelled(gold)}
+    )
+    if strange and os.environ.get("RANK", "0") == "0":  # once, not once a process
+        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+        print(
+            f"{where}: warning: reward=strict reads no value in these gold answers ({len(strange)}), so that only the "
+            f"same spelling is right: {', '.join(map(reprlib.repr, strange[:SHOWN]))}{more}",
+            file=sys.stderr,
+        )
 
 
 def check_split(task: Task, split: str) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from ekipl.algorithm.ranges import Name
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
-from ekipl.data.problems import LazyProblems, Limits, check_split, gold_of, refuse
+from ekipl.data.problems import LazyProblems, Limits, check_split, gold_of, refuse, say_unreadable
 from ekipl.errors import MissingSplit, UsageError
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # for some other formats Pillow starts another program
@@ -150,7 +150,9 @@ def _checked(place: _Place, task: Task, start: int, limit: int | None) -> list[_
             found.append(f"row {first[identity]} has the same id")
         errors += [f"row {number} (id {reprlib.repr(identity)}): {error}" for error in found]
     refuse(f"data: {place.rows}", errors)
-    return [_entry(row, task, find) for row in rows]
+    entries = [_entry(row, task, find) for row in rows]
+    say_unreadable(f"data: {place.rows}", ((entry.answer, entry.kind) for entry in entries))
+    return entries
 
 
 def _load(path: Path) -> list[Any]:

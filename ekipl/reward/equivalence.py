@@ -1,4 +1,4 @@
-"""Mathematical equivalence, decided by math-verify in a process that can be killed.
+"""Mathematical equivalence, decided by math-verify or sympy in a process that can be killed.
 
 math-verify's own deadline is a signal that works in the main thread only; in other threads it returns a silent "not
 equal". Here it runs without that deadline, in three generations of processes:
@@ -25,7 +25,7 @@ import threading
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, Literal, NoReturn
 
 from ekipl.errors import GraderError, UsageError
 
@@ -39,6 +39,12 @@ ENDS: dict[int, str] = {  # exit signals that mean "this question killed the wor
     signal.SIGSEGV: "the grading process died",
     signal.SIGABRT: "the grading process died",
 }
+How = Literal[
+    "published",  # math-verify finds the texts equal
+    "value",  # equal, or near where one of them has decimals
+    "proportional",  # equal up to a constant factor
+    "in proportion",  # equal up to a constant factor above 0
+]
 WARM_UP = (  # sympy and the LaTeX parser load modules at the first question of each kind
     ("1/2", "0.5"),
     (r"\frac{4}{3}", r"\frac{3}{4}"),
@@ -48,23 +54,29 @@ WARM_UP = (  # sympy and the LaTeX parser load modules at the first question of 
 
 
 def equal(answer: str, gold: str, latex: bool) -> bool:
-    r"""Whether math-verify finds ``answer`` and ``gold`` equal (decimals to six places).
+    r"""Whether ``answer`` and ``gold`` are equal.
 
-    With ``latex`` each string is one LaTeX expression. Without it math-verify searches both texts for numbers and
-    formulas, as in Reason-RFT: the last number of a sentence counts, and 5 stands for an undelimited ``5\sqrt{2}``.
+    With ``latex`` each string is one expression, and decimals equal exact values to six places. Without it math-verify
+    searches both texts for numbers and formulas, as in Reason-RFT: the last number of a sentence counts, and 5 stands
+    for an undelimited ``5\sqrt{2}``.
 
     Raises:
         GraderError: no answer before the deadline, or the grading process failed.
     """
+    return decide("value" if latex else "published", answer, gold)
+
+
+def decide(how: How, answer: str, gold: str) -> bool:
+    """One of the questions of ``How`` about two expressions, or two texts for ``published``. Raises as ``equal``."""
     size = len(answer) + len(gold)
     if size > LONGEST:
         raise GraderError(f"longer than {LONGEST} characters")
-    return (_remembered if size <= REMEMBERED else _ask)(answer, gold, latex)
+    return (_remembered if size <= REMEMBERED else _ask)(how, answer, gold)
 
 
-def _ask(answer: str, gold: str, latex: bool) -> bool:
+def _ask(how: How, answer: str, gold: str) -> bool:
     with _lock:
-        reply = _child().ask({"answer": answer, "gold": gold, "latex": latex})
+        reply = _child().ask({"how": how, "answer": answer, "gold": gold})
     if "error" in reply:
         raise GraderError(reply["error"])
     return bool(reply["equal"])
@@ -159,18 +171,24 @@ def close() -> None:
 # --- the child ---
 
 
-def _equal(answer: str, gold: str, latex: bool) -> bool:
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+def _equal(how: How, answer: str, gold: str) -> bool:
+    if how == "published":  # as Reason-RFT calls it: its order of arguments, and False after an error
+        from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-    if not latex:  # as Reason-RFT calls it: its order of arguments, and False after an error
         wide = [LatexExtractionConfig(), ExprExtractionConfig()]
         found = [parse(text, wide, parsing_timeout=None) for text in (answer, gold)]
         return bool(verify(*found, timeout_seconds=None))
-    found = [parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None) for text in (gold, answer)]
-    try:
-        return bool(verify(*found, timeout_seconds=None, raise_on_error=True))
-    except (TypeError, ValueError):  # one of them has no value, such as 1/0
+    from ekipl.reward import algebra, expression, writing
+
+    ours, wanted = (expression.parse(writing.respelled(text)) for text in (answer, gold))
+    if ours is None or wanted is None:
         return False
+    try:
+        if how == "value":
+            return algebra.equal(ours, wanted, expression.may_be_rounded(ours, wanted))
+        return algebra.proportional(ours, wanted, positive=how == "in proportion")
+    except (ArithmeticError, TypeError, ValueError, NotImplementedError):
+        return False  # one of them has no value, such as 1/0
 
 
 def _answer(replies: int) -> NoReturn:
@@ -200,8 +218,9 @@ def _serve() -> None:
     os.dup2(2, 1)  # the prints of a library are no replies
     try:
         for answer, gold in WARM_UP:
-            for latex in (False, True):
-                _equal(answer, gold, latex)
+            _equal("published", answer, gold)
+            _equal("value", answer, gold)
+        _equal("proportional", "x+2y", "2x+4y")
     except Exception as error:  # reported to the parent, which raises it
         _write(replies, {"error": f"{type(error).__name__}: {error}"})
         return

@@ -25,8 +25,7 @@ from typing import NamedTuple
 from ekipl.algorithm.seams import Grader
 from ekipl.algorithm.types import AnswerKind, Problem, Reward
 from ekipl.errors import GraderError, UsageError
-from ekipl.reward import equivalence, parse
-from ekipl.reward.magnitude import approximate_value
+from ekipl.reward import comparison, equivalence, letters, parse
 from ekipl.reward.simulate import Scene, reaches
 
 GRADERS: dict[str, tuple[AnswerKind, ...]] = {  # name -> the kinds of answer that it grades
@@ -56,7 +55,7 @@ def grader(name: str) -> Grader:
     """
 
     def graded(problem: Problem, text: str) -> Reward:
-        reward = grade(text, problem.answer, problem.kind, name, problem.metadata.get("scene"))
+        reward = grade(text, problem.answer, problem.kind, name, problem.metadata.get("scene"), problem.question)
         marks = problem.metadata.get("skill")
         if marks is None:
             return reward
@@ -84,11 +83,12 @@ def grader_of(name: str, function: Callable[[Problem, str], Reward | float]) -> 
     return graded
 
 
-def grade(text: str, gold: str, kind: AnswerKind, name: str, scene: Scene | None = None) -> Reward:
+def grade(text: str, gold: str, kind: AnswerKind, name: str, scene: Scene | None = None, question: str = "") -> Reward:
     """Grade one completion: format 0 or 1; accuracy in [0, 1], in [-0.5, 1] with ``reason_rft_penalty``.
 
     For functions ``detail`` holds ``exact`` (equal to the gold set) and ``partial``, with every grader. Where the scene
-    is known, ``strict`` simulates them and accepts every answer that leads to the final state.
+    is known, ``strict`` simulates them and accepts every answer that leads to the final state. Where the question lists
+    its options, ``strict`` rejects a letter with the text of another option.
 
     Raises:
         GraderError: the equivalence of two expressions could not be decided.
@@ -98,46 +98,13 @@ def grade(text: str, gold: str, kind: AnswerKind, name: str, scene: Scene | None
     if kind == "functions":
         return _grade_functions(text, gold, name, formatted, scene)
     if strict:
-        same = _same_choice if kind == "choice" else _same_number
-        return Reward(formatted, float(same(parse.answer_text(text), gold.strip())))
+        answer, wanted = parse.answer_text(text), gold.strip()
+        right = letters.same(answer, wanted, question) if kind == "choice" else comparison.same(answer, wanted)
+        return Reward(formatted, float(right))
     return Reward(formatted, _published_accuracy(text, gold, name))
 
 
 # --- letters, numbers, expressions ---
-
-
-def _same_choice(answer: str, gold: str) -> bool:
-    letter = parse.choice(answer)
-    return letter is not None and letter == parse.choice(gold)
-
-
-def _same_number(answer: str, gold: str) -> bool:
-    if answer == gold:
-        return True
-    ours, wanted = parse.number(answer), parse.number(gold)
-    if not ours or not wanted:
-        return False
-    value, target = parse.fraction(ours.removesuffix("%").rstrip()), parse.fraction(wanted)
-    if value is not None and target is not None:
-        if ours.endswith("%"):  # 50% answers both "how many percent" and "which part"
-            return target in (value, value / 100)
-        return value == target or (round(value, 6) == round(target, 6) and _mixed(ours, wanted))
-    if (value is None) != (target is None) and _VARIABLE.search(ours + " " + wanted):
-        return False  # one is a number, the other is not
-    size, size_wanted = approximate_value(ours), approximate_value(wanted)
-    if size is not None and size_wanted is not None:
-        off, rounding = abs(size - size_wanted), 1e-12 * abs(size_wanted)
-        if off <= rounding or off > 1e-5 + rounding:  # in between, math-verify compares six decimal places
-            return off <= rounding
-    return equivalence.equal(ours, wanted, latex=True)
-
-
-_VARIABLE = re.compile(r"(?<![A-Za-z\\])[A-DF-HJ-Za-df-hj-z](?![A-Za-z])")  # a single letter except e and i
-
-
-def _mixed(answer: str, gold: str) -> bool:
-    """Whether one number is a decimal and the other a fraction: these are compared to six places."""
-    return (parse.decimal(answer) is None) != (parse.decimal(gold) is None)
 
 
 def _published_accuracy(text: str, gold: str, name: str) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ekipl.algorithm.seams import Grader, Task
 from ekipl.algorithm.types import AnswerKind, Problem
-from ekipl.data.problems import gold_as_it_stands, gold_of, refuse
+from ekipl.data.problems import gold_as_it_stands, gold_of, refuse, say_unreadable
 from ekipl.errors import GraderError, UsageError
 from ekipl.files import atomic_write, dump_line, parse_line
 from ekipl.report.predictions import GradedRow, write_predictions
@@ -40,19 +42,21 @@ def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir:
 
     A row may state the ``kind`` of its answer, and have its question as ``problem`` and its ``scene``. Ids may repeat:
     they are completions of one problem. The rows of ``scores.jsonl`` are in the order of the file and have ``id``,
-    ``format``, ``accuracy``, ``error`` and the details of the reward. A row that cannot be graded, because of its gold
+    ``format``, ``accuracy``, ``error`` and the details of the reward. Tokens that end a turn are taken off the
+    completions. A row that cannot be graded, because of its gold
     answer or its completion, has null scores and the reason as ``error``.
 
     Returns the number of rows, and those that were graded. Raises UsageError when the file cannot be read or has
     invalid lines; nothing is written then.
     """
-    rows = _read(path)
-    graded = []
+    rows = _without_ends(path, _read(path))
+    golds, graded = [], []
     with atomic_write(out_dir / "scores.jsonl") as file:
         for row in rows:
             scores: dict[str, Any] = {"id": row["id"], "format": None, "accuracy": None, "error": None}
             try:
                 problem = _problem(row, task, gold)
+                golds.append((problem.answer, problem.kind))
                 reward = grade(problem, row["completion"])
             except (_NoGold, GraderError) as error:
                 scores["error"] = str(error)
@@ -60,7 +64,32 @@ def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir:
                 scores |= {"format": reward.format, "accuracy": reward.accuracy, **reward.detail}
                 graded.append(GradedRow(json.dumps(row["id"]), problem.kind, reward))
             file.write(dump_line(scores))
+    say_unreadable(f"predictions: {path}", golds)
     return len(rows), graded
+
+
+_ENDS = re.compile(  # of a turn or a text, in the families of models
+    r"(?:\s*(?:<\|(?:im_end|endoftext|eot_id|end_of_text|end|eom_id|assistant_end|return)\|>|</s>|<eos>|<end_of_turn>"
+    r"|<｜end▁of▁sentence｜>|\[EOS\]|<pad>|<\|pad\|>))+\s*\Z"
+)
+_LONGEST_ENDS = 400  # characters at the end that may be such tokens
+
+
+def _without_ends(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without end-of-turn tokens behind their completions; the first such token is named once."""
+    bare, seen = [], []
+    for row in rows:
+        text = row["completion"]
+        found = _ENDS.search(text, max(0, len(text) - _LONGEST_ENDS))
+        seen += [found[0].strip()] if found else []
+        bare.append({**row, "completion": text[: found.start()]} if found else row)
+    if seen:
+        print(
+            f"predictions: {path}: warning: {len(seen)} of {len(rows)} completions end in tokens such as {seen[0]}; "
+            "they were taken off before grading",
+            file=sys.stderr,
+        )
+    return bare
 
 
 class _NoGold(Exception):
