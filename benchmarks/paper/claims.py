@@ -1,0 +1,72 @@
+"""The four claims of the paper, each judged by a rule on an interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from benchmarks.paper.cells import GRPO, JUDGED, MATCHED
+from benchmarks.paper.intervals import verdict
+from benchmarks.paper.tables import Runs, difference, first_and_last, ks, passed_difference, samples_needed
+from ekipl.report.stats import Estimate
+from ekipl.report.tables import Table, points
+
+RULES = (
+    "faster: samples (own and external) until the mean ID accuracy reaches the other's final one, as a share of the "
+    "other's samples; the claim is below 100 %",
+    "better OOD: difference of OOD accuracy after training; the claim is above 0",
+    "falling external share: share of the kept actions that are external, last fifth of the steps - first fifth; the "
+    "claim is below 0",
+    "higher pass@k: difference over the problems of all splits, at half the samples drawn, where the estimate is less "
+    "noisy than at all of them; the claim is above 0",
+    "reproduced: the whole 95 % interval is on the side of the claim; not reproduced: the whole interval is on the "
+    "other side; undecided: neither, or too few cells for an interval",
+)
+
+
+class Judged(NamedTuple):
+    """One row: ``shown`` is the estimate in words, ``against`` the method that it is compared with."""
+
+    task: str
+    method: str
+    claim: str
+    against: str
+    shown: str
+    verdict: str
+
+
+def judge(runs: Runs) -> Iterator[Judged]:
+    """The claims for each judged method that has cells."""
+    for method in (m for m in JUDGED if m in runs.methods):
+        others = [other for other in (GRPO, MATCHED) if other in runs.methods and runs.seeds(method, other)]
+        for other in others:
+            share = samples_needed(runs, method, other)
+            yield Judged(runs.task, method, "faster", other, needed_share(share), verdict(share, 1.0, above=False))
+        for other in others:
+            found = difference(runs, method, other, "ood", "accuracy")
+            yield Judged(runs.task, method, "better OOD", other, points(found), verdict(found, 0.0, above=True))
+        *_, fall = first_and_last(runs, method, "external_kept")
+        shown, said = points(fall), verdict(fall, 0.0, above=False)
+        yield Judged(runs.task, method, "falling external share", "its own start", shown, said)
+        k = max(1, ks(runs)[-1] // 2)
+        for other in (o for o in (GRPO, "base") if o in runs.methods and runs.seeds(method, o)):
+            found = passed_difference(runs, method, other, k)
+            name = f"higher pass@{k}"
+            yield Judged(runs.task, method, name, other, points(found), verdict(found, 0.0, above=True))
+
+
+def needed_share(estimate: Estimate) -> str:
+    """A share of samples in percent: ``43 % (40 % to not reached)``."""
+
+    def text(value: float) -> str:
+        return "not reached" if math.isinf(value) else "-" if math.isnan(value) else f"{100 * value:.0f} %"
+
+    mean, low, high = map(text, estimate)
+    return mean if low == "-" or low == high == mean else f"{mean} ({low} to {high})"
+
+
+def claims_table(judged: list[Judged]) -> Table:
+    """All claims of all tasks."""
+    header = ["task", "method", "claim", "against", "estimate (points or share of samples)", "verdict"]
+    return Table("The claims of the paper", header, [list(row) for row in judged], RULES)
