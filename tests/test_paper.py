@@ -53,6 +53,9 @@ def test_samples_needed_by_hand() -> None:
     # Both seeds end at 0.4 after 40 samples; the other method is there after 20: 20 / 40.
     slow, fast = [[0.0, 0.4], [0.0, 0.4]], [[0.0, 0.4, 0.6], [0.0, 0.4, 0.6]]
     assert intervals.needed([0, 20, 40], fast, [0, 40], slow) == pytest.approx((0.5, 0.5, 0.5))
+    # The other passes its own last accuracy early, by chance: 0.4 of 0.5 is there after 16 of 20, so 20 / 16.
+    assert intervals.needed([0, 20, 40], fast, [0, 20, 40], [[0.0, 0.5, 0.4]] * 2).mean == pytest.approx(20 / 16)
+    assert intervals.needed([0, 9], [[0.5, 0.5]], [0, 9], [[0.4, 0.4]]).mean == 1  # nobody needs a sample
     # One of two seeds never reaches it: the mean curve ends at 0.3 of 0.4.
     share = intervals.needed([0, 40], [[0.0, 0.6], [0.0, 0.0]], [0, 40], slow)
     assert share.mean == math.inf
@@ -174,13 +177,13 @@ def made_up(place: Place, cell: Cell, right: list[int], **changed: Any) -> None:
     """A finished cell: 2 samples of each of four problems a split, so many of them right."""
     rate = None if cell.seed is None or not cell.is_trained else "1e-4"
     names = [f"p{i}" for i in range(len(right))]
-    columns = {"id": names, "family": ["a", "a", "b", "b"], "samples": [2] * 4, "right": right}
+    columns = {"id": names, "families": ["a", "b"], "family": [0, 0, 1, 1], "samples": [2] * 4, "right": right}
     columns |= {"formed": [2] * 4, "skill_of": [0, 0, 2, 2], "skill": [0, 0, 1, 1]}
     passk = {"id": names, "samples": [4] * 4, "right": right}
     training = {"step": [5, 10], "accuracy": [0.1, 0.2], "skill": [None, 0.5], "dead": [0.2, 0.4]}
     training |= {"external_offered": [0.6, 0.6], "external_kept": [0.8, 0.5 + 0.1 * (cell.seed or 0)]}
     last = sum(right) / 8
-    evaluations = {"step": [0, 10], "samples": [0, 100], "id": [0.0, last], "ood": [0.0, last]}
+    evaluations = {"steps": [0, 10], "samples": [0, 100], "id": [0.0, last], "ood": [0.0, last]}
     about = {"settings": cells.settings_hash(cell, rate, place.scale), "base": place.base, "learning_rate": rate}
     found = {
         **{"cell": cell.name, "choice": {"chosen": "1e-4"}, "training": training, "evaluations": evaluations},
@@ -261,7 +264,7 @@ def test_counts_of_a_problem_by_hand() -> None:
     ]
     found = record.tallies(rows)["id"]
     expected = {"samples": 3, "right": 1, "formed": 2, "skill_of": 2, "skill": 1}
-    assert found == {"id": ["p"], "family": ["f"], **{key: [value] for key, value in expected.items()}}
+    assert found == {"id": ["p"], "families": ["f"], "family": [0], **{key: [value] for key, value in expected.items()}}
 
 
 def test_two_stages_are_one_curve(tmp_path: Path) -> None:
@@ -285,7 +288,7 @@ def test_two_stages_are_one_curve(tmp_path: Path) -> None:
     assert [row["policy"] for row in rows] == [0, 0, 0, 6]
     assert rows[-1]["progress/problems"] == 9
     drawn = record.curves(rows)
-    assert drawn["evaluations"] == {"step": [0, 3], "samples": [0, 18], "id": [0.25, 0.25]}
+    assert drawn["evaluations"] == {"steps": [0, 3], "samples": [0, 18], "id": [0.25, 0.25]}
     assert drawn["training"]["external_kept"] == [pytest.approx((1 + 1 + 0.25) / 3, abs=1e-4)]
     assert drawn["training"]["accuracy"] == [None]
 

@@ -82,12 +82,13 @@ def crossing(x: Sequence[float], y: ArrayLike, target: float) -> float:
 
 
 def needed(x: Sequence[float], y: ArrayLike, other_x: Sequence[float], other_y: ArrayLike, seed: int = 0) -> Estimate:
-    """Samples until the mean curve reaches the other's last mean accuracy, as a share of the other's samples.
+    """Where the mean curve first reaches the other's last mean accuracy, as a share of where the other's own does.
 
-    The interval is over seeds, which are drawn for both together.
+    Both curves are read in the same way, so that noise, which lets a curve reach an accuracy early, favours neither. The
+    interval is over seeds, which are drawn for both together.
 
     Args:
-        x: samples at each evaluation.
+        x: samples or steps at each evaluation.
         y: (seeds, evaluations).
         other_x: likewise of the other method.
         other_y: (seeds, evaluations), in the order of the seeds of ``y``.
@@ -102,11 +103,18 @@ def needed(x: Sequence[float], y: ArrayLike, other_x: Sequence[float], other_y: 
     if not own.size or not other.size:
         return NOTHING
     weights = draws(len(own), np.random.default_rng(seed))
-    curves, targets = weights @ own, weights @ other[:, -1]  # (R, E), (R,)
-    shares = np.array([crossing(x, curve, target) for curve, target in zip(curves, targets, strict=True)])
-    mean = crossing(x, own.mean(axis=0), float(other[:, -1].mean()))
-    low, high = bounds(shares / other_x[-1], varies=len(own) > 1)
-    return Estimate(mean / other_x[-1], low, high)
+    pairs = zip(weights @ own, weights @ other, strict=True)  # each (E,)
+    shares = np.array([_share(x, curve, other_x, against) for curve, against in pairs])
+    mean = _share(x, own.mean(axis=0), other_x, other.mean(axis=0))
+    return Estimate(mean, *bounds(shares, varies=len(own) > 1))
+
+
+def _share(x: Sequence[float], curve: Floats, other_x: Sequence[float], other: Floats) -> float:
+    """1 where both begin at the accuracy."""
+    reached, there = crossing(x, curve, other[-1]), crossing(other_x, other, other[-1])
+    if there == 0:
+        return 1.0 if reached == 0 else math.inf
+    return reached / there
 
 
 def verdict(estimate: Estimate, border: float, above: bool) -> str:

@@ -67,7 +67,10 @@ def tallies(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    return {key: [row[key] for row in rows] for key in rows[0]}
+    """A list for each key; ``family`` holds places in ``families``, which keeps the file small."""
+    families = list(dict.fromkeys(row["family"] for row in rows))
+    columns = {key: [row[key] for row in rows] for key in rows[0]}
+    return {**columns, "families": families, "family": [families.index(row["family"]) for row in rows]}
 
 
 def stages(train: Path) -> list[Path]:
@@ -115,7 +118,7 @@ def curves(rows: Sequence[Row]) -> dict[str, Any]:
     evaluated = [row for row in rows if any(key.startswith("eval/") for key in row)]
     splits = [key.split("/")[1] for key in (evaluated or [{}])[0] if key.endswith("/accuracy") and key[:5] == "eval/"]
     evaluations = {
-        "step": [row["step"] for row in evaluated],
+        "steps": [row["step"] for row in evaluated],
         "samples": [row["policy"] + row["external"] for row in evaluated],
         **{split: [_rounded(row[f"eval/{split}/accuracy"]) for row in evaluated] for split in splits},
     }

@@ -22,7 +22,7 @@ from benchmarks.paper.tables import (
     load,
     mean,
     passed,
-    samples_needed,
+    share_needed,
     training,
 )
 from ekipl.files import write_text
@@ -120,7 +120,8 @@ def _differences(runs: Runs, other: str) -> Table:
 
 def _families(runs: Runs) -> Table:
     """Accuracy in distribution by family of problems, without intervals."""
-    one = runs.files(runs.methods[0])[0]["problems"]["id"]["family"]
+    columns = runs.files(runs.methods[0])[0]["problems"]["id"]
+    one = [columns["families"][place] for place in columns["family"]]
     families = sorted({family for family in one if family})
     rows = [
         [method, *(percent(mean(runs, method, "id", "accuracy", family).mean) for family in families)]
@@ -140,11 +141,18 @@ def _training(runs: Runs) -> Table:
         first, last, change = first_and_last(runs, method, "external_kept")
         dead = percent(float(training(runs, method, "dead")[1].mean()))
         needs = [
-            needed_share(samples_needed(runs, method, other) if other in runs.methods and other != method else NOTHING)
+            needed_share(share_needed(runs, method, other) if other in runs.methods and other != method else NOTHING)
             for other in (GRPO, MATCHED)
         ]
         rows.append([method, *counts, dead, percent_interval(first), percent_interval(last), points(change), *needs])
-    return Table("Training", header, rows, ["samples: candidates offered; as a share of the other method's samples"])
+    return Table(
+        "Training",
+        header,
+        rows,
+        [
+            "samples: candidates offered, own and external; until an accuracy: as a share of those the other method needs for it"
+        ],
+    )
 
 
 def _cost(runs: Runs) -> Table:

@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper import record
-from benchmarks.paper.cells import METHODS, OWN, RUNS, Cell, Scale, base_hash, commands, recording, settings_hash
+from benchmarks.paper.cells import (
+    METHODS,
+    OWN,
+    RUNS,
+    SCHEMA,
+    Cell,
+    Scale,
+    base_hash,
+    commands,
+    recording,
+    settings_hash,
+)
+from ekipl.files import write_text
 
 DONE = {  # the file that each command writes last
     "train": "summary.md",
@@ -93,20 +105,22 @@ class Place:
         rate = self.rate(cell)
         told = settings_hash(cell, rate, self.scale)
         folder = self.root / "cells" / f"{cell.name}-{told[:8]}"
-        words = commands(cell, rate, self.scale)
-        for part, line in words.items():
-            self._command(folder / part, line, {RUNS: str(self.root.resolve()), OWN: str(folder.resolve())})
-        about = {
-            "schema": 1,
-            **{"cell": cell.name, "task": cell.task, "method": cell.method, "seed": cell.seed},
-            **{"scale": self.scale.name, "learning_rate": rate, "base": self.base, "settings": told},
-            "commands": words,
-        }
-        found = {**about, **self._found(cell, folder), **record.provenance(self.machine)}
-        record.write_cell(self.file(cell), found)
+        kept = folder / "cell.json"
+        if not kept.exists():
+            words = commands(cell, rate, self.scale)
+            for part, line in words.items():
+                self._command(folder / part, line, {RUNS: str(self.root.resolve()), OWN: str(folder.resolve())})
+            about = {
+                "schema": SCHEMA,
+                **{"cell": cell.name, "task": cell.task, "method": cell.method, "seed": cell.seed},
+                **{"scale": self.scale.name, "learning_rate": rate, "base": self.base, "settings": told},
+                "commands": words,
+            }
+            record.write_cell(kept, {**about, **self._found(cell, folder), **record.provenance(self.machine)})
         for heavy in ("checkpoints", "actions"):
             for path in folder.rglob(heavy):
                 shutil.rmtree(path)
+        write_text(self.file(cell), kept.read_text())
 
     def _found(self, cell: Cell, folder: Path) -> dict[str, Any]:
         if cell.seed is None:

@@ -95,7 +95,7 @@ def shares(files: Sequence[CellFile], which: str, score: str, family: str | None
         for split in splits(file, which):
             columns = file["problems"][split]
             for name, own, count, n in zip(*(columns[key] for key in ("id", "family", counted, of)), strict=True):
-                if n and family in (None, own):
+                if n and family in (None, columns["families"][own]):
                     row[f"{split}/{name}"] = count / n
         rows.append(row)
     return _table(rows)
@@ -124,20 +124,22 @@ def difference(runs: Runs, method: str, other: str, which: str, score: str) -> E
     return two_level(own[:, left] - against[:, right])
 
 
-def evaluated(runs: Runs, method: str, which: str, seeds: Sequence[int]) -> tuple[Floats, Floats]:
-    """Samples used until each evaluation, (evaluations,), and accuracies, (seeds, evaluations)."""
+def evaluated(
+    runs: Runs, method: str, which: str, seeds: Sequence[int], unit: str = "samples"
+) -> tuple[Floats, Floats]:
+    """Samples (or steps) used until each evaluation, (evaluations,), and accuracies, (seeds, evaluations)."""
     files = runs.files(method, seeds)
-    samples = np.array([file["evaluations"]["samples"] for file in files], dtype=np.float64)
+    samples = np.array([file["evaluations"][unit] for file in files], dtype=np.float64)
     accuracy = [[file["evaluations"][split] for split in splits(file, which)] for file in files]
     return samples.mean(axis=0), np.array(accuracy, dtype=np.float64).mean(axis=1)
 
 
-def samples_needed(runs: Runs, method: str, other: str, which: str = "id") -> Estimate:
-    """Samples until ``method`` reaches the last accuracy of ``other``, as a share of that one's samples."""
+def share_needed(runs: Runs, method: str, other: str, unit: str = "samples") -> Estimate:
+    """Samples or steps until ``method`` reaches the last ID accuracy of ``other``, as a share of those of ``other``."""
     both = runs.seeds(method, other)
     if not both:
         return NOTHING
-    (x, y), (other_x, other_y) = (evaluated(runs, name, which, both) for name in (method, other))
+    (x, y), (other_x, other_y) = (evaluated(runs, name, "id", both, unit) for name in (method, other))
     return needed(x.tolist(), y, other_x.tolist(), other_y)
 
 
