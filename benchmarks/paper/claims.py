@@ -13,8 +13,8 @@ from ekipl.report.stats import Estimate
 from ekipl.report.tables import Table, points
 
 RULES = (
-    "faster: samples (own and external), or steps, until the mean ID accuracy first reaches the other's final one, as a "
-    "share of what the other needs for it; the claim is below 100 %",
+    "faster: samples (own and external), or steps, until the mean ID accuracy first reaches the other's final one, as "
+    "a share of what the other needs for it; the claim is below 100 %",
     "better OOD: difference of OOD accuracy after training; the claim is above 0",
     "falling external share: share of the kept actions that are external, last fifth of the steps - first fifth; the "
     "claim is below 0",

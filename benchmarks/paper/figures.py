@@ -47,7 +47,8 @@ def _curves(path: Path, runs: Runs, methods: Sequence[str]) -> None:
             for method in methods:
                 samples, accuracy = evaluated(runs, method, which, runs.seeds(method))
                 plots.line(axes, SHOWN.index(method), method, samples, *band(accuracy))
-            axes.set(xlabel="training samples, own and external", ylim=(0, None))
+            axes.set(xlabel="training samples, own and external")
+        panels[0].set(ylim=(0, None))  # of all panels; set earlier, it would cut the others
 
 
 def _training(path: Path, runs: Runs, methods: Sequence[str]) -> None:
@@ -57,7 +58,8 @@ def _training(path: Path, runs: Runs, methods: Sequence[str]) -> None:
             for method in methods:
                 steps, values = training(runs, method, key)
                 plots.line(axes, SHOWN.index(method), method, steps, *band(values))
-            axes.set(xlabel="step", ylim=(0, None))
+            axes.set(xlabel="step")
+        panels[0].set(ylim=(0, None))
 
 
 def _passk(path: Path, runs: Runs, methods: Sequence[str]) -> None:

@@ -84,8 +84,8 @@ def crossing(x: Sequence[float], y: ArrayLike, target: float) -> float:
 def needed(x: Sequence[float], y: ArrayLike, other_x: Sequence[float], other_y: ArrayLike, seed: int = 0) -> Estimate:
     """Where the mean curve first reaches the other's last mean accuracy, as a share of where the other's own does.
 
-    Both curves are read in the same way, so that noise, which lets a curve reach an accuracy early, favours neither. The
-    interval is over seeds, which are drawn for both together.
+    Both curves are read in the same way, so that noise, which lets a curve reach an accuracy early, favours neither.
+    The interval is over seeds, which are drawn for both together.
 
     Args:
         x: samples or steps at each evaluation.

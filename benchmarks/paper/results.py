@@ -145,14 +145,8 @@ def _training(runs: Runs) -> Table:
             for other in (GRPO, MATCHED)
         ]
         rows.append([method, *counts, dead, percent_interval(first), percent_interval(last), points(change), *needs])
-    return Table(
-        "Training",
-        header,
-        rows,
-        [
-            "samples: candidates offered, own and external; until an accuracy: as a share of those the other method needs for it"
-        ],
-    )
+    note = "samples: candidates offered; until an accuracy: as a share of those that the other method needs for it"
+    return Table("Training", header, rows, [note])
 
 
 def _cost(runs: Runs) -> Table:

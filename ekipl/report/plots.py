@@ -97,7 +97,8 @@ def passk(path: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
             ticks = ks if len(ks) <= 8 else [k for k in ks if k & (k - 1) == 0]  # powers of two
             axes.set_xscale("log", base=2)
             axes.set_xticks(ticks, [str(k) for k in ticks])
-            axes.set(xlabel="k samples", ylim=(0, None))
+            axes.set(xlabel="k samples")
+        panels[0].set(ylim=(0, None))  # of all panels; set before the others are drawn, it would cut them
 
 
 def line(axes: Axes, place: int, name: str, x: Floats, mean: Floats, low: Floats, high: Floats) -> None:
