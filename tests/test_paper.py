@@ -217,6 +217,53 @@ def test_finished_cells_are_not_run_again(place: Place, monkeypatch: pytest.Monk
     assert not ran
 
 
+def evaluated_only(self: Place, folder: Path, line: Any, places: Any) -> None:
+    """Stands in for the commands of a cell of the base model: one problem, two samples, one of them right."""
+    (folder).mkdir(parents=True, exist_ok=True)
+    graded = {"split": "id", "problem": "p", "family": "f", "text": "t", "format": 1.0, "detail": {}}
+    if line[0] == "eval":
+        rows = [{**graded, "sample": i, "accuracy": float(i)} for i in (0, 1)]
+        (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        reward = {"format": 1.0, "accuracy": 1.0, "detail": {}}
+        row = {"split": "id", "problem": "p", "index": 0, "text": "t", "reward": reward}
+        (folder / "actions.jsonl").write_text(json.dumps(row) + "\n")
+
+
+def test_the_file_of_a_cell(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Place, "_command", evaluated_only)
+    cell = Cell("counting", "base", 0)
+    place.run(cell)
+    found = place.finished(cell)
+    assert found is not None
+    assert found["problems"]["id"]["right"] == [1]
+    assert found["passk"]["id"] == {"id": ["p"], "samples": [1], "right": [1]}
+    assert found["commands"]["eval"][:2] == ["eval", "model.path=tiny"]
+    assert found["hashes"].keys() == {"eval", "passk"}
+    text = place.file(cell).read_text()
+    place.file(cell).unlink()
+    monkeypatch.setattr(Place, "_command", None)  # the run directory has the file
+    place.run(cell)
+    assert place.file(cell).read_text() == text
+
+
+def test_verify_runs_a_cell_again(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Place, "_command", evaluated_only)
+    cell = Cell("counting", "base", 0)
+    place.run(cell)
+    words = ["--verify", cell.name, "--out", str(tmp_path / "out"), "--runs", str(tmp_path)]
+    assert command.main(words) == 0
+    assert "the same to the bit: eval, passk" in capsys.readouterr().out
+    assert not list(tmp_path.glob("ekipl-verify-*"))
+    file = place.file(cell)
+    file.write_text(file.read_text().replace('"eval":"', '"eval":"0'))
+    assert command.main(words) == 1
+    assert "different: eval" in capsys.readouterr().out
+    assert command.main(["--verify", "counting-base-7", "--out", str(tmp_path / "out")]) == 2
+
+
 def test_a_new_learning_rate_makes_a_cell_stale(place: Place) -> None:
     choice, cell = Cell("counting", "ekipl", None), Cell("counting", "ekipl", 0)
     made_up(place, choice, [])

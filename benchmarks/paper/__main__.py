@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -96,7 +97,9 @@ def verify(name: str, out: Path, runs: Path | None) -> int:
     if differing:
         versions = "" if old["versions"] == new["versions"] else f"; versions then: {old['versions']}"
         say(f"{name}: different: {', '.join(differing)} (it ran on: {old['machine']}{versions}); see {fresh}")
-    return 1 if differing else 0
+        return 1
+    shutil.rmtree(fresh)
+    return 0
 
 
 def say(line: str) -> None:
