@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from benchmarks.paper.cells import GRPO, JUDGED, MATCHED
-from benchmarks.paper.intervals import verdict
+from benchmarks.paper.intervals import NOTHING, verdict
 from benchmarks.paper.tables import Runs, difference, first_and_last, ks, passed_difference, share_needed
 from ekipl.report.stats import Estimate
 from ekipl.report.tables import Table, points
 
+SEEDS = 3
 RULES = (
     "faster: samples (own and external), or steps, until the mean ID accuracy first reaches the other's final one, as "
     "a share of what the other needs for it; the claim is below 100 %",
@@ -20,8 +21,9 @@ RULES = (
     "claim is below 0",
     "higher pass@k: difference over the problems of all splits, at half the samples drawn, where the estimate is less "
     "noisy than at all of them; the claim is above 0",
+    f"a verdict needs {SEEDS} seeds of both methods",
     "reproduced: the whole 95 % interval is on the side of the claim; not reproduced: the whole interval is on the "
-    "other side; undecided: neither, or too few cells for an interval",
+    "other side; undecided: neither, too few seeds, or no interval",
 )
 
 
@@ -43,19 +45,25 @@ def judge(runs: Runs) -> Iterator[Judged]:
         for other in others:
             for unit in ("samples", "steps"):
                 share = share_needed(runs, method, other, unit)
-                said = verdict(share, 1.0, above=False)
+                said = _verdict(runs, share, 1.0, False, method, other)
                 yield Judged(runs.task, method, f"faster in {unit}", other, needed_share(share), said)
         for other in others:
             found = difference(runs, method, other, "ood", "accuracy")
-            yield Judged(runs.task, method, "better OOD", other, points(found), verdict(found, 0.0, above=True))
+            yield Judged(
+                runs.task, method, "better OOD", other, points(found), _verdict(runs, found, 0.0, True, method, other)
+            )
         *_, fall = first_and_last(runs, method, "external_kept")
-        shown, said = points(fall), verdict(fall, 0.0, above=False)
+        shown, said = points(fall), _verdict(runs, fall, 0.0, False, method)
         yield Judged(runs.task, method, "falling external share", "its own start", shown, said)
         k = max(1, ks(runs)[-1] // 2)
         for other in (o for o in (GRPO, "base") if o in runs.methods and runs.seeds(method, o)):
             found = passed_difference(runs, method, other, k)
             name = f"higher pass@{k}"
-            yield Judged(runs.task, method, name, other, points(found), verdict(found, 0.0, above=True))
+            yield Judged(runs.task, method, name, other, points(found), _verdict(runs, found, 0.0, True, method, other))
+
+
+def _verdict(runs: Runs, estimate: Estimate, border: float, above: bool, *methods: str) -> str:
+    return verdict(estimate if len(runs.seeds(*methods)) >= SEEDS else NOTHING, border, above)
 
 
 def needed_share(estimate: Estimate) -> str:

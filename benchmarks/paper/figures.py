@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.paper.cells import MAIN
-from benchmarks.paper.intervals import two_level
+from benchmarks.paper.intervals import SHARE, two_level
 from benchmarks.paper.tables import Runs, evaluated, ks, passed, training
 from ekipl.report import plots
-from ekipl.report.stats import Floats
+from ekipl.report.stats import Estimate, Floats
 
 # One colour each, in every figure; the tables have all methods.
 SHOWN = (*MAIN, "luffy")
@@ -35,8 +35,12 @@ def draw(folder: Path, runs: Runs) -> list[tuple[Path, str]]:
 
 
 def band(values: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean and interval over seeds of each column; the mean itself where there is no interval."""
-    estimates = [two_level(column[:, None]) for column in values.T]
+    """Mean and interval over seeds of each column of shares."""
+    return _drawn([two_level(column[:, None], SHARE) for column in values.T])
+
+
+def _drawn(estimates: Sequence[Estimate]) -> tuple[Floats, Floats, Floats]:
+    """Means and ends; the mean itself where there is no interval."""
     mean, low, high = (np.array(part, dtype=np.float64) for part in zip(*estimates, strict=True))
     return mean, np.where(np.isnan(low), mean, low), np.where(np.isnan(high), mean, high)
 
@@ -63,11 +67,13 @@ def _training(path: Path, runs: Runs, methods: Sequence[str]) -> None:
 
 
 def _passk(path: Path, runs: Runs, methods: Sequence[str]) -> None:
-    panels: dict[str, list[dict[str, object]]] = {"id": [], "ood": []}
     every = ks(runs)
-    for which, curves in panels.items():
-        for method in methods:
-            estimates = [two_level(passed(runs, method, which, k)[1]) for k in every]
-            mean, low, high = zip(*estimates, strict=True)
-            curves.append({"model": method, "k": every, "mean": mean, "low": low, "high": high})
-    plots.passk(path, panels)
+    with plots.figure(path, ["ID", "OOD"], "pass@k (%)") as panels:
+        for axes, which in zip(panels, ("id", "ood"), strict=True):
+            for method in methods:
+                curves = [two_level(passed(runs, method, which, k)[1], SHARE) for k in every]
+                plots.line(axes, SHOWN.index(method), method, np.array(every, dtype=np.float64), *_drawn(curves))
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(every, [str(k) for k in every])
+            axes.set(xlabel="k samples")
+        panels[0].set(ylim=(0, None))

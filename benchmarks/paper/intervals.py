@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ekipl.report.stats import Estimate, Floats
 
+SHARE = (0.0, 1.0)  # limits of a share
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 COVERAGE, RESAMPLES = 0.95, 2000
 
@@ -25,14 +27,45 @@ def draws(number: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> 
     return weights
 
 
-def two_level(values: ArrayLike, coverage: float = COVERAGE, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+def widening(degrees: float, coverage: float = COVERAGE) -> float:
+    """Student's quantile with these degrees of freedom, divided by the normal one.
+
+    The Cornish-Fisher expansion, which is 3 % too small at 2 degrees and 0.3 % at 4. Fewer than 2 count as 2.
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    z, n = NormalDist().inv_cdf((1 + coverage) / 2), max(2.0, degrees)
+    first = (z**3 + z) / (4 * n)
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
+    return (z + first + second + third) / z
+
+
+def degrees_of_freedom(table: Floats) -> float:
+    """Of the mean of a table of seeds and problems, by Welch and Satterthwaite; infinite where nothing varies."""
+    parts = []
+    for means in (table.mean(axis=1), table.mean(axis=0)):
+        if len(means) > 1:
+            parts.append((float(means.var(ddof=1)) / len(means), len(means) - 1))
+    total = sum(part for part, _ in parts)
+    return total**2 / sum(part**2 / n for part, n in parts) if total > 0 else math.inf
+
+
+def two_level(
+    values: ArrayLike,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+    coverage: float = COVERAGE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
     """The mean of a table with an interval over both its rows and its columns.
 
-    Each draw takes seeds, and problems for all of these seeds. This is the pigeonhole bootstrap, whose intervals are
-    rather too wide than too narrow (Owen, Ann. Appl. Stat. 1 (2007) 386-411).
+    Each draw takes seeds, and problems for all of these seeds: the pigeonhole bootstrap, whose intervals are rather too
+    wide than too narrow (Owen, Ann. Appl. Stat. 1 (2007) 386-411). The percentiles of so few seeds are still too
+    narrow, so they are widened as Student's quantile is wider than the normal one.
 
     Args:
         values: (seeds, problems), finite; one column for a value of a whole seed.
+        limits: that the mean cannot leave; the interval is cut there.
         coverage: nominal.
         resamples: number of draws.
         seed: of the draws.
@@ -49,8 +82,13 @@ def two_level(values: ArrayLike, coverage: float = COVERAGE, resamples: int = RE
         raise ValueError("values must be finite")
     rng = np.random.default_rng(seed)
     seeds, problems = (draws(number, rng, resamples) for number in table.shape)  # (R, S), (R, P)
-    means = ((seeds @ table) * problems).sum(axis=1)  # (R,)
-    return Estimate(float(table.mean()), *bounds(means, coverage, bool(np.ptp(table) > 1e-12)))
+    means, mean = ((seeds @ table) * problems).sum(axis=1), float(table.mean())  # (R,)
+    low, high = bounds(means, coverage, bool(np.ptp(table) > 1e-12))
+    factor = widening(degrees_of_freedom(table), coverage)
+    low, high = mean - factor * (mean - low), mean + factor * (high - mean)
+    if math.isnan(low):
+        return Estimate(mean, low, high)
+    return Estimate(mean, max(limits[0], low), min(limits[1], high))
 
 
 def bounds(means: Floats, coverage: float = COVERAGE, varies: bool = True) -> tuple[float, float]:
@@ -106,7 +144,11 @@ def needed(x: Sequence[float], y: ArrayLike, other_x: Sequence[float], other_y: 
     pairs = zip(weights @ own, weights @ other, strict=True)  # each (E,)
     shares = np.array([_share(x, curve, other_x, against) for curve, against in pairs])
     mean = _share(x, own.mean(axis=0), other_x, other.mean(axis=0))
-    return Estimate(mean, *bounds(shares, varies=len(own) > 1))
+    low, high = bounds(shares, varies=len(own) > 1)
+    if 0 < mean < math.inf:  # a ratio is widened by factors
+        factor = widening(len(own) - 1)
+        low, high = mean * (low / mean) ** factor, mean * (high / mean) ** factor
+    return Estimate(mean, low, high)
 
 
 def _share(x: Sequence[float], curve: Floats, other_x: Sequence[float], other: Floats) -> float:

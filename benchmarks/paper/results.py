@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.paper import claims, figures
 from benchmarks.paper.cells import FULL, GRPO, MATCHED, RATES, SCALES, Scale, base_hash, known_methods
 from benchmarks.paper.claims import needed_share
-from benchmarks.paper.intervals import NOTHING, two_level
+from benchmarks.paper.intervals import NOTHING, SHARE, two_level
 from benchmarks.paper.record import PRICE
 from benchmarks.paper.tables import (
     Runs,
@@ -64,7 +64,8 @@ def _head(
         "and evaluation problems that are not reported.",
         "* ID: in distribution. OOD: the mean over the problems of all other splits. Skill: share of the completions "
         "whose reasoning uses the skill, of the problems that need it.",
-        "* Intervals: 95 %, over seeds and problems (two-level bootstrap). The few seeds make them rough.",
+        "* Intervals: 95 %, over seeds and problems (two-level bootstrap), widened for the small number of seeds. Those of "
+        "a single seed say nothing about other seeds.",
         "* Differences: the same problems, paired by seed. Points: percentage points.",
         f"* Dollars are notional: {PRICE[0]:g} for a million prompt tokens and {PRICE[1]:g} for a million answer "
         "tokens, which the simulated experts count at four characters a token. They cost nothing.",
@@ -169,7 +170,14 @@ def _passk(runs: Runs) -> Table:
     shown = [k for k in every if k in (1, 8, 64) or k == every[-1]]
     header = ["method", *(f"{which.upper()} pass@{k} %" for which in ("id", "ood") for k in shown)]
     rows = [
-        [m, *(percent_interval(two_level(passed(runs, m, which, k)[1])) for which in ("id", "ood") for k in shown)]
+        [
+            m,
+            *(
+                percent_interval(two_level(passed(runs, m, which, k)[1], SHARE))
+                for which in ("id", "ood")
+                for k in shown
+            ),
+        ]
         for m in runs.methods
     ]
     return Table("pass@k", header, rows)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paper.cells import METHODS, Scale, cells, settings_hash
-from benchmarks.paper.intervals import NOTHING, needed, two_level
+from benchmarks.paper.intervals import NOTHING, SHARE, needed, two_level
 from benchmarks.paper.run import read_cell
 from ekipl.report.passk import pass_at_k
 from ekipl.report.stats import Estimate, Floats
@@ -111,7 +111,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Floats]:
 
 def mean(runs: Runs, method: str, which: str, score: str, family: str | None = None) -> Estimate:
     """The mean share over seeds and problems."""
-    return two_level(shares(runs.files(method), which, score, family)[1])
+    return two_level(shares(runs.files(method), which, score, family)[1], SHARE)
 
 
 def difference(runs: Runs, method: str, other: str, which: str, score: str) -> Estimate:
@@ -154,7 +154,7 @@ def first_and_last(runs: Runs, method: str, key: str) -> tuple[Estimate, Estimat
     _, values = training(runs, method, key)  # (S, points)
     width = max(1, values.shape[1] // 5)
     first, last = values[:, :width].mean(axis=1)[:, None], values[:, -width:].mean(axis=1)[:, None]
-    return two_level(first), two_level(last), two_level(last - first)
+    return two_level(first, SHARE), two_level(last, SHARE), two_level(last - first)
 
 
 def passed(
