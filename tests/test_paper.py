@@ -29,8 +29,8 @@ def test_interval_over_seeds_and_problems_by_hand() -> None:
     two = intervals.widening(2)
     assert intervals.two_level([[0.0], [1.0]]) == pytest.approx((0.5, 0.5 - two * 0.5, 0.5 + two * 0.5))
     assert intervals.two_level([[0.0], [1.0]], (0, 1)) == (0.5, 0.0, 1.0)
-    # Two seeds and two problems: a draw is one of the four values, at most 1.5 from the mean. The means of the seeds are
-    # 0.5 and 2.5, those of the problems 1 and 2: variances 2 / 2 and 0.5 / 2, (1.25)^2 / (1 + 0.0625) = 1.47 degrees.
+    # Two seeds and two problems: a draw is one of the four values, at most 1.5 from the mean. The means of the seeds
+    # are 0.5 and 2.5, those of the problems 1 and 2: variances 2 / 2 and 0.5 / 2, (1.25)^2 / (1 + 0.0625) = 1.47 degrees.
     assert intervals.degrees_of_freedom(np.array([[0.0, 1.0], [2.0, 3.0]])) == pytest.approx(1.470588)
     assert intervals.two_level([[0.0, 1.0], [2.0, 3.0]]) == pytest.approx((1.5, 1.5 - two * 1.5, 1.5 + two * 1.5))
     # One seed: only problems are drawn, here two of three: (0 + 0) / 2 to (3 + 3) / 2, with 2 degrees.
