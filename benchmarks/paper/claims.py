@@ -49,9 +49,8 @@ def judge(runs: Runs) -> Iterator[Judged]:
                 yield Judged(runs.task, method, f"faster in {unit}", other, needed_share(share), said)
         for other in others:
             found = difference(runs, method, other, "ood", "accuracy")
-            yield Judged(
-                runs.task, method, "better OOD", other, points(found), _verdict(runs, found, 0.0, True, method, other)
-            )
+            said = _verdict(runs, found, 0.0, True, method, other)
+            yield Judged(runs.task, method, "better OOD", other, points(found), said)
         *_, fall = first_and_last(runs, method, "external_kept")
         shown, said = points(fall), _verdict(runs, fall, 0.0, False, method)
         yield Judged(runs.task, method, "falling external share", "its own start", shown, said)

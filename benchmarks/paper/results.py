@@ -64,8 +64,8 @@ def _head(
         "and evaluation problems that are not reported.",
         "* ID: in distribution. OOD: the mean over the problems of all other splits. Skill: share of the completions "
         "whose reasoning uses the skill, of the problems that need it.",
-        "* Intervals: 95 %, over seeds and problems (two-level bootstrap), widened for the small number of seeds. Those "
-        "of a single seed say nothing about other seeds.",
+        "* Intervals: 95 %, over seeds and problems (two-level bootstrap), widened for the small number of seeds; "
+        "those of a single seed say nothing about other seeds.",
         "* Differences: the same problems, paired by seed. Points: percentage points.",
         f"* Dollars are notional: {PRICE[0]:g} for a million prompt tokens and {PRICE[1]:g} for a million answer "
         "tokens, which the simulated experts count at four characters a token. They cost nothing.",
@@ -169,15 +169,9 @@ def _passk(runs: Runs) -> Table:
     every = ks(runs)
     shown = [k for k in every if k in (1, 8, 64) or k == every[-1]]
     header = ["method", *(f"{which.upper()} pass@{k} %" for which in ("id", "ood") for k in shown)]
+    columns = [(which, k) for which in ("id", "ood") for k in shown]
     rows = [
-        [
-            m,
-            *(
-                percent_interval(two_level(passed(runs, m, which, k)[1], SHARE))
-                for which in ("id", "ood")
-                for k in shown
-            ),
-        ]
+        [m, *(percent_interval(two_level(passed(runs, m, which, k)[1], SHARE)) for which, k in columns)]
         for m in runs.methods
     ]
     return Table("pass@k", header, rows)
