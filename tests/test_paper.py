@@ -1,4 +1,4 @@
-"""``make paper``: cells, their order and files, intervals and the page. ``make paper-quick`` runs the whole path."""
+"""``make paper``: cells, their order and files, and the page. ``make paper-quick`` runs the whole path."""
 
 from __future__ import annotations
 
