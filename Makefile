@@ -6,10 +6,10 @@ VLLM := .venv-vllm
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-vllm check docs demo tiny bench wheel clean
+.PHONY: help setup test test-vllm check docs demo tiny bench paper paper-quick wheel clean
 
 help:  ## list the targets
-	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make the environment in .venv (PYTHON=python3.12 to choose the interpreter)
 
@@ -57,6 +57,12 @@ tiny: $(READY)  ## build the checkpoint behind model=tiny again
 bench: $(READY)  ## a training step beside TRL's (make bench ARGS="--machine '8-core x86'"); installs TRL
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+paper: $(READY)  ## compare the methods of the paper on the tiny model, in hours (ARGS="--only counting --minutes 60")
+	$(BIN)/python -m benchmarks.paper --workers $(WORKERS) $(ARGS)
+
+paper-quick: $(READY)  ## the same path in minutes and at tiny size, into a temporary folder
+	$(BIN)/python -m benchmarks.paper --quick --workers $(WORKERS) $(ARGS)
 
 wheel: $(READY)  ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

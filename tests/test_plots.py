@@ -66,6 +66,13 @@ def test_a_model_has_one_colour_in_all_panels(tmp_path: Path) -> None:
     assert b > 1.4 * a
 
 
+def test_a_higher_panel_is_not_cut(tmp_path: Path) -> None:
+    high = line("b") | {"mean": [0.9] * 3, "low": [0.8] * 3, "high": [1.0] * 3}
+    plots.passk(tmp_path / "k.png", {"id": [line("a")], "ood": [high]})
+    a, b = (share_of(colour, tmp_path / "k.png") for colour in plots.COLOURS[:2])
+    assert b > 0.7 * a
+
+
 @pytest.mark.parametrize("name", ["$\\frac{", "_hidden", "x" * 300, "a\nb\x00", "<b>&amp;"])
 def test_hostile_names_are_drawn(tmp_path: Path, name: str) -> None:
     plots.passk(tmp_path / "k.png", {name: [line(name, ks=tuple(range(1, 65)))]})

@@ -43,12 +43,12 @@ def curve(path: Path, rows: Sequence[MetricsRow]) -> bool:
     splits = _names(rows, "eval/", "/accuracy")
     if not splits:
         return False
-    with _figure(path, ["Accuracy over training"], "accuracy (%), 95 % interval") as (axes,):
+    with figure(path, ["Accuracy over training"], "accuracy (%), 95 % interval") as (axes,):
         for place, split in enumerate(splits):
             key = f"eval/{split}/accuracy"
             measured = [row for row in rows if row.get(key) is not None]
             x, *shares = (_column(measured, k) for k in ("progress/problems", key, f"{key}_low", f"{key}_high"))
-            _line(axes, place, split, x, *shares)
+            line(axes, place, split, x, *shares)
         axes.set(xlabel="training problems seen", ylim=(0, None))
     return True
 
@@ -67,7 +67,7 @@ def provenance(path: Path, rows: Sequence[MetricsRow]) -> bool:
     width = max(1, len(steps) // 50)
     x = _smooth(_column(steps, "step"), width)
     unit = "share of actions (%)" + (f", means of {width} steps" if width > 1 else "")
-    with _figure(path, ["Offered", "Kept"], unit, stacked=True) as panels:
+    with figure(path, ["Offered", "Kept"], unit, stacked=True) as panels:
         for axes, what in zip(panels, ("offered", "kept"), strict=True):
             shares = [np.nan_to_num(_column(steps, f"share/{what}/{source}")) for source in sources]
             areas = np.array([_smooth(100 * share, width) for share in shares])  # (sources, points)
@@ -87,20 +87,21 @@ def passk(path: Path, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
         path: the PNG file.
         splits: as in ``passk.json``, the curves of each split with ``model``, ``k``, ``mean``, ``low`` and ``high``.
     """
-    models = list(dict.fromkeys(line["model"] for curves in splits.values() for line in curves))
-    with _figure(path, list(splits), "pass@k (%), 95 % interval") as panels:
+    models = list(dict.fromkeys(one["model"] for curves in splits.values() for one in curves))
+    with figure(path, list(splits), "pass@k (%), 95 % interval") as panels:
         for axes, curves in zip(panels, splits.values(), strict=True):
-            for line in curves:
-                x, *shares = (np.array(line[key], dtype=np.float64) for key in ("k", "mean", "low", "high"))
-                _line(axes, models.index(line["model"]), line["model"], x, *shares)
-            ks = sorted({k for line in curves for k in line["k"]})
+            for one in curves:
+                x, *shares = (np.array(one[key], dtype=np.float64) for key in ("k", "mean", "low", "high"))
+                line(axes, models.index(one["model"]), one["model"], x, *shares)
+            ks = sorted({k for one in curves for k in one["k"]})
             ticks = ks if len(ks) <= 8 else [k for k in ks if k & (k - 1) == 0]  # powers of two
             axes.set_xscale("log", base=2)
             axes.set_xticks(ticks, [str(k) for k in ticks])
-            axes.set(xlabel="k samples", ylim=(0, None))
+            axes.set(xlabel="k samples")
+        panels[0].set(ylim=(0, None))  # of all panels; set before the others are drawn, it would cut them
 
 
-def _line(axes: Axes, place: int, name: str, x: Floats, mean: Floats, low: Floats, high: Floats) -> None:
+def line(axes: Axes, place: int, name: str, x: Floats, mean: Floats, low: Floats, high: Floats) -> None:
     """One line of shares in percent, with its interval as a band."""
     colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
     axes.plot(x, 100 * mean, color=colour, marker=marker, markersize=5, linewidth=2, label=_label(name))
@@ -109,12 +110,12 @@ def _line(axes: Axes, place: int, name: str, x: Floats, mean: Floats, low: Float
 
 
 @contextmanager
-def _figure(path: Path, titles: Sequence[str], unit: str, stacked: bool = False) -> Iterator[list[Axes]]:
+def figure(path: Path, titles: Sequence[str], unit: str, stacked: bool = False) -> Iterator[list[Axes]]:
     """Panels side by side with one legend, in reverse order for stacked areas; saved when the block succeeds."""
     from matplotlib.figure import Figure  # uses Agg, so no display is needed
 
-    figure = Figure(figsize=(1.5 + 4.5 * len(titles), 4.2), layout="constrained")
-    panels = list(figure.subplots(1, len(titles), sharey=True, squeeze=False)[0])
+    drawn = Figure(figsize=(1.5 + 4.5 * len(titles), 4.2), layout="constrained")
+    panels = list(drawn.subplots(1, len(titles), sharey=True, squeeze=False)[0])
     yield panels
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(_label(title))
@@ -124,9 +125,9 @@ def _figure(path: Path, titles: Sequence[str], unit: str, stacked: bool = False)
     entries = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(entries.values(), entries.keys(), loc="outside right center", frameon=False, reverse=stacked)
+    drawn.legend(entries.values(), entries.keys(), loc="outside right center", frameon=False, reverse=stacked)
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+        drawn.savefig(file, format="png", dpi=150)
 
 
 def _column(rows: Sequence[MetricsRow], key: str) -> Floats:

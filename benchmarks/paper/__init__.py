@@ -1,0 +1,1 @@
+"""The comparison of the paper on the tiny model: ``make paper``."""
