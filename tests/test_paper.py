@@ -157,13 +157,13 @@ def test_finished_cells_are_not_run_again(place: Place, monkeypatch: pytest.Monk
     made_up(place, Cell("counting", "ekipl", 0), [0, 0, 2, 2])
     made_up(place, Cell("counting", "base", 0), [0, 0, 0, 0], base="another")
     made_up(place, Cell("counting", "base", 1), [0, 0, 0, 0], settings="others")
-    assert not command.work(place, ["counting"], 1, None)
+    assert not command.work(place, ["counting"], tuple(METHODS), 1, None)
     grpo = [f"counting-reason_rft_zero-{part}" for part in ("lr", 0, 1)]
     assert sorted(ran) == sorted(
         ["experts of counting", "counting-base-0", "counting-base-1", "counting-ekipl-1", *grpo]
     )
     ran.clear()
-    assert not command.work(place, ["counting"], 2, None)
+    assert not command.work(place, ["counting"], tuple(METHODS), 2, None)
     assert not ran
 
 

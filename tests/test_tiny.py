@@ -139,19 +139,13 @@ def test_spoilt_lessons_follow_one_wrong_rule() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "low", "high"),
-    [
-        ("counting", 0.2, 0.6),
-        ("structure", 0.2, 0.6),
-        ("spatial", 0.05, 0.6),
-    ],
+    ("name", "low", "high"), [("counting", 0.07, 0.3), ("structure", 0.1, 0.35), ("spatial", 0.0, 0.2)]
 )
-def test_the_base_has_something_right_and_something_left_to_learn(vlm: VLM, name: str, low: float, high: float) -> None:
-    task = TASKS[name]
-    inside = measure(vlm, task, "id", 150, 0)
-    outside = measure(vlm, task, task.splits[1], 150, 0)
+def test_the_base_lacks_the_skill_and_solves_others_now_and_then(vlm: VLM, name: str, low: float, high: float) -> None:
+    inside = measure(vlm, TASKS[name], "id", 150, 0)
     assert low < inside.accuracy < high
-    assert outside.accuracy < inside.accuracy + 0.05  # a standard error of the difference is 0.05
     assert inside.format > 0.5
+    assert inside.skill is not None
+    assert inside.skill < 0.1
     for family in HELD_OUT[name]:
         assert inside.families[family] < 0.02

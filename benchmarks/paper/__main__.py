@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.paper", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few tiny cells in a temporary folder, as a test")
     parser.add_argument("--only", nargs="+", metavar="TASK", choices=tuple(FULL.parts), help="these tasks")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", choices=tuple(METHODS), help="these methods")
     parser.add_argument("--workers", type=int, default=2, help="cells at once, one core each")
     parser.add_argument("--minutes", type=float, help="end after so many; the same command goes on")
     parser.add_argument("--runs", type=Path, help="folder of run directories (runs/paper)")
@@ -41,14 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for task in tasks:
         for missing in sorted(set(scale.parts[task].methods) - set(known_methods(scale.parts[task]))):
             say(f"{task}-{missing}: left out, conf/method has no {missing}")
-    failed = work(place, tasks, given.workers, given.minutes)
+    failed = work(place, tasks, given.methods or tuple(METHODS), given.workers, given.minutes)
     say(f"Results: {results.write(out, scale)}")
     return 1 if failed else 0
 
 
-def work(place: Place, tasks: Sequence[str], workers: int, minutes: float | None) -> dict[str, str]:
-    """Run the cells of these tasks that have no file yet; return those that failed, with the reason."""
-    wanted = list(cells(place.scale, tasks))
+def work(
+    place: Place, tasks: Sequence[str], methods: Sequence[str], workers: int, minutes: float | None
+) -> dict[str, str]:
+    """Run the cells of these tasks and methods that have no file yet; return those that failed, with the reason."""
+    wanted = [cell for cell in cells(place.scale, tasks) if cell.method in methods]
     missing = [cell for cell in wanted if place.finished(cell) is None]
     for cell in missing:
         if (old := read_cell(place.file(cell))) is not None:

@@ -98,10 +98,10 @@ class Scale:
     steps: int = 70
     first: int = 20
     batch: int = 12
-    train: tuple[str, ...] = ("evaluation.every=10", "checkpoint.every=10", "checkpoint.keep=1")
+    train: tuple[str, ...] = ("evaluation.every=10", "evaluation.limit=100", "checkpoint.every=10", "checkpoint.keep=1")
     problems: int = 150
     samples: int = 4
-    passk_problems: int = 32
+    passk_problems: int = 24
     passk_samples: int = 128
     recorded: int = 8
 
@@ -209,7 +209,7 @@ def _evaluation(cell: Cell, scale: Scale, model: str, shared: Sequence[str]) -> 
 def _training(cell: Cell, rate: str | None, scale: Scale) -> list[str]:
     method = METHODS[cell.method]
     found = ["experiment=demo", *(method.overrides or ()), f"engine.learning_rate={rate}", *scale.train]
-    found += [f"problems_per_step={scale.batch}", f"evaluation.limit={scale.problems}"]
+    found.append(f"problems_per_step={scale.batch}")
     found.append(f"B={scale.steps if method.stages == 1 else scale.steps - scale.first}")
     if method.recorded:
         found += ["external=recorded", f"external.path={RUNS}/external/{cell.task}"]
