@@ -47,7 +47,7 @@ demo: $(READY)  ## train with and without external models, and compare, on a CPU
 	@run=runs/demo/$$(date +%Y-%m-%d_%H-%M-%S); trained="models=[$$run/beyond/model,$$run/grpo/model]"; PATH=$(BIN):$$PATH; \
 	mkdir -p $$run; set -ex; \
 	OMP_NUM_THREADS=1 ekipl train experiment=demo method=reason_rft_zero hydra.run.dir=$$run/grpo > $$run/grpo.log 2>&1 & \
-	trap "kill $$! 2> /dev/null || true" EXIT; \
+	trap "kill $$! 2> /dev/null || true" EXIT; trap "exit 130" INT TERM; \
 	OMP_NUM_THREADS=1 ekipl train experiment=demo hydra.run.dir=$$run/beyond; \
 	wait $$! || { cat $$run/grpo.log; exit 1; }; \
 	ekipl passk --k 1,4,16 limit=50 $$trained hydra.run.dir=$$run/passk; \
