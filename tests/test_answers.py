@@ -6,23 +6,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.answers import TABLES
 from ekipl.algorithm.types import AnswerKind
 from ekipl.data.problems import answer_kind
 from ekipl.errors import GraderError
 from ekipl.reward import comparison, letters
 from ekipl.reward.graders import grade
-from tests import answers, further_answers
+from tests import answers
 
-TABLES = {
-    "equations": answers.EQUATIONS,
-    "sizes": answers.SIZES,
-    "sentences": answers.SENTENCES,
-    "units": answers.UNITS,
-    "writing": answers.WRITING,
-    "choices": answers.CHOICES,
-    "further values": further_answers.VALUES,
-    "further choices": further_answers.CHOICES,
-}
 ROWS = [(name, gold) for name, table in TABLES.items() for gold in table]
 
 

@@ -39,17 +39,8 @@ def equal(ours: Tree, wanted: Tree, rounded: bool) -> bool:
     if left is None or right is None:
         return False
     if rounded and left.is_real and right.is_real:
-        return _near(left, right)
+        return near(left, right)
     return _same(left, right, DIGITS - 20)
-
-
-def _near(left: Any, right: Any) -> bool:
-    if right == 0 or left == 0:
-        return bool(left == right)
-    import sympy
-
-    lower = max(0, -int(sympy.floor(sympy.log(abs(right), 10))) - 1)
-    return bool(abs(left - right) * sympy.Integer(10) ** lower * 2_000_000 <= 1)
 
 
 def proportional(ours: Tree, wanted: Tree, positive: bool) -> bool:

@@ -191,8 +191,4 @@ def _mistake_relation(row: Example) -> tuple[str, str]:
     return f"{cot}. {value} is {letters[value]}", letters[value]
 
 
-def _no_mistake(row: Example) -> tuple[str, str]:
-    return row.metadata["cot"], row.answer
-
-
-_WRONG = {"counting": _count_everything, "structure": _mistake_relation, "spatial": _no_mistake}
+_WRONG = {"counting": _count_everything, "structure": _mistake_relation}
