@@ -59,11 +59,10 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
-def encode_spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
-    """The characters of ``text`` that each token of ``encode_text`` stands for, from and up to."""
+def encode_spans(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """The ids of ``encode_text``, and the characters of ``text`` that each stands for, from and up to."""
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-    spans: list[tuple[int, int]] = encoded["offset_mapping"]
-    return spans
+    return encoded["input_ids"], encoded["offset_mapping"]
 
 
 def encode_prompts(vlm: VLM, problems: Sequence[Problem]) -> Prompts:

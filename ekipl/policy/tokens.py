@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ekipl.algorithm.types import POLICY, Action, Problem
-from ekipl.policy.encoding import encode_spans, encode_text
+from ekipl.policy.encoding import encode_spans
 from ekipl.policy.model import VLM
 
 
@@ -19,9 +19,9 @@ def with_tokens(vlm: VLM, action: Action, max_tokens: int) -> Action | str:
             return "empty"
         if any("\ud800" <= char <= "\udfff" for char in action.text):
             return "lone_surrogate"  # it has no UTF-8, so no tokenizer can encode it
-        end = [vlm.end_of_turn] if action.finish == "stop" else []
-        tokens = tuple(encode_text(vlm.tokenizer, action.text) + end)
-        action = replace(action, answer=answer_places(vlm, action.text))
+        ids, spans = encode_spans(vlm.tokenizer, action.text)
+        tokens = (*ids, vlm.end_of_turn) if action.finish == "stop" else tuple(ids)
+        action = replace(action, answer=answer_places(action.text, spans))
     if len(tokens) > max_tokens:
         return "too_long"
     if set(tokens) & set(vlm.suppressed):
@@ -29,15 +29,17 @@ def with_tokens(vlm: VLM, action: Action, max_tokens: int) -> Action | str:
     return replace(action, tokens=tokens)
 
 
-def answer_places(vlm: VLM, text: str) -> tuple[int, int] | None:
-    """The tokens of the first answer between its tags, from and up to; None without one."""
+def answer_places(text: str, spans: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """The tokens of the first answer between its tags, from and up to; None without one.
+
+    ``spans`` are the characters of ``text`` that each token stands for.
+    """
     head, opened, rest = text.partition("<answer>")
     inside, closed, _ = rest.partition("</answer>")
     if not closed or not inside.strip():
         return None
     start = len(head) + len(opened) + len(inside) - len(inside.lstrip())
     end = start + len(inside.strip())
-    spans = encode_spans(vlm.tokenizer, text)
     places = [place for place, (first, last) in enumerate(spans) if first < end and last > start]
     return places[0], places[-1] + 1
 
