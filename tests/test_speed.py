@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
 from benchmarks.speed import __main__ as command
 from benchmarks.speed.ours import measure
 from benchmarks.speed.setting import Setting, Where, build
+from benchmarks.speed.side import SideFailed, call, results
 
 TINY = Setting(56, 4, 2048, G=2)
 needs_trl = pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed (pip install 'ekipl[bench]')")
@@ -88,11 +88,12 @@ def test_tables_say_what_was_reached(tmp_path: Path) -> None:
     assert "1.60" in page
 
 
-def test_gpu_benchmark_at_tiny_size_on_the_cpu(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same code on the CPU in bfloat16: the check of exactness, the measurement, the table."""
-    gpu.main(["--device", "cpu", "--model", str(folder), "--settings", "56,4,2", "--steps", "1"])
-    printed = capsys.readouterr().out
-    assert "not a GPU" in printed
-    assert "_scaled_dot_product_" in printed
-    ekipl = next(line for line in printed.splitlines() if line.startswith("| 56 px / 4 tokens / G=2"))
-    assert ekipl.count("|") == 10
+def test_a_process_that_fails_names_its_error() -> None:
+    with pytest.raises(SideFailed, match=r"KeyError: 'side' \(status 1\)"):
+        call("benchmarks.speed.side", {})
+
+
+def test_a_process_that_takes_too_long_is_stopped() -> None:
+    found, error = results("benchmarks.speed.side", {}, seconds=0.01)
+    assert found == []
+    assert error == "stopped after 0 s"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ from benchmarks.speed.setting import (
 from ekipl.algorithm.loop import Clock, Hyperparameters, choose
 from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.seams import Decoding, Grader
-from ekipl.algorithm.types import Reward
+from ekipl.algorithm.types import Group, Problem, Reward
 from ekipl.engine.deepspeed import DeepSpeedEngine
 from ekipl.engine.settings import EngineSettings
 from ekipl.external.offline import NoPool
 from ekipl.policy.hf import HFSampler
-from ekipl.policy.model import embed_patches_by_product, load_model
+from ekipl.policy.model import VLM, embed_patches_by_product, load_model
 
 
 def alternating() -> Grader:
@@ -39,8 +39,24 @@ def alternating() -> Grader:
     return lambda problem, text: Reward(1.0, next(accuracy))
 
 
-def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measured:
-    """Medians of ``steps`` after one that warms up."""
+@dataclass(frozen=True)
+class Side:
+    """The parts of a step."""
+
+    vlm: VLM
+    engine: DeepSpeedEngine
+    sampler: HFSampler
+    h: Hyperparameters
+    grade: Grader
+    problems: list[Problem]
+
+    def sample(self, number: int) -> tuple[Group, ...]:
+        """The groups of a step: actions of the policy, graded."""
+        return choose(self.problems, self.grade, self.sampler, NoPool(), self.engine, self.h, number, Clock())
+
+
+def ready(folder: Path, setting: Setting, steps: int, where: Where) -> Side:
+    """Everything that ``steps`` steps need."""
     vlm = load_model(str(folder), device=where.device, dtype=where.dtype)
     vlm = replace(vlm, suppressed=tuple(never(vlm)))
     embed_patches_by_product(vlm.model)  # as the commands do
@@ -50,20 +66,25 @@ def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measure
     engine = DeepSpeedEngine(vlm, h, settings, temperature=1.0)
     engine.refresh_reference()
     sampler = HFSampler(vlm, Decoding(max_tokens=setting.tokens))
-    grade, pool, batch = alternating(), NoPool(), problems(setting)
+    return Side(vlm, engine, sampler, h, alternating(), problems(setting))
+
+
+def measure(folder: Path, setting: Setting, steps: int, where: Where) -> Measured:
+    """Medians of ``steps`` after one that warms up."""
+    side = ready(folder, setting, steps, where)
     meter = Meter(where.device)
     for number in range(1 + steps):
         with meter.phase("sampling"):
-            groups = choose(batch, grade, sampler, pool, engine, h, number, Clock())
+            groups = side.sample(number)
         assert all(len(action.tokens or ()) == setting.tokens for g in groups for action in g.actions)
         with meter.phase("reference"):
-            prepared = engine.prepare(groups)
+            prepared = side.engine.prepare(groups)
         with meter.phase("update"):
-            engine.update(prepared)
-            sampler.load_weights(engine)
+            side.engine.update(prepared)
+            side.sampler.load_weights(side.engine)
         meter.end_step()
     result = meter.result()
-    return replace(result, flops=forward_flops(engine, groups)) if where.device != "cpu" else result
+    return replace(result, flops=forward_flops(side.engine, groups)) if where.device != "cpu" else result
 
 
 @torch.no_grad()

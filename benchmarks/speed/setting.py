@@ -72,7 +72,9 @@ class Measured:
     flops: float | None = None  # of one forward pass over prompts and completions, where it was counted
 
 
-def build(folder: Path, vocabulary: int, shape: dict[str, Any] | None = None, dtype: str = "float32") -> None:
+def build(
+    folder: Path, vocabulary: int, shape: dict[str, Any] | None = None, dtype: str = "float32", device: str = "cpu"
+) -> None:
     """Random weights in the tiny model's shape (or ``shape``), with Qwen2-VL's patches and the vocabulary wanted."""
     import torch
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
@@ -84,10 +86,12 @@ def build(folder: Path, vocabulary: int, shape: dict[str, Any] | None = None, dt
     for part, values in (shape or {}).items():
         for name, value in values.items():
             setattr(getattr(config, part), name, value)
+    config.text_config.layer_types = ["full_attention"] * config.text_config.num_hidden_layers
     config.text_config.vocab_size = vocabulary
     config.vision_config.patch_size = PATCH
     torch.manual_seed(0)
-    model = Qwen2VLForConditionalGeneration(config)
+    with torch.device(device):  # two billion random numbers take a minute on one core of a CPU
+        model = Qwen2VLForConditionalGeneration(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim >= 2:  # 0.02 everywhere suits widths in the thousands
@@ -121,6 +125,12 @@ def never(vlm: Any) -> list[int]:
     return sorted({*vlm.suppressed, *vlm.eos})
 
 
+def process_memory(field: str) -> float:
+    """MiB of this process: ``VmRSS`` now, ``VmHWM`` at its highest, as Linux tells."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 2**10
+
+
 class Meter:
     """Time of the process by phase, over steps; the first step only warms up."""
 
@@ -148,8 +158,7 @@ class Meter:
     def _memory(self, field: str) -> float:
         """MiB: ``VmRSS`` now, ``VmHWM`` at its highest, as Linux tells; of the GPU's tensors where there is one."""
         if self.device == "cpu":
-            lines = Path("/proc/self/status").read_text().splitlines()
-            return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 2**10
+            return process_memory(field)
         import torch
 
         return (torch.cuda.memory_allocated() if field == "VmRSS" else torch.cuda.max_memory_allocated()) / 2**20

@@ -1,0 +1,1 @@
+"""What only a GPU can answer, in one call: ``python -m benchmarks.gpu --all``."""
