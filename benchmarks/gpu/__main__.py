@@ -9,6 +9,7 @@ steps where TRL is installed (``pip install 'ekipl[bench]'``). Every measurement
 from __future__ import annotations
 
 import argparse
+import gc
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -94,6 +95,7 @@ def measure(report: Report, bench: Bench, names: Sequence[str]) -> None:
     """The parts, one after another."""
     for name in names:
         if bench.where.device != "cpu":
+            gc.collect()
             torch.cuda.empty_cache()  # the other processes need what this one has used
         with report.part(name):
             PARTS[name](report, bench)
@@ -122,8 +124,11 @@ def measure_exactness(report: Report, bench: Bench) -> None:
 
 
 def measure_steps(report: Report, bench: Bench) -> None:
+    """With gradient checkpointing too at the first setting, and where a step does not fit without."""
     for setting in bench.settings:
-        step(report, bench, "steps", "ekipl", setting, bench.where)
+        fits = step(report, bench, "steps", "ekipl", setting, bench.where)
+        if not fits or setting == bench.settings[0]:
+            step(report, bench, "steps", "ekipl", setting, replace(bench.where, checkpointing=True))
 
 
 def measure_trl(report: Report, bench: Bench) -> None:
@@ -135,8 +140,8 @@ def measure_trl(report: Report, bench: Bench) -> None:
     step(report, bench, "trl", "TRL", bench.settings[0], bench.where)
 
 
-def step(report: Report, bench: Bench, part: str, side: str, setting: Setting, where: Where) -> None:
-    """A row of one side, or the reason why there is none."""
+def step(report: Report, bench: Bench, part: str, side: str, setting: Setting, where: Where) -> bool:
+    """A row of one side, or the reason why there is none; whether it was measured."""
     row: dict[str, Any] = {"setting": asdict(setting), "side": side, "checkpointing": where.checkpointing}
     if seconds := time_for(report, part, f"{side} at {asdict(setting)}"):
         try:
@@ -144,6 +149,7 @@ def step(report: Report, bench: Bench, part: str, side: str, setting: Setting, w
         except SideFailed as failure:
             row["error"] = str(failure)
         report.add(part, row)
+    return "seconds" in row
 
 
 def measure_profile(report: Report, bench: Bench) -> None:

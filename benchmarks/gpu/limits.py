@@ -11,7 +11,7 @@ import torch
 LARGE = (8192, 8192, 8192)  # rows, inner, columns
 MLP = (4608, 1536, 8960)  # tokens of an update at Qwen2-VL-2B's width, to the width of its MLP
 COPIED = 2**30  # bytes, many times the largest cache
-REPEATS = 10
+REPEATS = 50
 
 
 def measure(device: str, scale: int = 1) -> Iterator[dict[str, Any]]:

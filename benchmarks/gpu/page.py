@@ -95,7 +95,10 @@ def steps(results: Mapping[str, Any]) -> list[Table]:
     if not {"steps", "trl"} & parts.keys():
         return []
     both = sorted([*rows(parts, "steps"), *rows(parts, "trl")], key=lambda row: (title(row), row["side"] != "ekipl"))
-    ours = {title(row): found for row in rows(parts, "steps") if (found := measured(row))}
+    ours: dict[str, Measured] = {}
+    for row in rows(parts, "steps"):
+        if found := measured(row):
+            ours.setdefault(title(row), found)
     times, shares = [], []
     for row in both:
         found, own = measured(row), ours.get(title(row))
@@ -122,6 +125,7 @@ def steps(results: Mapping[str, Any]) -> list[Table]:
     ]
     notes = [
         f"MFU: of the update, three forward passes in which every prompt is computed once, of {peak or '?'} TFLOP/s.",
+        "Times ekipl's: seconds of the step by those of ekipl's first row that fits, without checkpointing if it does.",
         *parts.get("steps", {}).get("notes", ()),
         *parts.get("trl", {}).get("notes", ()),
     ]

@@ -62,7 +62,12 @@ def ready(folder: Path, setting: Setting, steps: int, where: Where) -> Side:
     embed_patches_by_product(vlm.model)  # as the commands do
     objective = Objective(eps=EPS, beta=BETA, max_tokens=setting.tokens)
     h = Hyperparameters(N=setting.G, G=setting.G, B=steps, problems_per_step=setting.problems, objective=objective)
-    settings = EngineSettings(learning_rate=LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM, micro_batch=setting.problems)
+    settings = EngineSettings(
+        learning_rate=LEARNING_RATE,
+        max_grad_norm=MAX_GRAD_NORM,
+        micro_batch=setting.problems,
+        gradient_checkpointing=where.checkpointing,
+    )
     engine = DeepSpeedEngine(vlm, h, settings, temperature=1.0)
     engine.refresh_reference()
     sampler = HFSampler(vlm, Decoding(max_tokens=setting.tokens))

@@ -52,7 +52,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Where:
-    """Device and number format; ``checkpointing`` is gradient checkpointing on TRL's side (its default)."""
+    """Device and number format; ``checkpointing`` is gradient checkpointing, TRL's default."""
 
     device: str = "cpu"
     dtype: str = "float32"
