@@ -22,7 +22,7 @@ from ekipl.engine.collectives import join
 from ekipl.policy.model import freeze
 from ekipl.policy.prefix import CHUNK_ELEMENTS_CPU, CHUNK_ELEMENTS_GPU
 from ekipl.run.build import build_engine, load_policy
-from ekipl.run.memory import Prompt, outline_of, parts_of
+from ekipl.run.memory import Part, Prompt, outline_of, parts_of, peak
 
 UPDATES = 2  # AdamW's state appears in the first
 CASES: dict[str, tuple[str, ...]] = {
@@ -51,13 +51,13 @@ def settings_of(folder: str, setting: Setting, overrides: Sequence[str]) -> Sett
         return check(compose("train", overrides=[*base, *own]), "train")
 
 
-def formula(settings: Settings, problem: Problem) -> dict[str, float]:
-    """Bytes by part."""
+def formula(settings: Settings, problem: Problem) -> list[Part]:
+    """The parts of the formula."""
     outline = outline_of(settings.model)
     assert outline is not None
     prompt = Prompt(len(problem.prompt), tuple(image.width * image.height for image in problem.images))
     chunk = CHUNK_ELEMENTS_GPU if torch.cuda.is_available() else CHUNK_ELEMENTS_CPU
-    return {part.name: part.gpu for part in parts_of(settings, outline, prompt, chunk)}
+    return parts_of(settings, outline, prompt, chunk)
 
 
 def groups(asked: Sequence[Problem], G: int, tokens: int) -> list[Group]:
@@ -94,10 +94,11 @@ class Tensors:
 
 
 def measure(folder: str, setting: Setting, overrides: Sequence[str], device: str) -> dict[str, Any]:
-    """Bytes: ``formula`` by part, ``peak`` of the updates, ``starting`` of what came before, ``reserved`` by torch."""
+    """Bytes: ``formula`` by part, its ``sum``, ``peak`` of the updates, of what came before, ``reserved`` by torch."""
     settings = settings_of(folder, setting, overrides)
     asked = problems(setting)
-    row: dict[str, Any] = {"formula": formula(settings, asked[0])}
+    parts = formula(settings, asked[0])
+    row: dict[str, Any] = {"formula": {part.name: part.gpu for part in parts}, "sum": peak(parts)}
     tensors = Tensors(device)
     row["before"] = tensors.before
     vlm = load_policy(settings)

@@ -169,7 +169,7 @@ def memory(parts: Mapping[str, Any]) -> list[Table]:
         if "error" in row:
             lines.append([row["case"], "", short(row["error"]), "", "", ""])
             continue
-        total = sum(row["formula"].values())
+        total = row["sum"]
         reserved = f"{row['reserved'] / GIB:.1f}" if row["reserved"] else "-"
         ratio = f"{total / row['peak']:.2f}" if row["peak"] else "-"
         sizes = [f"{value / GIB:.1f}" for value in (total, row["peak"])]

@@ -1,13 +1,16 @@
 """The memory of a training run on each GPU, by formula.
 
-It is a sum of parts. Sources: the shares of weights, gradients and optimizer state under ZeRO, arXiv 1910.02054,
-section 3. The activations of a layer are the tensors that its modules in transformers save for the backward pass (the
-constants below). ``tests/test_dry_run.py`` compares the sum with the peak of a real update on a CPU.
+It is a sum of parts: those that are always there, and the larger of two moments, the passes and the optimizer's step.
+Sources: the shares of weights, gradients and optimizer state under ZeRO, arXiv 1910.02054, section 3. The activations
+of a layer are the tensors that its modules in transformers save for the backward pass (the constants below).
+``tests/test_dry_run.py`` compares the sum with the peak of a real update on a CPU, ``docs/results/gpu.md`` on a GPU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
 from ekipl.config import Settings
@@ -118,12 +121,22 @@ def micro_batch_of(settings: Settings, prompt: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the memory: bytes on each GPU and, where it is offloaded, on the CPU for each rank."""
+    """A part of the memory: bytes on each GPU and, where it is offloaded, on the CPU for each rank.
+
+    ``when`` it is there: always, in the forward and backward ``passes``, or in the optimizer's ``step``.
+    """
 
     name: str
     gpu: float
     formula: str
     cpu: float = 0.0
+    when: Literal["always", "passes", "step"] = "always"
+
+
+def peak(parts: Sequence[Part]) -> float:
+    """Bytes on each GPU: what is always there, and the larger of the two moments."""
+    of = {when: sum(part.gpu for part in parts if part.when == when) for when in ("always", "passes", "step")}
+    return of["always"] + max(of["passes"], of["step"])
 
 
 def memory_of(settings: Settings, outline: Outline | None, prompt: Prompt) -> Table:
@@ -132,8 +145,8 @@ def memory_of(settings: Settings, outline: Outline | None, prompt: Prompt) -> Ta
     if outline is None:
         return _table(title, [], [f"{path}: its size is not known without a download"])
     notes = [
-        "compared with training runs on a CPU, not measured on a GPU; for a micro-batch of the longest prompts "
-        f"(of the first {READ} problems) with actions of full length"
+        "compared with training runs on a CPU and on one GPU (docs/results/gpu.md); for a micro-batch of the longest "
+        f"prompts (of the first {READ} problems) with actions of full length"
     ]
     if settings.rollout.kind == "hf":
         notes.append("keys and values of sampling are not in it: they are freed before the update")
@@ -143,14 +156,15 @@ def memory_of(settings: Settings, outline: Outline | None, prompt: Prompt) -> Ta
 def _table(title: str, parts: list[Part], notes: list[str]) -> Table:
     """GiB on each GPU by part, with its formula."""
     rows = [(part.name, f"{part.gpu / GIB:.2f}", f"{part.cpu / GIB:.2f}", part.formula) for part in parts]
-    gpu, cpu = sum(part.gpu for part in parts), sum(part.cpu for part in parts)
-    rows += [("sum", f"{gpu / GIB:.2f}", f"{cpu / GIB:.2f}", "")] if parts else []
+    cpu = sum(part.cpu for part in parts)
+    largest = "with the larger of passes and optimizer's step" if any(part.when == "step" for part in parts) else ""
+    rows += [("sum", f"{peak(parts) / GIB:.2f}", f"{cpu / GIB:.2f}", largest)] if parts else []
     return Table(f"{title}: memory a GPU, by formula", ["part", "GiB", "GiB on the CPU", "formula"], rows, notes)
 
 
 def parts_of(settings: Settings, model: Outline, prompt: Prompt, chunk: int) -> list[Part]:
     """All parts; ``chunk`` is the number of logits that are computed at once."""
-    return [*state_parts(model, settings), *pass_parts(model, settings, prompt, chunk)]
+    return [*state_parts(model, settings), *pass_parts(model, settings, prompt, chunk), *step_parts(model, settings)]
 
 
 def state_parts(model: Outline, settings: Settings) -> list[Part]:
@@ -197,7 +211,7 @@ def pass_parts(model: Outline, settings: Settings, prompt: Prompt, chunk: int) -
         """``layer`` bytes inside a layer; a recomputed layer keeps its input, ``units`` wide."""
         each = layers * units * width + layer if recompute else layers * layer
         what = f"({layers} x {units} x {width} + {layer}) B" if recompute else f"{layers} x {layer} B"
-        return Part(name, count * each, f"{count:,} tokens x {what}")
+        return Part(name, count * each, f"{count:,} tokens x {what}", when="passes")
 
     of_width, of_mlp = LAYER[width]
     tokens = prompts * length + actions * answer
@@ -212,9 +226,20 @@ def pass_parts(model: Outline, settings: Settings, prompt: Prompt, chunk: int) -
         units = model.keys * model.layers + model.queries
         what = f"({model.keys} x {model.layers} + {model.queries})"
     seen = tokens + actions * length
-    parts.append(Part("keys and values", seen * 2 * units * width, f"{seen:,} tokens x 2 x {what} x {width} B"))
+    formula = f"{seen:,} tokens x 2 x {what} x {width} B"
+    parts.append(Part("keys and values", seen * 2 * units * width, formula, when="passes"))
     # logits of all trained tokens, a chunk at a time: some chunks are kept, and one is in use with its gradient
     elements = actions * answer * model.vocabulary
     chunk = min(elements, chunk)
     chunks = min(KEPT_CHUNKS, -(-elements // chunk)) + 2
-    return [*parts, Part("logits, float32", chunks * chunk * 4, f"{chunks} x {chunk:,} x 4 B")]
+    return [*parts, Part("logits, float32", chunks * chunk * 4, f"{chunks} x {chunk:,} x 4 B", when="passes")]
+
+
+def step_parts(model: Outline, settings: Settings) -> list[Part]:
+    """What DeepSpeed's optimizer adds in bfloat16: gradients in float32, and under ZeRO-1 once more in one piece."""
+    engine = settings.engine
+    if settings.model.dtype != "bfloat16" or engine.offload_optimizer:
+        return []
+    each, ranks = (6 if zero_stage(engine.zero_stage, True) == 1 else 4), engine.world_size
+    formula = f"{model.trained / 1e9:.3g} B x {each} B" + (f" / {ranks}" if ranks > 1 else "")
+    return [Part("gradients in the optimizer", model.trained * each / ranks, formula, when="step")]
