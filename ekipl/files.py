@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -58,6 +58,52 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSONL file; NaN and infinities become null."""
     with atomic_write(path) as file:
         file.writelines(dump_line(finite(row)) for row in rows)
+
+
+def decode_text(content: bytes) -> str:
+    """The text of a file in UTF-8, UTF-16 or UTF-32, without a byte order mark. Raises ValueError with the reason."""
+    encoding = json.detect_encoding(content)  # by the mark, or by where zeros stand
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 (byte {error.start + 1:,}); save it as UTF-8") from error
+
+
+def parse_rows(content: bytes) -> list[tuple[str, Any]]:
+    """The rows of a JSON array or of JSON lines, whichever it is, each with its place: ``row 3`` or ``line 3``.
+
+    A value that is a ValueError says why that line is no JSON object. Raises ValueError when nothing can be read.
+    """
+    text = decode_text(content)
+    if text.lstrip()[:1] == "[":
+        found = _json_of(text)
+        if not found:
+            raise ValueError("holds no rows; give a JSON array of objects, or one object a line")
+        return [(f"row {number}", row) for number, row in enumerate(found, 1)]
+    with suppress(ValueError):  # one object, on one line or several
+        found = _json_of(text)
+        if isinstance(found, dict):
+            return [("row 1", found)]
+    rows = [(f"line {n}", _row_of(line)) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not rows:
+        raise ValueError("empty; give a JSON array of objects, or one object a line")
+    return rows
+
+
+def _json_of(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno} column {error.colno}: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _row_of(line: str) -> Any:
+    try:
+        return parse_line(line.encode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        return error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def test_what_cannot_be_graded_is_no_zero(tmp_path: Path) -> None:
             row("bomb", "3", tagged("9^{9^{9}}")),
             row("good", "3", tagged("3")),
             row("gold", "plenty", tagged("3")),
-            row("number", 3, tagged("3")),
+            row("float", 3.5, tagged("3")),
         ],
     )
     assert [(line["accuracy"], line["format"]) for line in scores] == [(None, None), (1, 1), (None, None), (None, None)]

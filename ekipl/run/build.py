@@ -14,7 +14,7 @@ from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
 from ekipl.external.simulated import PREFIX
-from ekipl.files import write_text
+from ekipl.files import decode_text, write_text
 from ekipl.importing import imported
 from ekipl.policy.settings import OwnRollout, VLLMRollout
 from ekipl.reward.graders import check_grader, grader, grader_of
@@ -71,8 +71,8 @@ def build_task(settings: Settings) -> Task:
 
 def _template(key: str, name: str) -> str:
     try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return decode_text(Path(name).expanduser().read_bytes())
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"prompt.{key}: {name}: {reason}; give a text file with {{question}} in it") from error
 
