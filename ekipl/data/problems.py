@@ -44,7 +44,7 @@ class Outline:
     digest: str = ""
 
 
-Fits = Callable[[Outline], Iterable[str]]  # the reasons why a model cannot read the problem
+Fits = Callable[[str, Sequence[Size]], Iterable[str]]  # of a prompt and its images: why a model cannot read them
 
 
 def problem_from(task: Task, example: Example, split: str) -> Problem:
@@ -154,7 +154,7 @@ def refuse(where: str, errors: Sequence[str], or_else: str = "") -> None:
     if errors:
         count = "1 fault" if len(errors) == 1 else f"{len(errors)} faults"
         head = f"{where}: {count}; correct or remove what is listed{or_else}:"
-        raise UsageError("\n  ".join([head, *errors[:SHOWN], *_more(errors)]))
+        raise UsageError("\n  ".join([head, *first_of(errors)]))
 
 
 def settle(where: str, faults: Mapping[str, Sequence[str]], rows: int, bad_rows: BadRows) -> None:
@@ -179,11 +179,12 @@ def settle(where: str, faults: Mapping[str, Sequence[str]], rows: int, bad_rows:
 def say(head: str, lines: Sequence[str]) -> None:
     """Print a warning with the first of these lines, once and not once a process."""
     if os.environ.get("RANK", "0") == "0":
-        print("\n  ".join([head, *lines[:SHOWN], *_more(lines)]), file=sys.stderr)
+        print("\n  ".join([head, *first_of(lines)]), file=sys.stderr)
 
 
-def _more(lines: Sequence[str]) -> list[str]:
-    return [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+def first_of(lines: Sequence[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    return [*lines[:SHOWN], *([f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])]
 
 
 def say_unreadable(where: str, golds: Iterable[tuple[str, AnswerKind]]) -> None:

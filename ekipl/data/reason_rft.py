@@ -89,7 +89,7 @@ class ReasonRFTData(Checked):
             task,
             split,
             range(len(entries)),
-            lambda index: entries[index].example(),
+            lambda index: entries[index].example(self.bad_rows),
             lambda index: entries[index].outline(task),
         )
 

@@ -15,8 +15,19 @@ from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import MARKER, AnswerKind, Example
 from ekipl.data.inspection import Picture, Verdict, inspect
 from ekipl.data.pictures import BadPicture, Size, read
-from ekipl.data.problems import LONGEST_TEXT, Checked, Fits, Outline, as_text, digest_of, gold_of, settle, text_fault
-from ekipl.errors import UsageError
+from ekipl.data.problems import (
+    LONGEST_TEXT,
+    BadRows,
+    Checked,
+    Fits,
+    Outline,
+    as_text,
+    digest_of,
+    gold_of,
+    settle,
+    text_fault,
+)
+from ekipl.errors import BadRow, UsageError
 from ekipl.files import parse_rows
 
 Find = Callable[[str], Path | str]  # a name in a row -> the image file, or why there is none
@@ -35,24 +46,24 @@ class Entry:
     sizes: tuple[Size, ...] = ()
     digest: str = ""
 
-    def example(self) -> Example:
-        """The row with its pictures. Raises UsageError when one of them can no longer be read."""
-        return self._example(tuple(self._read(path) for path in self.images))
+    def example(self, bad_rows: BadRows) -> Example:
+        """The row with its pictures. Raises BadRow when one of them can no longer be read."""
+        return self.row(tuple(self._read(path, bad_rows) for path in self.images))
 
     def outline(self, task: Task) -> Outline:
         """The row without its pictures."""
-        return Outline(self.id, task.prompt(self._example(())), self.sizes, self.digest)
+        return Outline(self.id, task.prompt(self.row(())), self.sizes, self.digest)
 
-    def _example(self, images: tuple[Image.Image, ...]) -> Example:
+    def row(self, images: tuple[Image.Image, ...]) -> Example:
+        """The row with these pictures."""
         return Example(self.id, images, self.question, self.answer, self.kind, self.metadata)
 
-    def _read(self, path: Path) -> Image.Image:
+    def _read(self, path: Path, bad_rows: BadRows) -> Image.Image:
         try:
             return read(path)
         except BadPicture as bad:
-            raise UsageError(
-                f"data: {path} (row id {self.id!r}): {bad}; replace the image or leave out its rows"
-            ) from bad
+            text = f"data: {path} (row id {self.id!r}): {bad}; replace the image or leave out its rows"
+            raise BadRow(text, skip=bad_rows == "skip") from bad
 
 
 def load(path: Path) -> list[tuple[str, Any]]:
@@ -99,7 +110,7 @@ def checked(
             errors.append(f"{first[draft.id]} has the same id")
         if not errors:
             entry = _seen(draft, verdicts)
-            errors += fits(entry.outline(task)) if fits else ()
+            errors += fits(task.prompt(entry.row(())), entry.sizes) if fits else ()
         if errors:
             faults[f"{draft.place} (id {reprlib.repr(draft.id)})"] = errors
         else:

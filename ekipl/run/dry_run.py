@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Example, Problem
-from ekipl.data.problems import say
+from ekipl.data.problems import first_of
 from ekipl.data.reason_rft import ReasonRFTData, published_images
 from ekipl.errors import UsageError
 from ekipl.report.tables import Table, show_all
@@ -93,7 +93,8 @@ def show(settings: Settings, problems: Iterable[Problem], samples: int) -> None:
             remaining_table(remaining, IMAGE_TOKENS).show()
             if changed:
                 limit = f"{MOST_BYTES:,} bytes, {MOST_SIDE:,} pixels a side"
-                say(f"images above what providers take ({limit}) are sent in another form:", list(changed))
+                head = f"images above what providers take ({limit}) are sent in another form:"
+                print("\n  ".join([head, *first_of(list(changed))]))
     finally:
         pool.close()
 

@@ -21,7 +21,7 @@ from annotated_types import Ge
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Example, Problem
-from ekipl.data.problems import Fits, LazyProblems, Limits, check_split, outline_of
+from ekipl.data.problems import Fits, LazyProblems, Limits, check_split, refuse
 from ekipl.data.synthetic import counting, spatial, structure
 from ekipl.errors import UsageError
 
@@ -69,6 +69,7 @@ class SyntheticData(Limits):
         start, size = (self.train_start, self.train_size) if split == "train" else (0, self.test_size)
         rows = range(start, size)[:limit]
         problems = LazyProblems(task, split, rows, lambda index: generate(split, index, self.seed, self.image_size))
-        if fits and (reasons := list(fits(outline_of(problems[0])))):
-            raise UsageError(f"data: {task.name}, {split}: row 1 (id {problems[0].id!r}): {'; '.join(reasons)}")
+        if fits and (first := next(iter(problems), None)) is not None:
+            reasons = list(fits(first.prompt, [image.size for image in first.images]))
+            refuse(f"data: {task.name}, {split}", [f"row 1 (id {first.id!r}): {reason}" for reason in reasons])
         return problems
