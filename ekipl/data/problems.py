@@ -20,6 +20,7 @@ from ekipl.errors import UsageError
 from ekipl.reward import comparison, letters, parse, values
 
 BadRows = Literal["refuse", "skip"]
+Changed = Literal["refuse", "keep_order"]
 
 SHOWN = 20  # errors of one input that are listed
 LONGEST_TEXT = 1_000_000  # characters of a question, several times the context of any model
@@ -237,7 +238,7 @@ class Checked(Limits):
 
     check: Check = "pixels"
     bad_rows: BadRows = "refuse"
-    changed: Literal["refuse", "keep_order"] = "refuse"
+    changed: Changed = "refuse"
 
 
 class LazyProblems(Sequence[Problem]):

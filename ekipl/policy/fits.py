@@ -98,8 +98,8 @@ class Reader:
 
         @cache
         def tokens(width: int, height: int) -> int:
-            patches: int = processor.get_number_of_image_patches(height, width)
-            return patches // merged + 2  # with the tokens before and after it
+            patches = int(processor.get_number_of_image_patches(height, width))
+            return patches // int(merged) + 2  # with the tokens before and after it
 
         return tokens
 

@@ -18,6 +18,7 @@ from ekipl.files import decode_text, write_text
 from ekipl.importing import imported
 from ekipl.policy.settings import OwnRollout, VLLMRollout
 from ekipl.reward.graders import check_grader, grader, grader_of
+from ekipl.run.reading import reader_of_command
 from ekipl.run.records import actions_file
 
 if TYPE_CHECKING:
@@ -106,11 +107,12 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
     """
     data = settings.data
     problems, faults, absent = {}, [], []
+    fits = reader_of_command(settings)
     for split in settings.splits or task.splits:
         own = data.train_limit if split == "train" else data.test_limit
         limit = min((n for n in (own, settings.limit) if n is not None), default=None)
         try:
-            problems[split] = data.problems(task, split, limit)
+            problems[split] = data.problems(task, split, limit, fits)
         except MissingSplit as error:
             absent.append(str(error) + (", or missing_split=skip" if settings.missing_split else ""))
         except UsageError as error:
