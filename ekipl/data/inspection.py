@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from PIL import Image, __version__
+from PIL import __version__
 
 from ekipl.data.pictures import RULES, BadPicture, Size, content_of, decode, measure
 from ekipl.progress import progress
@@ -70,7 +70,7 @@ def inspect(paths: Sequence[Path], check: Check, cache: Path | None) -> dict[Pat
     """
     wanted = list(dict.fromkeys(paths))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too many pixels are a verdict
+        warnings.simplefilter("ignore")  # Pillow's: too many pixels are a verdict, odd EXIF data are passed over
         if check == "headers":
             return dict(_all(_by_header, wanted))
         with _store(cache) as store:
