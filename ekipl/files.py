@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -66,7 +66,7 @@ def decode_text(content: bytes) -> str:
     try:
         return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 (byte {error.start + 1:,}); save it as UTF-8") from error
+        raise ValueError(f"not {encoding.upper()} (byte {error.start + 1:,}); save it as UTF-8") from error
 
 
 def parse_rows(content: bytes) -> list[tuple[str, Any]]:
@@ -121,6 +121,9 @@ def map_jsonl(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
     made, bad = [], []
     try:
         with path.open("rb") as lines:
+            if (head := lines.read(4)) and (head[:1] == b"[" or json.detect_encoding(head) != "utf-8"):
+                return _map_other(path, make)
+            lines.seek(0)
             for number, line in enumerate(lines, start=1):
                 try:
                     made += [make(parse_line(line))] if line.strip() else []
@@ -128,10 +131,32 @@ def map_jsonl(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
                     bad.append(f"{path}:{number}: {error}{_torn(line)}")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; give a JSONL file that a command of ekipl wrote") from error
+    _refuse(path, bad)
+    return made
+
+
+def _map_other(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
+    """``map_jsonl`` of what another program has made of the file: a JSON array, another encoding, a byte order mark."""
+    made, bad = [], []
+    try:
+        rows = parse_rows(path.read_bytes())
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+    for place, row in rows:
+        try:
+            if not isinstance(row, dict):
+                raise row if isinstance(row, ValueError) else ValueError("not a JSON object")
+            made.append(make(row))
+        except ValueError as error:
+            bad.append(f"{path}: {place}: {error}")
+    _refuse(path, bad)
+    return made
+
+
+def _refuse(path: Path, bad: Sequence[str]) -> None:
     if bad:
         more = [f"{path}: {len(bad) - _SHOWN} more bad lines"] if len(bad) > _SHOWN else []
-        raise UsageError("\n".join(bad[:_SHOWN] + more))
-    return made
+        raise UsageError("\n".join([*bad[:_SHOWN], *more]))
 
 
 def finite(value: Any) -> Any:

@@ -17,7 +17,7 @@ from ekipl.data.own import OwnData
 from ekipl.data.problems import LazyProblems
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.errors import BadRow, UsageError
-from ekipl.files import decode_text, parse_rows
+from ekipl.files import decode_text, parse_rows, read_jsonl
 from ekipl.policy.encoding import encode_prompt
 from ekipl.policy.fits import Reader, reader
 from ekipl.policy.model import VLM, load_model
@@ -71,6 +71,16 @@ def test_other_encodings_and_broken_lines_are_told_by_place() -> None:
     rows = parse_rows(b'{"id": 1}\n[2]\n\n{"id": ')
     assert [place for place, _ in rows] == ["line 1", "line 2", "line 4"]
     assert [str(row) for _, row in rows[1:]] == ["not a JSON object", "not JSON (Expecting value, column 8)"]
+
+
+def test_lines_that_another_program_has_rewritten_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "actions.jsonl"
+    for content in (json.dumps(ROWS).encode(), LINES.encode("utf-16"), LINES.encode("utf-8-sig")):
+        path.write_bytes(content)
+        assert read_jsonl(path) == ROWS
+    path.write_bytes(b"[1, {}]")
+    with pytest.raises(UsageError, match="actions.jsonl: row 1: not a JSON object"):
+        read_jsonl(path)
 
 
 def test_whole_numbers_are_the_text_that_they_stand_for(root: Path) -> None:

@@ -7,7 +7,7 @@ import reprlib
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 
@@ -19,7 +19,7 @@ class Place:
     roots: tuple[Path, ...]
     part: str
 
-    @property
+    @cached_property
     def folders(self) -> tuple[Path, ...]:
         """The folders that a name in a row may start from, best first."""
         subs = (f"images/{self.part}_images", "images", "", f"{self.part}_images")
@@ -35,21 +35,24 @@ def finder(place: Place) -> Callable[[str], Path | str]:
 
 
 def find_image(place: Place, listing: Listing, name: str) -> Path | str:
-    """The path of the image, or an error. No file outside ``place.roots`` is meant, through links or otherwise."""
+    """The path of the image, or an error. No file outside ``place.roots`` is meant, through links or otherwise.
+
+    Texts instead of paths: a data set has many names.
+    """
     shown = f"image: {reprlib.repr(name)}"
     if Path(name).is_absolute():
         return f"{shown}: an absolute path; name it relative to the images folder"
     try:
-        path = next((path for folder in place.folders if (path := folder / name).is_file()), None)
+        path = next((path for folder in place.folders if os.path.isfile(path := os.path.join(folder, name))), None)
         if path is None:
             near = next((found for folder in place.folders if (found := near_match(folder, name, listing))), None)
             return f"{shown}: no such file in {place.roots[0]}/images{f'; {near}' if near else ''}"
-        path = path.resolve()
+        path = os.path.realpath(path)
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, with NUL, a loop of links
         return f"{shown}: cannot be read: {getattr(error, 'strerror', None) or error}"
-    if not any(path.is_relative_to(root) for root in place.roots):
+    if not any(path.startswith(os.path.join(root, "")) for root in place.roots):
         return f"{shown}: lies outside {place.roots[0]}"
-    return path
+    return Path(path)
 
 
 def near_match(folder: Path, name: str, listing: Listing) -> str | None:

@@ -101,10 +101,11 @@ class Recorder:
         Raises:
             UsageError: the setting is to end; all the rows are named.
         """
-        if steps and self.settings.checkpoint.every:
+        saves = steps > 0 and self.settings.checkpoint.every > 0
+        if saves and not self.processes.most((self._checkpoints / f"step-{steps}").exists()):
             self._save(steps)
         lines = "\n".join(map(str, errors))
-        saved = f"; the checkpoint after step {steps} is saved" if steps and self.settings.checkpoint.every else ""
+        saved = f"; the checkpoint after step {steps} is saved" if saves else ""
         if not all(error.skip for error in errors):
             raise UsageError(f"{lines}\nstep {steps + 1}: ended{saved}; data.bad_rows=skip goes on without such rows")
         if self.processes.first:
@@ -116,11 +117,13 @@ class Recorder:
             )
 
     def _save(self, steps: int) -> None:
-        """Write a checkpoint after so many steps, unless there is one."""
-        folder = self.directory / "checkpoints"
-        if (folder / f"step-{steps}").exists() and self.processes.most(1):
-            return
-        checkpoint.save(folder, steps, partial(self._write, steps), self.settings.checkpoint.keep, self.processes)
+        """Write a checkpoint after so many steps."""
+        keep = self.settings.checkpoint.keep
+        checkpoint.save(self._checkpoints, steps, partial(self._write, steps), keep, self.processes)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.directory / "checkpoints"
 
     def _write(self, steps: int, folder: Path) -> None:
         self.engine.save_state(folder)
