@@ -122,7 +122,8 @@ def map_jsonl(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
     try:
         with path.open("rb") as lines:
             if (head := lines.read(4)) and (head[:1] == b"[" or json.detect_encoding(head) != "utf-8"):
-                return _map_other(path, make)
+                with suppress(_OtherForm):
+                    return _map_other(path, make)
             lines.seek(0)
             for number, line in enumerate(lines, start=1):
                 try:
@@ -135,13 +136,22 @@ def map_jsonl(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
     return made
 
 
+class _OtherForm(Exception):
+    pass
+
+
 def _map_other(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
-    """``map_jsonl`` of what another program has made of the file: a JSON array, another encoding, a byte order mark."""
+    """``map_jsonl`` of what another program has made of the file: a JSON array, another encoding, a byte order mark.
+
+    Raises:
+        _OtherForm: it is none of these as a whole, so that its lines are to be judged one by one.
+        UsageError: like ``map_jsonl``.
+    """
     made, bad = [], []
     try:
         rows = parse_rows(path.read_bytes())
     except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise _OtherForm from error
     for place, row in rows:
         try:
             if not isinstance(row, dict):
