@@ -12,8 +12,8 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -60,6 +60,52 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(dump_line(finite(row)) for row in rows)
 
 
+def decode_text(content: bytes) -> str:
+    """The text of a file in UTF-8, UTF-16 or UTF-32, without a byte order mark. Raises ValueError with the reason."""
+    encoding = json.detect_encoding(content)  # by the mark, or by where zeros stand
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not {encoding.upper()} (byte {error.start + 1:,}); save it as UTF-8") from error
+
+
+def parse_rows(content: bytes) -> list[tuple[str, Any]]:
+    """The rows of a JSON array or of JSON lines, whichever it is, each with its place: ``row 3`` or ``line 3``.
+
+    A value that is a ValueError says why that line is no JSON object. Raises ValueError when nothing can be read.
+    """
+    text = decode_text(content)
+    if text.lstrip()[:1] == "[":
+        found = _json_of(text)
+        if not found:
+            raise ValueError("holds no rows; give a JSON array of objects, or one object a line")
+        return [(f"row {number}", row) for number, row in enumerate(found, 1)]
+    with suppress(ValueError):  # one object, on one line or several
+        found = _json_of(text)
+        if isinstance(found, dict):
+            return [("row 1", found)]
+    rows = [(f"line {n}", _row_of(line)) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not rows:
+        raise ValueError("empty; give a JSON array of objects, or one object a line")
+    return rows
+
+
+def _json_of(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno} column {error.colno}: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _row_of(line: str) -> Any:
+    try:
+        return parse_line(line.encode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        return error
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file. Raises UsageError like ``map_jsonl``."""
     return map_jsonl(path, lambda row: row)
@@ -75,6 +121,10 @@ def map_jsonl(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
     made, bad = [], []
     try:
         with path.open("rb") as lines:
+            if (head := lines.read(4)) and (head[:1] == b"[" or json.detect_encoding(head) != "utf-8"):
+                with suppress(_OtherForm):
+                    return _map_other(path, make)
+            lines.seek(0)
             for number, line in enumerate(lines, start=1):
                 try:
                     made += [make(parse_line(line))] if line.strip() else []
@@ -82,10 +132,41 @@ def map_jsonl(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
                     bad.append(f"{path}:{number}: {error}{_torn(line)}")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; give a JSONL file that a command of ekipl wrote") from error
+    _refuse(path, bad)
+    return made
+
+
+class _OtherForm(Exception):
+    pass
+
+
+def _map_other(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
+    """``map_jsonl`` of what another program has made of the file: a JSON array, another encoding, a byte order mark.
+
+    Raises:
+        _OtherForm: it is none of these as a whole, so that its lines are to be judged one by one.
+        UsageError: like ``map_jsonl``.
+    """
+    made, bad = [], []
+    try:
+        rows = parse_rows(path.read_bytes())
+    except ValueError as error:
+        raise _OtherForm from error
+    for place, row in rows:
+        try:
+            if not isinstance(row, dict):
+                raise row if isinstance(row, ValueError) else ValueError("not a JSON object")
+            made.append(make(row))
+        except ValueError as error:
+            bad.append(f"{path}: {place}: {error}")
+    _refuse(path, bad)
+    return made
+
+
+def _refuse(path: Path, bad: Sequence[str]) -> None:
     if bad:
         more = [f"{path}: {len(bad) - _SHOWN} more bad lines"] if len(bad) > _SHOWN else []
-        raise UsageError("\n".join(bad[:_SHOWN] + more))
-    return made
+        raise UsageError("\n".join([*bad[:_SHOWN], *more]))
 
 
 def finite(value: Any) -> Any:

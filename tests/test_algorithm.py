@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import log
 from typing import Any
 
@@ -97,11 +97,15 @@ class Recorder:
 PROBLEMS = [Problem(f"p{i}", "yes", "train", (), "?", "?", "yes", "number") for i in range(5)]
 
 
+def batches(order: Iterable[Sequence[int]]) -> Iterator[list[Problem]]:
+    return ([PROBLEMS[row] for row in rows] for rows in order)
+
+
 def run(plan: Hyperparameters, answers: Sequence[str], pool: Pool, first_step: int = 0) -> tuple[list[Step], list[str]]:
     log: list[str] = []
     steps: list[Step] = []
     order = data_order(len(PROBLEMS), plan, first_step)
-    train(PROBLEMS, order, yes, Policy(answers, log), pool, Recorder(log), plan, steps.append, first_step)
+    train(batches(order), yes, Policy(answers, log), pool, Recorder(log), plan, steps.append, first_step)
     return steps, log
 
 
@@ -168,7 +172,7 @@ def test_what_cannot_be_graded_is_no_candidate_and_counted() -> None:
     steps: list[Step] = []
     plan = Hyperparameters(N=2, G=2, I=1, B=2, mu=1, problems_per_step=1)
     order = data_order(len(PROBLEMS), plan)
-    train(PROBLEMS, order, unsure, Policy(["yes", "bomb"], []), Pool(), Recorder([]), plan, steps.append)
+    train(batches(order), unsure, Policy(["yes", "bomb"], []), Pool(), Recorder([]), plan, steps.append)
     assert [step.groups[0].refused for step in steps] == [{"ungraded": 1}] * 2
     assert [a.text for a in steps[0].groups[0].offered] == ["yes"]
 
@@ -185,7 +189,7 @@ def test_the_engine_gets_groups_alike_in_length_together() -> None:
     log: list[str] = []
     plan = Hyperparameters(N=1, G=1, I=1, B=1, mu=1, problems_per_step=5)
     order = data_order(len(PROBLEMS), plan)
-    train(PROBLEMS, order, yes, Lengths(["yes"], []), Pool(), Sees(log), plan, lambda step: None)
+    train(batches(order), yes, Lengths(["yes"], []), Pool(), Sees(log), plan, lambda step: None)
     assert log[1] == [1, 2, 3, 4, 5]
 
 

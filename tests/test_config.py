@@ -353,6 +353,10 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
             "external.models.0.tempratur: no such setting; did you mean external.models.0.temperature?",
         ),
         ("+zzz=1", "zzz: no such setting; docs/configuration.md has them all"),
+        (
+            "+data.root=x",
+            "data.root: the chosen data= does not read it, kind reason_rft does; choose that, or leave it out",
+        ),
         ("+samples=1", "samples: not a setting of train; leave it out"),
         ("~N", "N: missing"),
         ("external.models=3", "external.models: 3: not a list; write [a, b]"),

@@ -93,10 +93,11 @@ def train_here(
     order = list(data_order(len(problems), settings))
     pool = build.prefetching(build.build_pool(settings, folder), problems, order, settings)
     groups: list[Group] = []
+    batches = ([problems[row] for row in rows] for rows in order)
     try:
         grade = build.build_grader(settings, task)
         own: Any = policy or Policy()
-        train(problems, order, grade, own, pool, Still(), settings, lambda step: groups.extend(step.groups))  # type: ignore[arg-type]
+        train(batches, grade, own, pool, Still(), settings, lambda step: groups.extend(step.groups))  # type: ignore[arg-type]
     finally:
         pool.close()
     return groups

@@ -84,13 +84,13 @@ def test_what_cannot_be_graded_is_no_zero(tmp_path: Path) -> None:
             row("bomb", "3", tagged("9^{9^{9}}")),
             row("good", "3", tagged("3")),
             row("gold", "plenty", tagged("3")),
-            row("number", 3, tagged("3")),
+            row("float", 3.5, tagged("3")),
         ],
     )
     assert [(line["accuracy"], line["format"]) for line in scores] == [(None, None), (1, 1), (None, None), (None, None)]
     assert scores[0]["error"] == "no answer within 1.8 s"
     assert scores[2]["error"] == "answer: 'plenty': expression; counting needs number"
-    assert scores[3]["error"] == "answer: 3: not a text"
+    assert scores[3]["error"] == "answer: 3.5: not a text; quote it"
     assert (summary["rows"], summary["errors"], summary["accuracy"]) == (4, 3, 1.0)
 
 
@@ -178,7 +178,7 @@ def test_files_that_are_not_there_or_empty(tmp_path: Path) -> None:
         grade_predictions(
             tmp_path / "nowhere.jsonl", "counting", partial(gold_of, task=Counting()), grader("strict"), tmp_path
         )
-    with pytest.raises(UsageError, match="no rows"):
+    with pytest.raises(UsageError, match="empty"):
         score(tmp_path, Counting(), [""])
 
 

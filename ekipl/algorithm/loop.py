@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from ekipl.algorithm.advantages import advantages, mixed
 from ekipl.algorithm.objective import Objective
@@ -71,8 +72,7 @@ class Step:
 
 
 def train(
-    problems: Sequence[Problem],
-    order: Iterable[Sequence[int]],
+    batches: Iterable[Sequence[Problem]],
     grade: Grader,
     policy: Sampler,
     external: ExternalPool,
@@ -84,8 +84,7 @@ def train(
     """Run Algorithm 1.
 
     Args:
-        problems: the training problems.
-        order: for each step from ``first_step`` on, the indices of its problems (``data_order``, or a rank's share).
+        batches: for each step from ``first_step`` on, its problems in ``data_order``, or a rank's share of them.
         grade: R(o).
         policy: samples from pi_theta.
         external: samples from the M external models.
@@ -94,12 +93,15 @@ def train(
         after_step: called with the result of each step.
         first_step: 0-based, of I x B; a resumed run begins later.
     """
-    for number, indices in enumerate(order, first_step):
-        if number % h.steps_per_iteration == 0:
-            engine.refresh_reference()
+    coming = iter(batches)
+    for number in count(first_step):
         clock = Clock()
         with clock("data"):
-            batch = [problems[i] for i in indices]
+            batch = next(coming, None)
+        if batch is None:
+            return
+        if number % h.steps_per_iteration == 0:
+            engine.refresh_reference()
         groups = choose(batch, grade, policy, external, engine, h, number, clock)
         with clock("prepare"):
             prepared = engine.prepare(sorted(groups, key=longest))  # micro-batches of like lengths need little padding
@@ -178,23 +180,35 @@ def longest(group: Group) -> int:
     return max((len(action.tokens or ()) for action in group.actions), default=0)
 
 
-def data_order(size: int, h: Hyperparameters, first_step: int = 0) -> Iterator[list[int]]:
+def data_order(
+    size: int, h: Hyperparameters, first_step: int = 0, place: int | None = None, gone: Collection[int] = ()
+) -> Iterator[list[int]]:
     """The problems of each step from ``first_step`` to the last, as indices below ``size``.
+
+    Args:
+        size: number of training problems.
+        h: its seed, number of steps and problems per step.
+        first_step: 0-based.
+        place: of the first problem in the stream of ``rows_from``; None: where it is if no row was ever skipped.
+        gone: indices that are skipped.
+    """
+    rows = rows_from(size, h.seed, first_step * h.problems_per_step if place is None else place)
+    stream = (row for row in rows if row not in gone)
+    for _ in range(first_step, h.steps):
+        yield [next(stream) for _ in range(h.problems_per_step)]
+
+
+def rows_from(size: int, seed: int, place: int = 0) -> Iterator[int]:
+    """The endless stream of indices below ``size`` from ``place`` on.
 
     Every epoch is a new seeded permutation, and a batch may span two epochs, so no problem is left out between them.
     """
-
-    def rows() -> Iterator[int]:
-        epoch, start = divmod(first_step * h.problems_per_step, size)
-        while True:
-            order = list(range(size))
-            random.Random(f"{h.seed}/epoch/{epoch}").shuffle(order)
-            yield from order[start:]
-            epoch, start = epoch + 1, 0
-
-    stream = rows()
-    for _ in range(first_step, h.steps):
-        yield [next(stream) for _ in range(h.problems_per_step)]
+    epoch, start = divmod(place, size)
+    while True:
+        order = list(range(size))
+        random.Random(f"{seed}/epoch/{epoch}").shuffle(order)
+        yield from order[start:]
+        epoch, start = epoch + 1, 0
 
 
 class Clock:

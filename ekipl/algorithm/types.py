@@ -12,6 +12,11 @@ from PIL import Image
 
 POLICY = "policy"  # the source of the policy's own actions; any other source is an external model's name
 
+# Keys of ``Image.info``, where a picture comes from a file.
+FILE = "ekipl.file"  # the file's bytes, where they show exactly these pixels
+LOSSY = "ekipl.lossy"  # whether the file's format was lossy
+MARKER = "<image>"  # in a prompt, stands for the next image
+
 AnswerKind = Literal["number", "choice", "expression", "functions"]
 Finish = Literal["stop", "length"]
 
@@ -39,7 +44,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Problem:
-    """The paper's s = (image x, question q), worded for the policy; images stand before the text in the message."""
+    """The paper's s = (image x, question q), worded for the policy."""
 
     id: str
     task: str
@@ -50,6 +55,18 @@ class Problem:
     answer: str
     kind: AnswerKind
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[Image.Image | str]:
+        """The message: each image in the place of its ``<image>`` marker, or before the text if that has no markers.
+
+        A prompt with more or fewer markers than images is text.
+        """
+        texts = self.prompt.split(MARKER)
+        if len(texts) != len(self.images) + 1:
+            return [*self.images, self.prompt]
+        placed = [part for pair in zip(texts, self.images, strict=False) for part in pair]
+        return [part for part in (*placed, texts[-1]) if part != ""]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ MAY_CHANGE = {
         *("requests_per_minute", "tokens_per_minute"),
     },
     "checkpoint": {"keep"},
+    "data": {"check", "bad_rows", "changed", "cache"},  # the rows themselves are compared with those in the checkpoint
     "engine": {
         *("num_nodes", "num_processes", "zero_stage", "micro_batch", "micro_batch_tokens", "accumulation"),
         *("gradient_checkpointing", "offload_optimizer", "offload_parameters"),

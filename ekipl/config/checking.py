@@ -135,6 +135,9 @@ def no_such_setting(key: str) -> str:
     key = re.sub(r"\[(\d+)\]", r".\1", key)  # as overrides spell it
     if OPEN.match(key):
         return f"{key}: new here; put a + before it: +{key}=VALUE"
+    if kinds := _kinds_with(key):
+        chosen, having = key.partition(".")[0], " or ".join(kinds)
+        return f"{shown(key)}: the chosen {chosen}= does not read it, kind {having} does; choose that, or leave it out"
     others = [known for known, _ in keys(Settings) if known != key]  # the key may belong to another command
     name = key.rpartition(".")[2]
     meant = [known for known in others if known.rpartition(".")[2] == name]
@@ -143,6 +146,18 @@ def no_such_setting(key: str) -> str:
     return f"{shown(key)}: no such setting; " + (
         f"did you mean {' or '.join(meant)}?" if meant else "docs/configuration.md has them all"
     )
+
+
+def _kinds_with(key: str) -> list[str]:
+    """The kinds of a section that have this setting, where the section has several kinds."""
+    section, _, name = key.partition(".")
+    members = [get_args(member) for part in get_args(HINTS.get(section)) for member in get_args(part)]
+    kinds = [(member[0], note.tag) for member in members for note in member[1:] if isinstance(note, Tag)]
+    return [
+        "MODULE:CLASS" if kind == "own" else str(kind)
+        for part, kind in kinds
+        if name in {field.name for field in fields(part)}
+    ]
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args, overload
+from typing import Any, Literal, cast, get_args, overload
 
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import AnswerKind, Example, Problem
+from ekipl.data.inspection import Check
+from ekipl.data.pictures import Size, rgb
 from ekipl.errors import UsageError
 from ekipl.reward import comparison, letters, parse, values
 
+BadRows = Literal["refuse", "skip"]
+Changed = Literal["refuse", "keep_order"]
+
 SHOWN = 20  # errors of one input that are listed
+LONGEST_TEXT = 1_000_000  # characters of a question, several times the context of any model
+LONGEST_ANSWER = 10_000  # characters of a gold answer
+_HALVES = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which alone are no character
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A problem without its pixels.
+
+    Attributes:
+        id: the problem's.
+        prompt: the problem's.
+        sizes: width and height of its images, upright.
+        digest: of the row's content, and after a colon of its image files where they were read; "" = not known.
+    """
+
+    id: str
+    prompt: str
+    sizes: tuple[Size, ...]
+    digest: str = ""
+
+
+Fits = Callable[[str, Sequence[Size]], Iterable[str]]  # of a prompt and its images: why a model cannot read them
 
 
 def problem_from(task: Task, example: Example, split: str) -> Problem:
-    """The example with the prompt of ``task``."""
+    """The example with the prompt of ``task``, its images in 8-bit RGB."""
     return Problem(
         id=example.id,
         task=task.name,
         split=split,
-        images=example.images,
+        images=tuple(map(rgb, example.images)),
         question=example.question,
         prompt=task.prompt(example),
         answer=example.answer,
         kind=example.kind,
         metadata=example.metadata,
     )
+
+
+def outline_of(problem: Problem) -> Outline:
+    """The outline of a problem that has been read, with a digest of its texts and pixels."""
+    notes = sorted((key, value) for key, value in problem.metadata.items() if isinstance(value, str))
+    facts = [problem.prompt, problem.answer, problem.kind, notes]
+    pixels = digest_of(*(image.tobytes() for image in problem.images))
+    sizes = tuple(image.size for image in problem.images)
+    return Outline(problem.id, problem.prompt, sizes, f"{digest_of(repr(facts).encode(errors='replace'))}:{pixels}")
+
+
+def digest_of(*parts: bytes) -> str:
+    """A short digest of these bytes."""
+    whole = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.hexdigest()
 
 
 def answer_kind(answer: str, question: str = "") -> AnswerKind:
@@ -53,9 +99,10 @@ def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, Ans
     Raises:
         ValueError: the answer is missing, no text, or not of a kind that the task has.
     """
-    text = row.get("solution") if row.get("answer") is None else row["answer"]
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError("answer: missing" if text is None else f"answer: {reprlib.repr(text)}: not a text")
+    text = as_text(row.get("solution") if row.get("answer") is None else row["answer"])
+    if fault := text_fault(text, LONGEST_ANSWER):
+        raise ValueError(f"answer: {fault}")
+    assert isinstance(text, str)
     block = parse.answer_block(text)
     answer = (text if block is None else block).strip()
     stated = row.get("kind")
@@ -75,7 +122,7 @@ def gold_as_it_stands(row: Mapping[str, Any], question: str, task: Task) -> tupl
     Raises:
         ValueError: the answer is missing or no text.
     """
-    text = row.get("solution") if row.get("answer") is None else row["answer"]
+    text = as_text(row.get("solution") if row.get("answer") is None else row["answer"])
     if not isinstance(text, str):
         return gold_of(row, question, task)
     try:
@@ -84,12 +131,61 @@ def gold_as_it_stands(row: Mapping[str, Any], question: str, task: Task) -> tupl
         return text, task.kinds[0]
 
 
-def refuse(where: str, errors: Sequence[str]) -> None:
+def as_text(value: Any) -> Any:
+    """A whole number as the text that it is in many files, such as ``"answer": 5``; anything else unchanged."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def text_fault(value: Any, longest: int = LONGEST_TEXT) -> str | None:
+    """Why a field of a row is no text that can be read; None when it is one."""
+    if value is None:
+        return "missing"
+    if not isinstance(value, str) or not value.strip():
+        quoted = "; quote it" if isinstance(value, float) else ""
+        return f"{reprlib.repr(value)}: not a text{quoted}"
+    if len(value) > longest:
+        return f"{reprlib.repr(value)}: {len(value):,} characters; at most {longest:,} are read"
+    if half := _HALVES.search(value):
+        return f"{reprlib.repr(value)}: half of a surrogate pair ({half[0]!r}) is no character; correct the text"
+    return None
+
+
+def refuse(where: str, errors: Sequence[str], or_else: str = "") -> None:
     """Raises one UsageError that lists the errors, one per line; returns when there are none."""
     if errors:
         count = "1 fault" if len(errors) == 1 else f"{len(errors)} faults"
-        more = [f"... and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
-        raise UsageError("\n  ".join([f"{where}: {count}; correct or remove what is listed:", *errors[:SHOWN], *more]))
+        head = f"{where}: {count}; correct or remove what is listed{or_else}:"
+        raise UsageError("\n  ".join([head, *first_of(errors)]))
+
+
+def settle(where: str, faults: Mapping[str, Sequence[str]], rows: int, bad_rows: BadRows) -> None:
+    """Refuses the faulty rows, or says that they are skipped.
+
+    Args:
+        where: the file or class that the rows come from.
+        faults: of each faulty row, by the words that name it.
+        rows: how many there are, the faulty ones included.
+        bad_rows: as the setting says.
+
+    Raises:
+        UsageError: ``bad_rows`` is ``refuse`` and there are faults, or no row is left.
+    """
+    lines = [f"{name}: {fault}" for name, reasons in faults.items() for fault in reasons]
+    if bad_rows == "refuse" or len(faults) == rows:
+        refuse(where, lines, "" if len(faults) == rows else ", or set data.bad_rows=skip to go on without these rows")
+    elif lines:
+        say(f"{where}: warning: {len(faults)} of {rows} rows are skipped (data.bad_rows=skip):", lines)
+
+
+def say(head: str, lines: Sequence[str]) -> None:
+    """Print a warning with the first of these lines, once and not once a process."""
+    if os.environ.get("RANK", "0") == "0":
+        print("\n  ".join([head, *first_of(lines)]), file=sys.stderr)
+
+
+def first_of(lines: Sequence[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    return [*lines[:SHOWN], *([f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])]
 
 
 def say_unreadable(where: str, golds: Iterable[tuple[str, AnswerKind]]) -> None:
@@ -97,12 +193,12 @@ def say_unreadable(where: str, golds: Iterable[tuple[str, AnswerKind]]) -> None:
     strange = sorted(
         {gold for gold, kind in golds if kind in ("number", "expression") and comparison.only_as_spelled(gold)}
     )
-    if strange and os.environ.get("RANK", "0") == "0":  # once, not once a process
+    if strange:
         more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
-        print(
+        say(
             f"{where}: warning: reward=strict reads no value in these gold answers ({len(strange)}), so that only the "
             f"same spelling is right: {', '.join(map(reprlib.repr, strange[:SHOWN]))}{more}",
-            file=sys.stderr,
+            (),
         )
 
 
@@ -127,12 +223,42 @@ class Limits:
     test_limit: Count | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checked(Limits):
+    """How rows that come from files or from code of one's own are checked.
+
+    Attributes:
+        check: what is done with every row before the first step: ``pixels`` reads and decodes all of it; ``headers``
+            is for the hurried and reads only the headers of image files, and nothing of a source of one's own.
+        bad_rows: ``refuse`` lists them and ends; ``skip`` goes on without them, and says which. A row that fails only
+            when it is read during training is treated in the same way, after a checkpoint is saved.
+        changed: the rows of a resumed run are not those that it began with: ``refuse``, or ``keep_order``, which goes
+            on in the old order less what is gone, with the rows as they are now; new rows are left out.
+    """
+
+    check: Check = "pixels"
+    bad_rows: BadRows = "refuse"
+    changed: Changed = "refuse"
+
+
 class LazyProblems(Sequence[Problem]):
     """Problems that are made (images opened or drawn) each time an item is read."""
 
-    def __init__(self, task: Task, split: str, indices: Sequence[int], example: Callable[[int], Example]) -> None:
-        """Item n is made from ``example(indices[n])``."""
+    def __init__(
+        self,
+        task: Task,
+        split: str,
+        indices: Sequence[int],
+        example: Callable[[int], Example],
+        outlines: Callable[[int], Outline] | None = None,
+    ) -> None:
+        """Item n is made from ``example(indices[n])``; ``outlines(indices[n])`` is known without its pixels."""
         self._task, self._split, self._indices, self._example = task, split, indices, example
+        self._outlines = outlines
+
+    def outline(self, item: int) -> Outline | None:
+        """What is known of a problem without its pixels; None where nothing is."""
+        return None if self._outlines is None else self._outlines(self._indices[item])
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -143,5 +269,5 @@ class LazyProblems(Sequence[Problem]):
     def __getitem__(self, item: slice) -> LazyProblems: ...
     def __getitem__(self, item: int | slice) -> Problem | LazyProblems:
         if isinstance(item, slice):
-            return LazyProblems(self._task, self._split, self._indices[item], self._example)
+            return LazyProblems(self._task, self._split, self._indices[item], self._example, self._outlines)
         return problem_from(self._task, self._example(self._indices[item]), self._split)

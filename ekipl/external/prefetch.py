@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 
 from ekipl.algorithm.seams import ExternalPool, ExternalSamples
 from ekipl.algorithm.types import Problem
+from ekipl.errors import BadRow
 
-Answered = tuple[list[str], list[ExternalSamples]]  # ids of a step's problems, and the answers
+Answered = tuple[dict[str, ExternalSamples], bool]  # by the ids of a step's problems; whether all could be read
 
 
 class Prefetch:
@@ -47,10 +49,12 @@ class Prefetch:
         self._request_ahead()
         if next_step is None or n != self._n:
             raise ValueError(f"{n} samples were not foreseen here")
-        ids, answers = next_step.result().result()
-        if ids != [problem.id for problem in problems]:
-            raise ValueError(f"expected problems {ids}")
-        return answers
+        answered, complete = next_step.result().result()
+        if any(problem.id not in answered for problem in problems):
+            if not complete:  # a row could not be read when it was asked for ahead, and now it can
+                return self._pool.sample(problems, n)
+            raise ValueError(f"expected problems {list(answered)}")
+        return [answered[problem.id] for problem in problems]
 
     def close(self) -> None:
         """Cancels the requests in flight and closes the pool; may be called twice."""
@@ -66,9 +70,14 @@ class Prefetch:
 
     def _open(self, rows: Sequence[int]) -> Future[Answered]:
         """Reads a step's images outside the training thread, then requests its samples."""
-        return self._threads.submit(self._request, [self._problems[row] for row in rows])
+        problems = []
+        for row in rows:
+            with suppress(BadRow):  # told where the step is trained
+                problems.append(self._problems[row])
+        return self._threads.submit(self._request, problems, len(problems) == len(rows))
 
-    def _request(self, problems: Sequence[Problem]) -> Answered:
+    def _request(self, problems: Sequence[Problem], complete: bool) -> Answered:
         if self._is_closed:
             raise RuntimeError("closed")
-        return [problem.id for problem in problems], self._pool.sample(problems, self._n)
+        answers = self._pool.sample(problems, self._n)
+        return {problem.id: answer for problem, answer in zip(problems, answers, strict=True)}, complete

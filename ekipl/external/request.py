@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import BytesIO
 from typing import Any
 
 from PIL import Image
 
 from ekipl.algorithm.types import Finish, Problem
+from ekipl.external.images import data_url
 
 Size = tuple[int, int]  # width, height in pixels
 
@@ -33,7 +32,7 @@ class Shape:
 
 
 class Question:
-    """A problem as one user message: its images as PNG data URLs, then its prompt, and nothing else."""
+    """A problem as one user message: its images as data URLs and its prompt, and nothing else."""
 
     def __init__(self, problem: Problem) -> None:
         """Encodes nothing yet: each property is computed when it is first read."""
@@ -54,23 +53,21 @@ class Question:
     @cached_property
     def messages(self) -> list[dict[str, Any]]:
         """The message in the OpenAI chat format."""
-        return self._messages([data_url(image) for image in self.problem.images])
+        return self._messages(data_url)
 
     @cached_property
     def fingerprint(self) -> list[dict[str, Any]]:
-        """The message with digests of the pixels in place of the images, so that no PNG encoder changes cache keys."""
-        return self._messages([digest(image) for image in self.problem.images])
+        """The message with digests of the pixels in place of the images, so that no encoder changes cache keys."""
+        return self._messages(digest)
 
-    def _messages(self, images: list[str]) -> list[dict[str, Any]]:
-        parts = [{"type": "image_url", "image_url": {"url": image}} for image in images]
-        return [{"role": "user", "content": [*parts, {"type": "text", "text": self.problem.prompt}]}]
-
-
-def data_url(image: Image.Image) -> str:
-    """The image as a lossless PNG data URL."""
-    file = BytesIO()
-    image.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    def _messages(self, url: Callable[[Image.Image], str]) -> list[dict[str, Any]]:
+        content = [
+            {"type": "text", "text": part}
+            if isinstance(part, str)
+            else {"type": "image_url", "image_url": {"url": url(part)}}
+            for part in self.problem.parts
+        ]
+        return [{"role": "user", "content": content}]
 
 
 def digest(image: Image.Image) -> str:

@@ -19,7 +19,7 @@ from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
 from ekipl.policy.model import VLM, Encoded
 
-_TEXT_SLOT = "\ue000ekipl-text\ue000"  # replaces the user's text while the chat template is rendered
+_TEXT_SLOT = "\ue000ekipl-text\ue000"  # replaces each of the user's texts while the chat template is rendered
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def encode_spans(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, 
 
 
 def encode_prompts(vlm: VLM, problems: Sequence[Problem]) -> Prompts:
-    """Chat-format prompts on the model's device: images first, one placeholder for each feature of an image.
+    """Chat-format prompts on the model's device, with one placeholder for each feature of an image.
 
     Raises:
         UsageError: an image is too long and thin for the model.
@@ -117,15 +117,17 @@ def _features(vlm: VLM, grid: Tensor) -> list[int]:
 
 def _prompt_ids(vlm: VLM, problem: Problem, features: Sequence[int]) -> list[int]:
     """The chat template's tokens around the text's tokens, each image's placeholder repeated for its features."""
-    content = [{"type": "image"}] * len(problem.images) + [{"type": "text", "text": _TEXT_SLOT}]
+    texts = [part for part in problem.parts if isinstance(part, str)]
+    content = [
+        {"type": "text", "text": _TEXT_SLOT} if isinstance(part, str) else {"type": "image"} for part in problem.parts
+    ]
     rendered: str = vlm.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
-    head, tail = rendered.split(_TEXT_SLOT)
     ids: list[int] = []
     remaining = list(features)
-    for token in vlm.tokenizer(head, add_special_tokens=False)["input_ids"]:
-        ids += [token] * (remaining.pop(0) if token == vlm.image_token else 1)
-    ids += encode_text(vlm.tokenizer, problem.prompt)
-    ids += vlm.tokenizer(tail, add_special_tokens=False)["input_ids"]
+    for number, piece in enumerate(rendered.split(_TEXT_SLOT)):
+        ids += encode_text(vlm.tokenizer, texts[number - 1]) if number else []
+        for token in vlm.tokenizer(piece, add_special_tokens=False)["input_ids"]:
+            ids += [token] * (remaining.pop(0) if token == vlm.image_token else 1)
     return ids

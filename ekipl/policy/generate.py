@@ -97,10 +97,12 @@ class GenerateSampler:
         return [actions[start : start + n] for start in range(0, len(actions), n)]
 
     def inputs(self, problems: Sequence[Problem]) -> Any:
-        """The model's inputs for these problems: images before the text, in its own chat format."""
+        """The model's inputs for these problems: in its own chat format."""
         texts = []
         for problem in problems:
-            content = [{"type": "image"}] * len(problem.images) + [{"type": "text", "text": problem.prompt}]
+            content = [
+                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in problem.parts
+            ]
             turn = [{"role": "user", "content": content}]
             texts.append(self.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
         images = [list(problem.images) for problem in problems]

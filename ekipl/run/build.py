@@ -14,10 +14,11 @@ from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
 from ekipl.external.simulated import PREFIX
-from ekipl.files import write_text
+from ekipl.files import decode_text, write_text
 from ekipl.importing import imported
 from ekipl.policy.settings import OwnRollout, VLLMRollout
 from ekipl.reward.graders import check_grader, grader, grader_of
+from ekipl.run.reading import reader_of_command
 from ekipl.run.records import actions_file
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def build_task(settings: Settings) -> Task:
 
 def _template(key: str, name: str) -> str:
     try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return decode_text(Path(name).expanduser().read_bytes())
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"prompt.{key}: {name}: {reason}; give a text file with {{question}} in it") from error
 
@@ -106,11 +107,12 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
     """
     data = settings.data
     problems, faults, absent = {}, [], []
+    fits = reader_of_command(settings)
     for split in settings.splits or task.splits:
         own = data.train_limit if split == "train" else data.test_limit
         limit = min((n for n in (own, settings.limit) if n is not None), default=None)
         try:
-            problems[split] = data.problems(task, split, limit)
+            problems[split] = data.problems(task, split, limit, fits)
         except MissingSplit as error:
             absent.append(str(error) + (", or missing_split=skip" if settings.missing_split else ""))
         except UsageError as error:

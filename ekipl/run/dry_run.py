@@ -5,13 +5,14 @@ No weight is loaded, no request is sent, and no directory is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Example, Problem
+from ekipl.data.problems import first_of
 from ekipl.data.reason_rft import ReasonRFTData, published_images
 from ekipl.errors import UsageError
 from ekipl.report.tables import Table, show_all
@@ -73,6 +74,7 @@ def of_splits(settings: Settings, problems: Iterable[Sequence[Problem]], samples
 def show(settings: Settings, problems: Iterable[Problem], samples: int) -> None:
     """Print the requests, tokens and US dollars that these problems still take."""
     from ekipl.external.budget import IMAGE_TOKENS
+    from ekipl.external.images import MOST_BYTES, MOST_SIDE
     from ekipl.external.pool import LiteLLMPool
     from ekipl.report.spending import remaining_table
     from ekipl.run import build
@@ -82,14 +84,28 @@ def show(settings: Settings, problems: Iterable[Problem], samples: int) -> None:
         if not isinstance(pool, LiteLLMPool):
             print(f"external.kind: {settings.external.kind}, M: {settings.M}: nobody is asked")
             return
-        remaining = pool.remaining_cost(problems, samples)
+        changed: dict[str, None] = {}  # in order, each once
+        remaining = pool.remaining_cost(_noting(problems, changed), samples)
         if all(cost.is_simulated for cost in remaining):
             names = ", ".join(cost.model for cost in remaining)
             print(f"external models: {names}: simulated; nothing is requested or paid")
         else:
             remaining_table(remaining, IMAGE_TOKENS).show()
+            if changed:
+                limit = f"{MOST_BYTES:,} bytes, {MOST_SIDE:,} pixels a side"
+                head = f"images above what providers take ({limit}) are sent in another form:"
+                print("\n  ".join([head, *first_of(list(changed))]))
     finally:
         pool.close()
+
+
+def _noting(problems: Iterable[Problem], changed: dict[str, None]) -> Iterator[Problem]:
+    """The problems; ``changed`` gets a line for each image that must be sent in another form."""
+    from ekipl.external.images import changes
+
+    for problem in problems:
+        changed.update(dict.fromkeys(changes(problem)))
+        yield problem
 
 
 def prompt_of(settings: Settings, task: Task) -> Prompt:

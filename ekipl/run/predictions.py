@@ -1,4 +1,4 @@
-"""Completions of any origin in a JSONL file, graded without a model, an image or a data set."""
+"""Completions of any origin in a file of JSON lines or a JSON array, graded without a model, an image or a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ekipl.algorithm.seams import Grader, Task
 from ekipl.algorithm.types import AnswerKind, Problem
 from ekipl.data.problems import gold_as_it_stands, gold_of, refuse, say_unreadable
 from ekipl.errors import GraderError, UsageError
-from ekipl.files import atomic_write, dump_line, parse_line
+from ekipl.files import atomic_write, dump_line, parse_rows
 from ekipl.report.predictions import GradedRow, write_predictions
 from ekipl.report.tables import Table
 from ekipl.reward.graders import PUBLISHED
@@ -38,7 +38,7 @@ def evaluate_predictions(settings: Settings, task: Task, grade: Grader, director
 
 
 def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir: Path) -> tuple[int, list[GradedRow]]:
-    """Grade a JSONL file of rows ``{"id", "answer", "completion"}`` and write ``out_dir/scores.jsonl``.
+    """Grade rows ``{"id", "answer", "completion"}``, JSON lines or an array, and write ``out_dir/scores.jsonl``.
 
     A row may state the ``kind`` of its answer, and have its question as ``problem`` and its ``scene``. Ids may repeat:
     they are completions of one problem. The rows of ``scores.jsonl`` are in the order of the file and have ``id``,
@@ -108,27 +108,20 @@ def _problem(row: Mapping[str, Any], task: str, gold: Gold) -> Problem:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = path.read_bytes().split(b"\n")
+        found = parse_rows(path.read_bytes())
     except OSError as error:
         raise UsageError(f"predictions: {path}: {error.strerror}; give a JSONL file") from error
-    rows, faults = [], []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                rows.append(_row(line))
-            except ValueError as error:
-                faults.append(f"line {number}: {error}")
-    refuse(f"predictions: {path}", faults)
-    if not rows:
-        raise UsageError(f"predictions: {path}: no rows; each line is an object with id, answer and completion")
-    return rows
+    except ValueError as error:
+        raise UsageError(f"predictions: {path}: {error}") from error
+    refuse(f"predictions: {path}", [f"{place}: {fault}" for place, row in found if (fault := _fault(row))])
+    return [row for _, row in found]
 
 
-def _row(line: bytes) -> dict[str, Any]:
-    row = parse_line(line)
+def _fault(row: Any) -> str:
+    """Why a row cannot be graded, "" when it can."""
+    if not isinstance(row, dict):
+        return str(row) if isinstance(row, ValueError) else "not a JSON object"
     has = {**row, "answer": row.get("solution") if row.get("answer") is None else row["answer"]}
     faults = [f"{field}: missing" for field in ("id", "answer", "completion") if has.get(field) is None]
     faults += [] if isinstance(row.get("completion", ""), str | None) else ["completion: not a text"]
-    if faults:
-        raise ValueError("; ".join(faults))
-    return row
+    return "; ".join(faults)

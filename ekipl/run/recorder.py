@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from ekipl.algorithm.loop import Clock, Step
 from ekipl.algorithm.metrics import advice, step_metrics, too_few, waiting
 from ekipl.algorithm.seams import Engine, Logger
 from ekipl.algorithm.types import Group
+from ekipl.errors import BadRow, UsageError
 from ekipl.run import checkpoint
+from ekipl.run.course import Course
 from ekipl.run.records import Sampling, records_of_group, write_actions
 from ekipl.run.signals import Stop, Stopped
 
@@ -33,6 +36,8 @@ class Recorder:
         measure: evaluates the policy on the held-out splits and returns the metrics.
         advance: moves the progress bar by a number of steps.
         stop: the request to stop, read after each step.
+        course: the run's way through its data.
+        skipped: rows that could not be read.
         recent: metrics of the last steps.
         warned: the kinds of warning that were printed; each is printed once.
     """
@@ -46,6 +51,8 @@ class Recorder:
     measure: Callable[[], dict[str, float]]
     advance: Callable[[int], None]
     stop: Stop
+    course: Course
+    skipped: int = 0
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     warned: set[str] = field(default_factory=set)
 
@@ -70,19 +77,58 @@ class Recorder:
         }
         if self.processes.first:
             self._write_actions(step.number, groups)
-        last = step.number == self.settings.steps
+        last, failed = step.number == self.settings.steps, None
         if self._due(self.settings.evaluation.every, step.number, last):
-            metrics |= self._evaluate()
+            try:
+                metrics |= self._evaluate()
+            except BadRow as error:  # on all ranks
+                failed = error
         self.logger.log(step.number, metrics)
         if self.processes.first:
             self._warn(step.number, groups, metrics)
         requested = self.processes.most(self.stop.requested)
-        if requested or self._due(self.settings.checkpoint.every, step.number, last):
-            folder, keep = self.directory / "checkpoints", self.settings.checkpoint.keep
-            checkpoint.save(folder, step.number, self.engine.save_state, keep, self.processes)
+        if requested or failed or self._due(self.settings.checkpoint.every, step.number, last):
+            self._save(step.number)
         self.advance(1)
+        if failed:
+            raise failed
         if requested and not last:
             raise Stopped(requested)
+
+    def bad_rows(self, steps: int, errors: Sequence[BadRow]) -> None:
+        """Save what was learned in so many steps before rows that cannot be read are left out, or end the run.
+
+        Raises:
+            UsageError: the setting is to end; all the rows are named.
+        """
+        saves = steps > 0 and self.settings.checkpoint.every > 0
+        if saves and not self.processes.most((self._checkpoints / f"step-{steps}").exists()):
+            self._save(steps)
+        lines = "\n".join(map(str, errors))
+        saved = f"; the checkpoint after step {steps} is saved" if saves else ""
+        if not all(error.skip for error in errors):
+            raise UsageError(f"{lines}\nstep {steps + 1}: ended{saved}; data.bad_rows=skip goes on without such rows")
+        if self.processes.first:
+            self.skipped += len(errors)
+            print(
+                f"{lines}\nekipl train: warning: step {steps + 1}: goes on without {len(errors)} of its rows "
+                f"({self.skipped} so far){saved}",
+                file=sys.stderr,
+            )
+
+    def _save(self, steps: int) -> None:
+        """Write a checkpoint after so many steps."""
+        keep = self.settings.checkpoint.keep
+        checkpoint.save(self._checkpoints, steps, partial(self._write, steps), keep, self.processes)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.directory / "checkpoints"
+
+    def _write(self, steps: int, folder: Path) -> None:
+        self.engine.save_state(folder)
+        if self.processes.first:
+            self.course.save(folder, steps, self.settings)
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:

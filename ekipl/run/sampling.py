@@ -9,6 +9,7 @@ from ekipl.algorithm.seams import ExternalPool, ExternalSamples, Grader, Sampler
 from ekipl.algorithm.types import Action, Problem, Reward
 from ekipl.errors import GraderError
 from ekipl.report.evaluate import Evaluation, GradedAction, summarize
+from ekipl.run.reading import settled
 
 ACTIONS_AT_ONCE = 512  # in one call of a sampler, so that memory does not grow with the number of problems
 
@@ -32,10 +33,13 @@ def ask(pool: ExternalPool, problems: Sequence[Problem], samples: int) -> Iterat
 
 
 def _chunks(problems: Sequence[Problem], actions: int) -> Iterator[list[Problem]]:
-    """The problems in order, in chunks with at most ``ACTIONS_AT_ONCE`` actions; each problem is read once."""
+    """The problems in order, in chunks with at most ``ACTIONS_AT_ONCE`` actions; each problem is read once.
+
+    Those that cannot be read any more are left out where the setting says so.
+    """
     size = max(1, ACTIONS_AT_ONCE // max(1, actions))
     for start in range(0, len(problems), size):
-        yield [problems[i] for i in range(start, min(start + size, len(problems)))]
+        yield settled(problems, range(start, min(start + size, len(problems))))
 
 
 def evaluate(

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ekipl.algorithm.loop import data_order, train
+from ekipl.algorithm.loop import train
 from ekipl.algorithm.seams import Engine, Grader, Sampler, Task
 from ekipl.algorithm.types import POLICY, Problem
 from ekipl.engine.rank import launched_rank
-from ekipl.errors import UsageError
+from ekipl.errors import BadRow, UsageError
 from ekipl.files import write_text
 from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
+from ekipl.run.course import course_of
 from ekipl.run.log import Loggers, open_logger
+from ekipl.run.reading import batches, reader_of
 from ekipl.run.recorder import Recorder
 from ekipl.run.signals import Stop, lock_directory
 
@@ -53,13 +55,9 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     settings = _after_first_stage(check(cfg, "train"), directory)
     task, data = build.build_task(settings), settings.data
     grade = build.build_grader(settings, task)
-    problems = data.problems(task, "train", data.train_limit)
-    settings = build.with_length(settings, len(problems))
-    if len(problems) < settings.problems_per_step:
-        raise UsageError(
-            f"problems_per_step: {settings.problems_per_step}: a batch of the {len(problems)} training problems would "
-            f"hold copies; set it to {len(problems)} or less"
-        )
+    fits = reader_of(settings, [settings.model.path], "rollout")
+    problems = data.problems(task, "train", data.train_limit, fits)
+    _refuse_copies(settings, len(problems))
     held_out = _held_out(settings, task)
     _check_targets(settings.model)
     pool = build.build_pool(settings, directory)
@@ -75,6 +73,9 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         )
     done = checkpoint.newest(directory / "checkpoints", processes)
     first_step = checkpoint.step_of(done) if done else 0
+    course = course_of(problems, done, first_step, settings)
+    _refuse_copies(settings, course.left)
+    settings = build.with_length(settings, course.size)
     engine, policy, judge = _policy(settings, processes)
     logger = open_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
     if done:
@@ -90,18 +91,16 @@ def _train(cfg: DictConfig, directory: Path) -> None:
 
     stop = Stop()
 
-    def order() -> Iterator[Sequence[int]]:
-        """This rank's share of each batch that is still to come."""
-        return (processes.mine(batch) for batch in data_order(len(problems), settings, first_step))
-
     with progress(settings.steps - first_step, "train") as advance:
-        recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
+        recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop, course)
         if first_step == 0:
             recorder.record_step_0()
-        pool = build.prefetching(pool, problems, order(), settings)
+        shares = (processes.mine(indices) for indices in course.order(settings))
+        pool = build.prefetching(pool, problems, shares, settings)
+        coming = batches(problems, course.order(settings), first_step, processes, recorder.bad_rows, fits)
         try:
             with stop if settings.checkpoint.every else nullcontext():
-                train(problems, order(), grade, policy, pool, engine, settings, recorder.after_step, first_step)
+                train(coming, grade, policy, pool, engine, settings, recorder.after_step, first_step)
         finally:
             pool.close()
             logger.close()
@@ -116,6 +115,14 @@ def _after_first_stage(settings: Settings, directory: Path) -> Settings:
     if not model.exists():
         raise UsageError(f"first_stage: {model}: no such folder; train {directory / FIRST_STAGE / 'config.yaml'} first")
     return replace(settings, model=replace(settings.model, path=str(model)))
+
+
+def _refuse_copies(settings: Settings, problems: int) -> None:
+    if problems < settings.problems_per_step:
+        raise UsageError(
+            f"problems_per_step: {settings.problems_per_step}: a batch of the {problems} training problems would "
+            f"hold copies; set it to {problems} or less"
+        )
 
 
 def _report(directory: Path) -> None:
@@ -164,13 +171,25 @@ def _check_targets(model: ModelSettings) -> None:
 def _evaluate(
     judge: Sampler, grade: Grader, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
 ) -> dict[str, float]:
-    """Metrics of every held-out split; each process takes its share of the problems."""
-    from ekipl.report.evaluate import metrics, summarize
+    """Metrics of every held-out split; each process takes its share of the problems.
+
+    Raises:
+        BadRow: on all ranks, when one of them cannot read a row and the setting is to end.
+    """
+    from ekipl.report.evaluate import GradedAction, metrics, summarize
     from ekipl.run.sampling import evaluate
 
     shares = [processes.mine(split) for split in held_out]
-    share = evaluate(judge, grade, shares, settings.evaluation.samples, settings.seed)
-    return metrics(summarize(score for scores in processes.gather(share.scores) for score in scores))
+    scores: Sequence[GradedAction] = ()
+    failed = None
+    try:
+        scores = evaluate(judge, grade, shares, settings.evaluation.samples, settings.seed).scores
+    except BadRow as error:
+        failed = str(error)
+    parts = processes.gather((scores, failed))
+    if failed := next((text for _, text in parts if text), None):
+        raise BadRow(failed, skip=False)
+    return metrics(summarize(score for part, _ in parts for score in part))
 
 
 def _held_out(settings: Settings, task: Task) -> list[Sequence[Problem]]:
@@ -181,4 +200,5 @@ def _held_out(settings: Settings, task: Task) -> list[Sequence[Problem]]:
     splits = evaluation.splits or task.splits
     if wrong := [split for split in splits if split not in task.splits]:
         raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
-    return [settings.data.problems(task, split, evaluation.limit) for split in splits]
+    fits = reader_of(settings, [settings.model.path], "evaluation")
+    return [settings.data.problems(task, split, evaluation.limit, fits) for split in splits]

@@ -21,7 +21,7 @@ from annotated_types import Ge
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Example, Problem
-from ekipl.data.problems import LazyProblems, Limits, check_split
+from ekipl.data.problems import Fits, LazyProblems, Limits, check_split, refuse
 from ekipl.data.synthetic import counting, spatial, structure
 from ekipl.errors import UsageError
 
@@ -51,11 +51,13 @@ class SyntheticData(Limits):
     train_size: Count = 100_000
     test_size: Count = 200
 
-    def problems(self, task: Task, split: str, limit: int | None = None) -> Sequence[Problem]:
+    def problems(self, task: Task, split: str, limit: int | None = None, fits: Fits | None = None) -> Sequence[Problem]:
         """The first ``limit`` problems of ``train`` (from ``train_start``) or of a split, drawn when an item is read.
 
+        The problems of a split differ little in length, so ``fits`` is asked of the first only.
+
         Raises:
-            UsageError: the task has no such split or no generator.
+            UsageError: the task has no such split or no generator, or the model cannot read the first problem.
         """
         generate = GENERATORS.get(task.name)
         if generate is None:
@@ -66,4 +68,8 @@ class SyntheticData(Limits):
         check_split(task, split)
         start, size = (self.train_start, self.train_size) if split == "train" else (0, self.test_size)
         rows = range(start, size)[:limit]
-        return LazyProblems(task, split, rows, lambda index: generate(split, index, self.seed, self.image_size))
+        problems = LazyProblems(task, split, rows, lambda index: generate(split, index, self.seed, self.image_size))
+        if fits and (first := next(iter(problems), None)) is not None:
+            reasons = list(fits(first.prompt, [image.size for image in first.images]))
+            refuse(f"data: {task.name}, {split}", [f"row 1 (id {first.id!r}): {reason}" for reason in reasons])
+        return problems
