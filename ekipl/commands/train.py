@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Settings that may differ on resume, by section: they affect cost or speed, not the result (up to rounding).
 MAY_CHANGE = {
     "external": {
-        *("budget_usd", "on_exhausted", "prefetch", "image_tokens", "choices", "concurrency"),
+        *("budget_usd", "on_exhausted", "prefetch", "image_tokens", "max_body_mb", "choices", "concurrency"),
         *("requests_per_minute", "tokens_per_minute"),
     },
     "checkpoint": {"keep"},

@@ -150,6 +150,7 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         recorded = ((record.task, record.split, record.action) for record in read_actions(file))
         samples = {model.name: model.samples for model in external.models[: settings.M]}
         return RecordedPool(recorded, list(samples), samples, file)
+    from ekipl.external.http import MB
     from ekipl.external.ledger import FILE
     from ekipl.external.pool import LiteLLMPool
 
@@ -162,6 +163,7 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         directory and directory / FILE,
         external.budget_usd,
         external.on_exhausted,
+        max_body=round(external.max_body_mb * MB),
         dry=settings.dry_run,
     )
 
