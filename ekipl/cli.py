@@ -19,6 +19,7 @@ from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import explain_full_disk
 from ekipl.importing import is_import_path
+from ekipl.masking import masked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -170,7 +171,7 @@ def _run(name: str, cfg: DictConfig) -> None:
             importlib.import_module(f"ekipl.commands.{name}").run(cfg)
         return
     except UsageError as error:
-        print(error, file=sys.stderr)
+        print(masked(str(error)), file=sys.stderr)
         code: int | str | None = 2
     except SystemExit as end:  # the training processes have printed their error
         code = end.code
@@ -222,7 +223,7 @@ def _quoted(override: str) -> str:
 
 
 def _refuse(text: str) -> NoReturn:
-    print(text, file=sys.stderr)
+    print(masked(text), file=sys.stderr)
     sys.exit(2)
 
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 MASK = "[key]"
 SHORTEST = 8  # characters; shorter values are no keys, and replacing them would cut words
-NAME = re.compile(r"(?i)(key|token|secret|password|passwd|credentials?)$")  # of an environment variable with a secret
-PASSWORD = re.compile(r"(?<=://)([^/\s:@?#]*):([^/\s@?#]+)(?=@)")  # of USER:PASSWORD@HOST
-_QUERY = re.compile(r"(?i)(?<=[?&])((?:[\w-]*key|[\w-]*token|sig|signature|secret|password|code)=)[^&\s#\"']+")
-_SHAPE = re.compile(r"(?i)\b(?:sk-|AIza|Bearer\s+)[^\s\"',;]+")
+OWN = "EKIPL_SECRET"  # begins the names of variables that hold a part of a setting
+NAME = re.compile(rf"(?i)^{OWN}|(key|token|secret|password|passwd|credentials?)$")  # of variables with a secret
+# The secret parts of a text: of USER:PASSWORD@HOST, of an address's query, and keys by their shape.
+_PARTS = re.compile(
+    r"(?i)(?P<before>://[^/\s:@?#\"']*:)(?P<password>[^/\s@?#\"']+)(?=@)"
+    r"|(?P<name>[?&](?:[\w-]*key|[\w-]*token|sig|signature|secret|password|code)=)(?P<value>[^&\s#\"'$]+)"
+    r"|(?P<shape>\b(?:sk-|AIza|Bearer\s+)[^\s\"',;]+)"
+)
+_USER = re.compile(r"(?<=://)[^/\s@?#]*@")
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
@@ -25,9 +30,17 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(known, key=len, reverse=True):
         if len(secret) >= SHORTEST:
             text = text.replace(secret, MASK)
-    text = PASSWORD.sub(rf"\1:{MASK}", text)
-    text = _QUERY.sub(rf"\1{MASK}", text)
-    return _SHAPE.sub(MASK, text)
+    return replaced(text, lambda _: MASK)
+
+
+def replaced(text: str, by: Callable[[str], str]) -> str:
+    """The text with ``by(secret)`` in place of each secret part that its form gives away."""
+
+    def put(found: re.Match[str]) -> str:
+        secret = found["password"] or found["value"] or found["shape"]
+        return (found["before"] or found["name"] or "") + (secret if secret.startswith("${") else by(secret))
+
+    return _PARTS.sub(put, text)
 
 
 def masked_values(value: Any, secrets: Iterable[str] = ()) -> Any:
@@ -43,4 +56,4 @@ def masked_values(value: Any, secrets: Iterable[str] = ()) -> Any:
 
 def without_password(address: str) -> str:
     """The address without user and password."""
-    return PASSWORD.sub("", address).replace("://@", "://")
+    return _USER.sub("", address)

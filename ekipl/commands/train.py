@@ -30,11 +30,11 @@ KILLED = 128  # a status above it is 128 plus the number of the signal that kill
 def run(cfg: DictConfig) -> None:
     """Check the settings, write them to the run directory, and train each stage in processes of its own."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     from ekipl.config import check, first_stage
     from ekipl.files import write_text
     from ekipl.run.launch import launch, meeting_point
+    from ekipl.run.saved import saved_text
     from ekipl.run.training import FIRST_STAGE
 
     settings = check(cfg, "train")
@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> None:
     meeting_point(settings.engine.num_nodes, os.environ)  # raises UsageError if the machines cannot meet
     directory = Path(HydraConfig.get().runtime.output_dir)
     stages = [(directory, cfg)] if before is None else [(directory / FIRST_STAGE, before), (directory, cfg)]
-    resolved = {folder / "config.yaml": OmegaConf.to_yaml(stage, resolve=True) for folder, stage in stages}
+    resolved = {folder / "config.yaml": saved_text(stage) for folder, stage in stages}
     for config, text in resolved.items():
         refuse_another_run(config, text)
     for config, text in resolved.items():

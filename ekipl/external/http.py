@@ -93,6 +93,8 @@ def _guarded(send: Send) -> Send:
         if exchange is None:
             return await send(self, request)
         request.headers["accept-encoding"] = ", ".join(PACKED)
+        # httpx has made a header of them; aiohttp would refuse to send both
+        request.url = request.url.copy_with(username=None, password=None)
         exchange.sent = True
         response = await send(self, request)
         try:

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 def begin(cfg: DictConfig, command: Command) -> tuple[Settings, Path]:
     """The checked settings, and the run directory with ``config.yaml`` in it. Raises UsageError."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     from ekipl.config import check
+    from ekipl.run.saved import saved_text
 
     settings = check(cfg, command)
     directory = Path(HydraConfig.get().runtime.output_dir)
-    write_text(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    if not settings.dry_run:
+        write_text(directory / "config.yaml", saved_text(cfg))
     return settings, directory
 
 

@@ -12,6 +12,7 @@ from ekipl.algorithm.seams import Logger
 from ekipl.config import Settings, as_dict
 from ekipl.errors import UsageError
 from ekipl.files import atomic_write, dump_line, finite, parse_line
+from ekipl.masking import masked_values
 
 Mode = Literal["offline", "online"]
 
@@ -137,7 +138,7 @@ def open_logger(settings: Settings, directory: Path, last_step: int | None = Non
     loggers: list[Logger] = [JsonlLogger(directory / "metrics.jsonl", -1 if last_step is None else last_step)]
     if settings.logger.wandb:
         name = settings.logger.name or directory.name
-        config: dict[str, Any] = as_dict(settings)
+        config: dict[str, Any] = masked_values(as_dict(settings))
         loggers.append(WandbLogger(directory, settings.logger.project, name, settings.logger.mode, config))
     return Loggers(loggers)
 

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ekipl.config import check
 from ekipl.errors import UsageError
+from ekipl.masking import masked
+from ekipl.run.saved import mask_files
 
 
 class Preflight(Callback):  # type: ignore[misc, unused-ignore]
     """Checks the settings of a single run. The jobs of a sweep check their own as they start."""
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Takes the secrets out of what Hydra has just written about this job, and about its sweep."""
+        output = Path(config.hydra.runtime.output_dir)
+        mask_files(output / str(config.hydra.output_subdir))
+        if config.hydra.mode == RunMode.MULTIRUN:
+            mask_files(Path(config.hydra.sweep.dir))
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Exits with 2 on refused settings; Hydra would turn an exception into a warning."""
         try:
             check(config, config.command)
         except UsageError as error:
-            print(error, file=sys.stderr)
+            print(masked(str(error)), file=sys.stderr)
             sys.exit(2)
