@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from benchmarks.kills import killed, same, saving
 from benchmarks.kills import metrics as rows
-from ekipl.commands.train import refuse_another_run
 from ekipl.errors import UsageError
 from ekipl.policy.model import TINY
+from ekipl.run.resume import refuse_another_run
 from tests.command import SMOKE, WHOLE, ekipl
 
 

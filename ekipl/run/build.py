@@ -33,11 +33,16 @@ def begin(cfg: DictConfig, command: Command) -> tuple[Settings, Path]:
     from hydra.core.hydra_config import HydraConfig
 
     from ekipl.config import check
+    from ekipl.run.hub import check_hub_models
+    from ekipl.run.resume import refuse_strange_files
     from ekipl.run.saved import saved_text
 
     settings = check(cfg, command)
+    if command != "external_sample":
+        check_hub_models(settings)
     directory = Path(HydraConfig.get().runtime.output_dir)
     if not settings.dry_run:
+        refuse_strange_files(directory)
         write_text(directory / "config.yaml", saved_text(cfg))
     return settings, directory
 
@@ -214,10 +219,11 @@ def with_length(settings: Settings, problems: int) -> Settings:
 def load_policy(settings: Settings, path: str | None = None, *, weights: bool = True) -> VLM:
     """The model at ``path`` (None: ``model.path``) with the settings of ``model``. Raises UsageError."""
     from ekipl.policy.model import embed_patches_by_product, load_model
+    from ekipl.run.export import as_model
 
     model = settings.model
     vlm = load_model(
-        path or model.path,
+        as_model(path or model.path),
         dtype=model.dtype,
         attention=model.attention,
         min_pixels=model.min_pixels,
@@ -264,8 +270,10 @@ def build_sampler(settings: Settings, decoding: Decoding, path: str | None = Non
     from ekipl.policy.generate import GenerateSampler, evaluated_only
     from ekipl.policy.hf import HFSampler
     from ekipl.policy.model import resolve_path
+    from ekipl.run.export import as_model
 
-    model, folder = settings.model, resolve_path(path or settings.model.path)
+    path = as_model(path or settings.model.path)
+    model, folder = settings.model, resolve_path(path)
     if evaluated_only(folder, model.trust_remote_code):
         return GenerateSampler(
             folder,

@@ -64,6 +64,15 @@ def _trim(path: Path, last_step: int | None) -> None:
             file.write(kept)
 
 
+def last_step(path: Path) -> int | None:
+    """The step of the last complete row; None where there is none."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+        return int(parse_line([line for line in lines if line.endswith(b"\n")][-1])["step"])
+    except (OSError, LookupError, ValueError, TypeError):
+        return None
+
+
 class WandbLogger:
     """Weights & Biases: sends the metrics and settings given here, nothing about the environment, user or code."""
 

@@ -130,14 +130,33 @@ def memory_of(settings: Settings, outline: Outline | None, prompt: Prompt) -> Ta
     """The table of the memory of each GPU."""
     title, path = settings.method.name, settings.model.path
     if outline is None:
-        return _table(title, [], [f"{path}: its size is not known without a download"])
+        return _table(title, [], [f"{gpus(settings)}; {path}: its size is not known without a download"])
     notes = [
+        assumed(settings, outline, prompt),
         "compared with training runs on a CPU, not measured on a GPU; for a micro-batch of the longest prompts "
-        f"(of the first {READ} problems) with actions of full length"
+        f"(of the first {READ} problems) with actions of full length",
     ]
     if settings.rollout.kind == "hf":
         notes.append("keys and values of sampling are not in it: they are freed before the update")
     return _table(title, parts_of(settings, outline, prompt, CHUNK_ELEMENTS_GPU), notes)
+
+
+def gpus(settings: Settings) -> str:
+    """The GPUs that the settings ask for, in words."""
+    nodes, each, total = settings.engine.num_nodes, settings.engine.num_processes, settings.engine.world_size
+    if total == 1:
+        return "for one GPU (engine.num_processes=1)"
+    machines = "one machine" if nodes == 1 else f"{nodes} machines"
+    return f"for {total} GPUs ({machines} with engine.num_processes={each}{' each' if nodes > 1 else ''})"
+
+
+def assumed(settings: Settings, outline: Outline, prompt: Prompt) -> str:
+    """The GPUs that the table is for; of several also what one alone would need."""
+    if settings.engine.world_size == 1:
+        return gpus(settings)
+    single = replace(settings, engine=replace(settings.engine, num_nodes=1, num_processes=1))
+    need = sum(part.gpu for part in parts_of(single, outline, prompt, CHUNK_ELEMENTS_GPU)) / GIB
+    return f"{gpus(settings)}; one GPU alone (engine.num_processes=1) would need {need:.2f} GiB"
 
 
 def _table(title: str, parts: list[Part], notes: list[str]) -> Table:

@@ -8,12 +8,23 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ekipl.config import check
+from ekipl.config.effects import without_effect
+from ekipl.config.values import without
 from ekipl.errors import UsageError
 from ekipl.masking import masked
 from ekipl.run.saved import mask_files
+
+
+def refuse_idle(config: DictConfig) -> None:
+    """Raises UsageError for what the command line sets without effect."""
+    values = without(
+        set(), OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    )
+    if lines := without_effect(values, config.command, list(config.hydra.overrides.task)):
+        raise UsageError("\n".join(lines))
 
 
 class Preflight(Callback):  # type: ignore[misc, unused-ignore]
@@ -30,6 +41,7 @@ class Preflight(Callback):  # type: ignore[misc, unused-ignore]
         """Exits with 2 on refused settings; Hydra would turn an exception into a warning."""
         try:
             check(config, config.command)
+            refuse_idle(config)
         except UsageError as error:
             print(masked(str(error)), file=sys.stderr)
             sys.exit(2)

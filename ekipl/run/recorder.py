@@ -81,6 +81,7 @@ class Recorder:
             folder, keep = self.directory / "checkpoints", self.settings.checkpoint.keep
             checkpoint.save(folder, step.number, self.engine.save_state, keep, self.processes)
         self.advance(1)
+        self.stop.step_done()
         if requested and not last:
             raise Stopped(requested)
 

@@ -36,8 +36,8 @@ def saved_text(cfg: DictConfig) -> str:
 
     def walk(key: str, source: Any, value: Any) -> Any:
         if isinstance(value, dict):
-            below = source if isinstance(source, dict) else {}
-            return {name: walk(f"{key}_{name}", below.get(name), item) for name, item in value.items()}
+            named = source if isinstance(source, dict) else {}
+            return {name: walk(f"{key}_{name}", named.get(name), item) for name, item in value.items()}
         if isinstance(value, list):
             below = source if isinstance(source, list) else [None] * len(value)
             return [walk(f"{key}_{n}", part, item) for n, (part, item) in enumerate(zip(below, value, strict=True))]
