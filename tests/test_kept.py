@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from ekipl.errors import UsageError
-from ekipl.policy.model import TINY
+from ekipl.policy.model import TINY, check_folder
 from ekipl.report.evaluate import GradedAction
 from ekipl.run import actions_io, hub, kept, sampling
 from ekipl.run.records import read_actions
@@ -157,15 +157,12 @@ def cut(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "told", "command"),
     [
-        (cut, "model.safetensors has "),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot be loaded: "),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "model.safetensors is damaged"),
+        (cut, "model.safetensors has ", EVAL),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot be loaded: ", PASSK),
     ],
 )
-@pytest.mark.parametrize("command", [EVAL, PASSK], ids=["eval", "passk"])
 def test_all_models_are_checked_before_the_first_one_loads(
     damage: Any, told: str, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +186,26 @@ def test_a_missing_path_is_first_of_all_a_missing_path(tmp_path: Path, monkeypat
     )
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "model.safetensors is damaged"),
+        (lambda folder: (folder / "model.safetensors.index.json").write_text("[]"), "index.json is not to be read"),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b"}}'),
+            "b is missing",
+        ),
+    ],
+)
+def test_damage_of_a_model_folder_is_seen_without_loading_it(damage: Any, told: str, tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path / "bad")
+    check_folder("x", tmp_path / "bad")
+    damage(tmp_path / "bad")
+    with pytest.raises(UsageError, match=f"^models: x: cannot be loaded: .*{told}"):
+        check_folder("x", tmp_path / "bad")
+
+
 @contextmanager
 def silent_hub() -> Iterator[str]:
     """A hub that takes connections and says nothing."""
@@ -209,10 +226,15 @@ def silent_hub() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [("silent", "says nothing within"), ("gone", "cannot be reached ("), ("none", "HF_HUB_OFFLINE")]
+    ("kind", "command", "told"),
+    [
+        ("silent", "eval", "says nothing within"),
+        ("gone", "train", "cannot be reached ("),
+        ("none", "rollout", "HF_HUB_OFFLINE"),
+    ],
 )
 def test_a_hub_that_does_not_help_is_one_line_within_its_deadline(
-    kind: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, command: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
@@ -222,10 +244,9 @@ def test_a_hub_that_does_not_help_is_one_line_within_its_deadline(
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", kind == "none")
         if kind == "gone":
             monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-        for command in (EVAL, PASSK, ["train"], ["rollout"]):
-            done = ekipl(*command, "model.path=Some/Model", cwd=tmp_path)
-            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-            assert done.stderr.startswith("model.path: Some/Model: no such folder here, and the hub http://127.0.0.1:")
-            assert told in done.stderr
+        done = ekipl(command, "model.path=Some/Model", cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith("model.path: Some/Model: no such folder here, and the hub http://127.0.0.1:")
+        assert told in done.stderr
     with pytest.raises(UsageError, match=r"models\.1: A/B: no such folder here"):
         hub.check_hub({"model.path": "tiny", "models.0": str(TINY), "models.1": "A/B"})

@@ -90,12 +90,13 @@ def _is_whole(config: Path) -> bool:
 
 def read_fixed(config: Path) -> dict[str, object]:
     """The settings of a ``config.yaml`` that a resumed run must share. Raises UsageError when it is not to be read."""
+    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     try:
         return _fixed(config.read_text(encoding="utf-8"))
-    except (OSError, YAMLError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    except (OSError, YAMLError, ValueError, AssertionError, OmegaConfBaseException) as error:
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "no mapping")
         raise UsageError(f"{config}: not the settings of a run ({reason}); give another directory") from error
 
 
