@@ -248,5 +248,6 @@ def test_a_hub_that_does_not_help_is_one_line_within_its_deadline(
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert done.stderr.startswith("model.path: Some/Model: no such folder here, and the hub http://127.0.0.1:")
         assert told in done.stderr
+        assert list(tmp_path.iterdir()) == []  # refused before a folder is made
     with pytest.raises(UsageError, match=r"models\.1: A/B: no such folder here"):
         hub.check_hub({"model.path": "tiny", "models.0": str(TINY), "models.1": "A/B"})

@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.config import check, first_stage
     from ekipl.files import write_text
     from ekipl.run.export import as_model, export
-    from ekipl.run.hub import check_hub
+    from ekipl.run.hub import check_hub_models
     from ekipl.run.launch import launch, meeting_point
     from ekipl.run.saved import saved_text
     from ekipl.run.training import FIRST_STAGE
@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> None:
 
         dry_run.of_training([stage for stage in (before, cfg) if stage is not None])
         return
-    check_hub({"model.path": settings.model.path})
+    check_hub_models(settings)
     meeting_point(settings.engine.num_nodes, os.environ)  # raises UsageError if the machines cannot meet
     directory = Path(HydraConfig.get().runtime.output_dir)
     stages = [(directory, cfg)] if before is None else [(directory / FIRST_STAGE, before), (directory, cfg)]

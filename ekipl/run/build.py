@@ -38,8 +38,7 @@ def begin(cfg: DictConfig, command: Command) -> tuple[Settings, Path]:
     from ekipl.run.saved import saved_text
 
     settings = check(cfg, command)
-    if command != "external_sample":
-        check_hub_models(settings)
+    check_hub_models(settings)
     directory = Path(HydraConfig.get().runtime.output_dir)
     if not settings.dry_run:
         refuse_strange_files(directory)

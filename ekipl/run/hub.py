@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from ekipl.policy.folders import content
 if TYPE_CHECKING:
     from ekipl.config import Settings
 
-DEADLINE_S = 6.0
+DEADLINE_S = 5.0
 
 
 def check_hub(named: Mapping[str, str]) -> None:
@@ -34,7 +35,7 @@ def check_hub(named: Mapping[str, str]) -> None:
     faults = []
     for key, path in names.items():
         is_cached = isinstance(try_to_load_from_cache(path, "config.json"), str)
-        fault = "was not asked (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else _asked(path)
+        fault = fault_of(path)
         if fault and is_cached:
             if not constants.HF_HUB_OFFLINE:
                 print(f"ekipl: {key}: {path}: the hub {fault}; the copy in its cache is used", file=sys.stderr)
@@ -50,13 +51,14 @@ def check_hub(named: Mapping[str, str]) -> None:
 
 
 def check_hub_models(settings: Settings) -> None:
-    """The same for the models that ``rollout``, ``eval`` or ``passk`` will sample from."""
+    """The same for the models that a command will load."""
+    if settings.command == "external_sample" or settings.predictions or settings.dry_run or settings.export:
+        return
     from ekipl.run import describe
 
-    if settings.predictions is not None:
-        return
     named = {"model.path": settings.model.path, **{f"models.{n}": path for n, path in enumerate(settings.models or ())}}
-    used = {settings.model.path} if settings.command == "rollout" else set(describe.policies(settings))
+    alone = settings.command in ("train", "rollout")
+    used = {settings.model.path} if alone else set(describe.policies(settings))
     check_hub({key: path for key, path in named.items() if path in used})
 
 
@@ -84,23 +86,31 @@ def is_hub_name(path: str) -> bool:
     return path not in ("tiny", "external") and content(Path(path).expanduser()) == "nothing"
 
 
-def _asked(name: str) -> str | None:
+def fault_of(name: str) -> str | None:
     """What is wrong with the hub's answer about a model, or None. Ends within ``DEADLINE_S``."""
+    from huggingface_hub import constants
+
+    return "was not asked (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else _asked(name, constants.ENDPOINT)
+
+
+@cache
+def _asked(name: str, endpoint: str) -> str | None:
+    """The same from the hub at ``endpoint``; once in a process."""
     answers: list[str | None] = []
-    thread = threading.Thread(target=lambda: answers.append(_answer(name)), daemon=True)
+    thread = threading.Thread(target=lambda: answers.append(_answer(name, endpoint)), daemon=True)
     thread.start()
     thread.join(DEADLINE_S)
     return answers[0] if answers else f"says nothing within {DEADLINE_S:.0f} s"
 
 
-def _answer(name: str) -> str | None:
+def _answer(name: str, endpoint: str) -> str | None:
     import httpx
-    from huggingface_hub import constants, get_token
+    from huggingface_hub import get_token
 
     token = get_token()
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        url = f"{constants.ENDPOINT}/{name}/resolve/main/config.json"
+        url = f"{endpoint}/{name}/resolve/main/config.json"
         status = httpx.head(url, headers=headers, timeout=DEADLINE_S, follow_redirects=True).status_code
     except httpx.TimeoutException:
         return f"says nothing within {DEADLINE_S:.0f} s"

@@ -7,6 +7,7 @@ constants below). ``tests/test_dry_run.py`` compares the sum with the peak of a 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 
 from ekipl.algorithm.types import POLICY, Action, Group, Problem
@@ -15,10 +16,11 @@ from ekipl.engine.batch import split
 from ekipl.engine.lora import target_layers
 from ekipl.engine.rules import BUCKET, GATHERED, state_bytes, zero_stage
 from ekipl.policy.family import built_as
-from ekipl.policy.model import freeze, outline
+from ekipl.policy.model import PUBLISHED, freeze, outline
 from ekipl.policy.prefix import CHUNK_ELEMENTS_GPU, KEPT_CHUNKS
 from ekipl.policy.settings import ModelSettings, VLLMRollout
 from ekipl.report.tables import Table
+from ekipl.run.hub import fault_of, is_hub_name
 
 GIB = 2**30
 
@@ -61,6 +63,9 @@ class Outline:
 
 def outline_of(settings: ModelSettings) -> Outline | None:
     """The model by its configuration; None where that needs a download, or where ekipl does not train the family."""
+    is_known = settings.path in json.loads(PUBLISHED.read_text())
+    if not is_known and is_hub_name(settings.path) and fault_of(settings.path):
+        return None
     try:
         empty = outline(settings.path, settings.trust_remote_code, published=True)
         family, config = built_as(empty), empty.config

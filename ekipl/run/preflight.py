@@ -15,6 +15,7 @@ from ekipl.config.effects import without_effect
 from ekipl.config.values import without
 from ekipl.errors import UsageError
 from ekipl.masking import masked
+from ekipl.run.hub import check_hub_models
 from ekipl.run.saved import mask_files
 
 
@@ -40,8 +41,9 @@ class Preflight(Callback):  # type: ignore[misc, unused-ignore]
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Exits with 2 on refused settings; Hydra would turn an exception into a warning."""
         try:
-            check(config, config.command)
+            settings = check(config, config.command)
             refuse_idle(config)
+            check_hub_models(settings)
         except UsageError as error:
             print(masked(str(error)), file=sys.stderr)
             sys.exit(2)
