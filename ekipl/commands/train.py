@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> None:
 
     from ekipl.config import check, first_stage
     from ekipl.files import write_text
-    from ekipl.run.export import as_model, export
+    from ekipl.run.export import as_model, export, so_far
     from ekipl.run.hub import check_hub_models
     from ekipl.run.launch import launch, meeting_point
     from ekipl.run.saved import saved_text
@@ -53,13 +53,6 @@ def run(cfg: DictConfig) -> None:
         status = launch(folder / "config.yaml", stage.engine.num_processes, stage.engine.num_nodes)
         if KILLED < status < KILLED + signal.NSIG:
             ended = f"ekipl train: ended by a signal ({signal.strsignal(status - KILLED)})"
-            print(f"{ended}; the same command with hydra.run.dir={directory} goes on{_so_far(folder)}", file=sys.stderr)
+            print(f"{ended}; the same command with hydra.run.dir={directory} goes on{so_far(folder)}", file=sys.stderr)
         if status:
             sys.exit(status)
-
-
-def _so_far(directory: Path) -> str:
-    """How the model of the steps done is had, where a step was saved."""
-    from ekipl.policy.folders import content
-
-    return f"; its model so far: ekipl eval model.path={directory}" if content(directory) == "run" else ""

@@ -39,6 +39,11 @@ def as_model(path: str) -> str:
     return str(export(str(folder))) if kind == "checkpoint" else path
 
 
+def so_far(run: Path) -> str:
+    """How the model of the steps done is had, for the message of a run that was stopped; empty before a checkpoint."""
+    return f"; its model so far: ekipl eval model.path={run}" if content(run) == "run" else ""
+
+
 def export(path: str) -> Path:
     """Write the model of a run's newest checkpoint, of a checkpoint or of an adapter; returns its folder.
 
@@ -69,12 +74,11 @@ def export(path: str) -> Path:
 
 def _of_checkpoint(folder: Path) -> VLM:
     """The initial policy of the run with the weights of its checkpoint."""
-    import torch
     from omegaconf import OmegaConf
     from pydantic import TypeAdapter, ValidationError
 
     from ekipl.engine.lora import add_adapters
-    from ekipl.engine.state import WEIGHT, TensorReader
+    from ekipl.engine.state import WEIGHT, TensorReader, set_weight
     from ekipl.policy.model import load_model
 
     if fault := checkpoint.damage(folder):
@@ -91,11 +95,10 @@ def _of_checkpoint(folder: Path) -> VLM:
     if settings.lora.rank:
         add_adapters(vlm.model, settings.lora, 0)
     stored, parameters = TensorReader(folder, "learning"), dict(vlm.model.named_parameters())
-    with torch.no_grad():
-        for name in stored.names(WEIGHT):
-            if name not in parameters:
-                raise UsageError(f"{folder}: {name}: no weight of {base}, with which its run began; give that model")
-            parameters[name].copy_(stored.read(f"{name}/{WEIGHT}", parameters[name].shape))
+    for name in stored.names(WEIGHT):
+        if name not in parameters:
+            raise UsageError(f"{folder}: {name}: no weight of {base}, with which its run began; give that model")
+        set_weight(parameters[name], stored.read(f"{name}/{WEIGHT}", parameters[name].shape))
     return vlm
 
 
