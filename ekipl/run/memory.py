@@ -135,7 +135,7 @@ def memory_of(settings: Settings, outline: Outline | None, prompt: Prompt) -> Ta
     """The table of the memory of each GPU."""
     title, path = settings.method.name, settings.model.path
     if outline is None:
-        return _table(title, [], [f"{gpus(settings)}; {path}: its size is not known without a download"])
+        return _table(title, [], [f"{path}: its size is not known without a download", gpus(settings)])
     notes = [
         assumed(settings, outline, prompt),
         "compared with training runs on a CPU, not measured on a GPU; for a micro-batch of the longest prompts "
