@@ -295,7 +295,7 @@ def test_policy_only_goes_on_with_what_was_answered(tmp_path: Path, capsys: pyte
 
 def test_what_may_be_on_the_bill_counts_and_what_is_not_does_not(tmp_path: Path) -> None:
     warm_up()
-    replies = [Reply(status=503), Reply(body=b"<html>"), Reply("late", delay_s=9), Reply("two words")]
+    replies = [Reply(status=503), Reply(body=b"{"), Reply("late", delay_s=9), Reply("two words")]
     with OpenAIServer(lambda request: replies[min(request.number, 3)]) as server:
         pool = pool_of(server, price=TEN, timeout_s=1.0, budget_usd=99.0, ledger=tmp_path / "ledger.sqlite")
         assert len(pool.sample([problem()], 1)[0].actions) == 1

@@ -29,7 +29,7 @@ _N = re.compile(r"['\"`]n['\"`]|\bn ?[=>]|(?i:candidate)")  # how messages about
 # How providers say that the question is at fault, and that the model takes no pictures at all.
 _ROW_CODES = re.compile(r"(?i)context_length|string_above_max|image|payload|too_large|too_long")
 _ROW = re.compile(
-    r"(?i)context.{0,3}(length|window|size)|(prompt|input|message|question|request|text).{0,60}"
+    r"(?i)context.{0,3}(length|window|size)|(prompt|input|messages|question).{0,60}"
     r"(too (long|large|many)|exceed|longer than)|too (long|many) (prompt|input)? ?tokens"
     r"|image|picture|pixel|base64|data url"
 )
@@ -225,7 +225,7 @@ def _failure(error: Any, call: Call, exchange: Exchange) -> Exception:
 
 def is_of_row(status: int, body: Mapping[str, Any], message: str, parameter: str | None) -> bool | None:
     """Whether a refusal is about the question and not the settings; None where the provider does not say."""
-    field = str(body.get("param") or "")
+    field, message = str(body.get("param") or ""), str(body.get("message") or message)
     if _NO_PICTURES.search(message) or (parameter is not None and parameter == field):
         return False
     if status in (413, 415) or field.startswith(("messages", "input", "content")):
