@@ -10,8 +10,11 @@ import shlex
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
 from ekipl import __version__
@@ -19,6 +22,7 @@ from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import explain_full_disk
 from ekipl.importing import is_import_path
+from ekipl.masking import masked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -73,7 +77,32 @@ def main() -> None:
             f"start ekipl {arguments[0]} once, without launcher: it starts engine.num_processes ranks itself"
         )
     else:
-        _compose_and_run(arguments[0], ordered(spelled_out(arguments[0], arguments[1:])))
+        words = ordered(spelled_out(arguments[0], arguments[1:]))
+        _refuse_misplaced(arguments[0], words)
+        with _folder_of(words) as placed:
+            _compose_and_run(arguments[0], placed)
+
+
+def _refuse_misplaced(command: str, words: list[str]) -> None:
+    """A sweep has folders of its own, and a single run has none of a sweep."""
+    is_sweep = bool({"-m", "--multirun"} & set(words))
+    other, mine = ("hydra.run.dir", "hydra.sweep.dir") if is_sweep else ("hydra.sweep.dir", "hydra.run.dir")
+    for word in words:
+        if word.startswith(f"{other}="):
+            what = "a sweep writes its jobs" if is_sweep else "a single run (without --multirun) writes"
+            value = word.partition("=")[2]
+            _refuse(f"ekipl {command}: {word}: {what} to {mine}; set {mine}={value} instead")
+
+
+@contextmanager
+def _folder_of(words: list[str]) -> Iterator[list[str]]:
+    """The words, with a folder that is removed afterwards for a command that leaves nothing behind."""
+    if "dry_run=true" not in words and not any(word.startswith("export=") for word in words):
+        yield words
+        return
+    places = ("hydra.run.dir=", "hydra.sweep.dir=")
+    with TemporaryDirectory(prefix="ekipl-") as folder:
+        yield [word for word in words if not word.startswith(places)] + [f"{place}{folder}" for place in places]
 
 
 def paper_cells() -> list[tuple[str, ...]]:
@@ -170,7 +199,7 @@ def _run(name: str, cfg: DictConfig) -> None:
             importlib.import_module(f"ekipl.commands.{name}").run(cfg)
         return
     except UsageError as error:
-        print(error, file=sys.stderr)
+        print(masked(str(error)), file=sys.stderr)
         code: int | str | None = 2
     except SystemExit as end:  # the training processes have printed their error
         code = end.code
@@ -222,7 +251,7 @@ def _quoted(override: str) -> str:
 
 
 def _refuse(text: str) -> NoReturn:
-    print(text, file=sys.stderr)
+    print(masked(text), file=sys.stderr)
     sys.exit(2)
 
 

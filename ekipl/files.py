@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from ekipl.errors import UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 LEFT_OVER = 2**20  # bytes that can still be free after a larger write has failed
 _SHOWN = 10  # bad lines named in one error
 
@@ -41,6 +42,26 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def usual_modes(path: Path) -> None:
+    """Give a file, or all files in a folder, the permissions of new files; safetensors writes for their owner only.
+
+    The umask decides, as for every other file of a run.
+    """
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            file.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    try:  # reading it from the process is no change of it, which other threads would see
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("Umask:")[2].split()[0], 8)
+    except (OSError, IndexError, ValueError):
+        value = os.umask(0o022)
+        os.umask(value)
+        return value
 
 
 def write_text(path: Path, text: str) -> None:
@@ -202,7 +223,9 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 @contextmanager
 def explain_full_disk(directory: Path) -> Iterator[None]:
-    """Turn the error of a write into ``directory`` into a UsageError when the disk is full; pass on other errors.
+    """Turn the error of a write into ``directory`` into a UsageError when the disk is full or something is in the way.
+
+    Other errors are passed on.
 
     ``torch.save`` hides the reason in a RuntimeError, so the free space is looked up; safetensors puts it in its text.
     """
@@ -214,6 +237,11 @@ def explain_full_disk(directory: Path) -> Iterator[None]:
         if stated or hidden or (isinstance(error, OSError) and error.errno in FULL):
             raise UsageError(
                 f"hydra.run.dir: {directory}: no space left on its disk; make room, or give another directory"
+            ) from error
+        place = error.filename if isinstance(error, OSError) and error.errno in IN_THE_WAY else None
+        if isinstance(place, str | Path) and Path(place).absolute().is_relative_to(directory.absolute()):
+            raise UsageError(
+                f"{place}: {error.strerror}; move away what is there, or give another hydra.run.dir"  # type: ignore[union-attr]
             ) from error
         raise
 

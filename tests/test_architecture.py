@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ekipl"
 CONTENT = [path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
 FILES = {str(path): PACKAGE / path for path in CONTENT if path.suffix == ".py"}
-COMMON = {"errors", "files", "importing", "progress"}
+COMMON = {"errors", "files", "importing", "masking", "progress"}
 TREE, RULES = ((ROOT / "docs" / "architecture.md").read_text().split("```\n")[n] for n in (3, 5))
 ALLOWED = {room: {*rooms, room, *COMMON} for room, *rooms in map(str.split, RULES.splitlines())}
 LIBRARIES = {  # exceptions: torch's launcher, a callback of Hydra, the run directory of two stages

@@ -210,7 +210,10 @@ def test_a_model_of_unknown_size_is_reported() -> None:
     unknown = memory_of(settings("model=qwen2vl_7b", "model.path=nobody/nothing"), None, PROMPT)
     assert (list(unknown.rows), list(unknown.notes)) == (
         [],
-        ["nobody/nothing: its size is not known without a download"],
+        [
+            "nobody/nothing: its size is not known without a download",
+            "for 7 GPUs (one machine with engine.num_processes=7)",
+        ],
     )
     mine = settings(*SPATIAL_7B)
     known = memory_of(mine, outline_of(mine.model), PROMPT)

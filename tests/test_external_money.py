@@ -25,9 +25,9 @@ from benchmarks.external_soak import soak
 from ekipl.algorithm.seams import Decoding
 from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
-from ekipl.external import budget, caller
+from ekipl.external import budget, caller, health
 from ekipl.external.budget import Meter, Pace, Price, documented
-from ekipl.external.caller import Health
+from ekipl.external.health import Health
 from ekipl.external.ledger import ANSWERED, Exhausted, Ledger, read_spending
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.request import Completion, Question
@@ -295,7 +295,7 @@ def test_policy_only_goes_on_with_what_was_answered(tmp_path: Path, capsys: pyte
 
 def test_what_may_be_on_the_bill_counts_and_what_is_not_does_not(tmp_path: Path) -> None:
     warm_up()
-    replies = [Reply(status=503), Reply(body=b"<html>"), Reply("late", delay_s=9), Reply("two words")]
+    replies = [Reply(status=503), Reply(body=b"{"), Reply("late", delay_s=9), Reply("two words")]
     with OpenAIServer(lambda request: replies[min(request.number, 3)]) as server:
         pool = pool_of(server, price=TEN, timeout_s=1.0, budget_usd=99.0, ledger=tmp_path / "ledger.sqlite")
         assert len(pool.sample([problem()], 1)[0].actions) == 1
@@ -381,33 +381,33 @@ def test_a_pause_holds_for_calls_that_wait_for_their_turn_and_wastes_no_turn(mon
 def test_a_failing_model_is_set_aside_tried_singly_and_taken_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caller, "IN_A_ROW", 3)
+    monkeypatch.setattr(health, "IN_A_ROW", 3)
     now = [100.0]
-    monkeypatch.setattr(caller.time, "monotonic", lambda: now[0])
-    health = Health("a")
+    monkeypatch.setattr(health.time, "monotonic", lambda: now[0])
+    model = Health("a")
     for _ in range(2):
-        health.failed("timeout")
-    health.answered()
+        model.failed("timeout")
+    model.answered()
     for _ in range(3):
-        assert health.admits()
-        health.failed("timeout")
-    health.failed("timeout")  # under way when it was set aside: changes nothing
-    assert not health.admits()
+        assert model.admits()
+        model.failed("timeout")
+    model.failed("timeout")  # under way when it was set aside: changes nothing
+    assert not model.admits()
     now[0] += 59
-    assert not health.admits()
+    assert not model.admits()
     now[0] += 2
-    assert health.admits()
-    assert not health.admits(), "one at a time"
-    health.failed("timeout")
+    assert model.admits()
+    assert not model.admits(), "one at a time"
+    model.failed("timeout")
     now[0] += 61
-    assert not health.admits(), "twice as long"
+    assert not model.admits(), "twice as long"
     now[0] += 60
-    assert health.admits()
-    health.cancelled()
-    assert health.admits()
-    health.answered()
-    assert health.admits()
-    assert health.admits()
+    assert model.admits()
+    model.cancelled()
+    assert model.admits()
+    model.answered()
+    assert model.admits()
+    assert model.admits()
     told = capsys.readouterr().err
     assert told.count("set aside for 60 s (timeout)") == 1
     assert told.count("set aside for 120 s (timeout)") == 1
@@ -418,17 +418,17 @@ def test_a_pause_that_a_provider_asks_for_is_not_ended_by_an_answer_that_was_und
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(caller.time, "monotonic", lambda: now[0])
-    health = Health("a")
+    monkeypatch.setattr(health.time, "monotonic", lambda: now[0])
+    model = Health("a")
     for _ in range(3):  # sent together, told alike
-        health.rest("rate limited", 3600.0)
-    health.answered()
-    assert health.has_answered
-    assert not health.admits()
+        model.rest("rate limited", 3600.0)
+    model.answered()
+    assert model.has_answered
+    assert not model.admits()
     now[0] += 3601
-    assert health.admits()
-    health.answered()
-    assert health.admits()
+    assert model.admits()
+    model.answered()
+    assert model.admits()
     told = capsys.readouterr().err
     assert told.count("set aside for 3600 s, as its provider asks (rate limited)") == 1
     assert told.count("answers again") == 1
@@ -437,8 +437,8 @@ def test_a_pause_that_a_provider_asks_for_is_not_ended_by_an_answer_that_was_und
 def test_the_run_goes_on_without_a_model_that_fails_and_the_summary_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(caller, "IN_A_ROW", 4)
-    monkeypatch.setattr(caller, "FIRST_REST_S", 0.3)
+    monkeypatch.setattr(health, "IN_A_ROW", 4)
+    monkeypatch.setattr(health, "FIRST_REST_S", 0.3)
     is_down = [True]
 
     def script(request: Request) -> Reply:

@@ -73,7 +73,7 @@ def steps_of(directory: Path) -> list[int]:
 
 
 def test_a_directory_has_one_user(tmp_path: Path) -> None:
-    with lock_directory(tmp_path), pytest.raises(UsageError, match="another ekipl train is at work there"):
+    with lock_directory(tmp_path), pytest.raises(UsageError, match="another ekipl command is at work there"):
         lock_directory(tmp_path).__enter__()
     with lock_directory(tmp_path):  # must not raise: the lock has ended
         pass

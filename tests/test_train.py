@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from benchmarks.kills import killed, same, saving
 from benchmarks.kills import metrics as rows
-from ekipl.commands.train import refuse_another_run
 from ekipl.errors import UsageError
 from ekipl.policy.model import TINY
+from ekipl.run.resume import refuse_another_run
 from tests.command import SMOKE, WHOLE, ekipl
 
 
@@ -92,13 +92,20 @@ def test_another_run_in_the_same_directory_is_refused(finished: Path) -> None:
         ("checkpoint: {keep: 1}", "checkpoint: {keep: 2}", None),
         ("rollout: {keep: 1}", "rollout: {keep: 2}", "rollout.keep: 2"),  # another section's key of that name
         ("external: {models: [{params: {choices: 1}}]}", "external: {models: [{params: {choices: 8}}]}", "choices: 8"),
-        ("B: 2", "B: 3", "B: 3"),
+        ("B: 2\nI: 2", "B: 3\nI: 2", "B: 3"),  # the reference would be refreshed elsewhere
+        ("B: 3\nI: 1", "B: 2\nI: 1", "B: 2"),
+        ("B: 2\nI: 1", "B: 3\nI: 1", None),
+        ("B: 2\nI: 2", "B: 2\nI: 3", None),
+        ("epochs: 1\nI: 1", "epochs: 1.5\nI: 1", None),
+        ("B: 2\nI: 1\nN: 1", "B: 3\nI: 1\nN: 2", "B: 3, N: 2"),
+        ("logger: {wandb: true}", "logger: {wandb: false}", None),
         ("B: 2\nN: 3", "B: 2", "no N"),
         ("B: [", "B: 2", "not the settings of a run"),  # torn
     ],
 )
 def test_which_settings_may_change_on_resume(before: str, now: str, changed: str | None, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(before)
+    (tmp_path / "metrics.jsonl").write_text("")  # it has begun
     if changed is None:
         refuse_another_run(tmp_path / "config.yaml", now)
         return

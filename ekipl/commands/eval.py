@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from ekipl.algorithm.seams import Grader
+    from ekipl.algorithm.seams import Grader, Task
     from ekipl.algorithm.types import Problem
     from ekipl.config import Settings
     from ekipl.report.evaluate import Evaluation
@@ -41,8 +41,7 @@ def run(cfg: DictConfig) -> None:
     found = regrade(settings.records, task, problems, grade, also)
     paths = describe.policies(settings)
     refuse_mixed(found, paths)
-    for path in paths:
-        found |= _sampled(settings, problems, grade, also, path, directory)
+    found |= _sampled(settings, task, problems, grade, also, paths, directory)
     names = describe.labels(list(found))
     evaluations = {names[model]: evaluation for model, evaluation in found.items()}
     published = published_tables(task.name, evaluations, settings.reward) if settings.data.kind == "reason_rft" else []
@@ -54,16 +53,33 @@ def run(cfg: DictConfig) -> None:
 
 
 def _sampled(
-    settings: Settings, problems: Problems, grade: Grader, also: Graders, path: str, directory: Path
+    settings: Settings,
+    task: Task,
+    problems: Problems,
+    grade: Grader,
+    also: Graders,
+    paths: Sequence[str],
+    directory: Path,
 ) -> dict[str, Evaluation]:
-    """The model at ``path``, or all external models, by name. A model is unloaded on return."""
+    """The models at ``paths``, and all external models, by name. A model is unloaded before the next one loads."""
     from ekipl.run import build, describe
+    from ekipl.run.actions_io import regrade
+    from ekipl.run.hub import check_models
+    from ekipl.run.kept import sample_models
     from ekipl.run.log import progress
-    from ekipl.run.sampling import evaluate, evaluate_pool
+    from ekipl.run.sampling import evaluate_pool
 
-    with progress(describe.count(problems), f"eval {path}") as advance:
-        if path == EXTERNAL:
+    own = [path for path in paths if path != EXTERNAL]
+    found: dict[str, dict[str, Evaluation]] = {}
+    if own:
+        check_models(settings, own)
+        decoding, samples = settings.decoding, settings.samples
+        with progress(len(own) * describe.count(problems), "eval") as advance:
+            file = sample_models(settings, directory, own, decoding, problems, samples, grade, advance)
+        graded = regrade([str(file)], task, problems, grade, also)
+        found = {path: {path: graded[path]} for path in own if path in graded}
+    if EXTERNAL in paths:
+        with progress(describe.count(problems), f"eval {EXTERNAL}") as advance:
             pool = build.build_pool(settings, directory)
-            return evaluate_pool(pool, grade, problems.values(), settings.samples, advance, also)
-        sampler = build.build_sampler(settings, settings.decoding, path)
-        return {path: evaluate(sampler, grade, problems.values(), settings.samples, settings.seed, advance, also)}
+            found[EXTERNAL] = evaluate_pool(pool, grade, problems.values(), settings.samples, advance, also)
+    return {name: evaluation for path in paths for name, evaluation in found.get(path, {}).items()}

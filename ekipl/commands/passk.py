@@ -42,19 +42,16 @@ def run(cfg: DictConfig) -> None:
 
 def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Path) -> list[Outcome]:
     """Samples of the models, written to actions.jsonl."""
-    from ekipl.report.passk import Outcome
     from ekipl.run import build, describe
-    from ekipl.run.actions_io import draw_models, write_graded
+    from ekipl.run.actions_io import recorded_outcomes
+    from ekipl.run.hub import check_models
+    from ekipl.run.kept import sample_models
     from ekipl.run.log import progress
 
     problems, grade = build.open_problems(settings, task), build.build_grader(settings, task)
     samples = settings.passk.samples or max(settings.passk.k)
+    check_models(settings, paths)
     with progress(len(paths) * describe.count(problems), "passk") as advance:
-        decoding = settings.decoding
-        drawn = draw_models(settings, paths, decoding, problems.values(), samples, advance)
-        evaluations = write_graded(directory / "actions.jsonl", grade, drawn, settings.seed)
-    return [
-        Outcome(model, one.split, one.problem_id, one.right)
-        for model, evaluation in evaluations.items()
-        for one in evaluation.scores
-    ]
+        file = sample_models(settings, directory, paths, settings.decoding, problems, samples, grade, advance)
+    outcomes = recorded_outcomes([str(file)], task, None, None)
+    return sorted(outcomes, key=lambda one: paths.index(one.model))

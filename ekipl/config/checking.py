@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from pydantic import Tag, ValidationError
 
 from ekipl.algorithm.objective import Objective
-from ekipl.config.rules import broken_rules, shown, without
+from ekipl.config.rules import broken_rules
 from ekipl.config.settings import ADAPTER, OWN_KEYS, Command, Settings
 from ekipl.config.stages import first_stage
+from ekipl.config.values import shown, without
 from ekipl.errors import UsageError
 from ekipl.importing import Named
+from ekipl.masking import masked
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -112,6 +114,7 @@ def _complete(values: dict[str, Any]) -> dict[str, str]:
 
 def _one_line(text: str) -> str:
     """The text with control characters spelled out: they could end the line, or steer the terminal."""
+    text = masked(text)
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

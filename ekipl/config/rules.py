@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ekipl.algorithm.types import POLICY
+from ekipl.config.learning_rules import ENGINE, LEARNING
+from ekipl.config.model_rules import compared_models, model_path, policy
+from ekipl.config.values import Rule, Values
 
 SECRET = re.compile(r"(?i)(api_?key|access_key(_id)?|token|secret|password|credentials?|authorization)$")
 HOTTEST_OF_VLLM = 2.0
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-class Values(dict[str, Any]):
-    """A section without the values that have an error of their own. Keys may be dotted; a missing one is a KeyError."""
-
-    def __missing__(self, key: str) -> Any:
-        first, dot, rest = key.partition(".")
-        if not dot:
-            raise KeyError(key)
-        return self[first][rest]
-
-
-def without(refused: Set[str], value: Any, path: str = "") -> Any:
-    """The values without those whose dotted keys are ``refused``, and without lists that hold one of them."""
-    if isinstance(value, list):
-        return [without(refused, item, f"{path}{number}.") for number, item in enumerate(value)]
-    if not isinstance(value, Mapping):
-        return value
-    listed = {key: range(len(item)) if isinstance(item, list) else () for key, item in value.items()}
-    errors = {key for key in value if refused & {f"{path}{key}", *(f"{path}{key}.{n}" for n in listed[key])}}
-    return Values({key: without(refused, item, f"{path}{key}.") for key, item in value.items() if key not in errors})
-
-
-Rule = Callable[[Values], Iterator[str]]
-
-
-def shown(value: object) -> str:
-    """A value as a message shows it."""
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value) or "''"
-    text = text if text.isprintable() else repr(text)  # one line each
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _task(v: Values) -> Iterator[str]:
@@ -70,41 +40,6 @@ def _train_rows(v: Values) -> Iterator[str]:
 def _pixels(v: Values) -> Iterator[str]:
     if v["model.min_pixels"] > v["model.max_pixels"]:
         yield f"model.min_pixels: {v['model.min_pixels']}: above model.max_pixels={v['model.max_pixels']}; lower it"
-
-
-def _policy(v: Values) -> Iterator[str]:
-    yield from _model("model.path", v["model.path"])
-
-
-def _compared_models(v: Values) -> Iterator[str]:
-    for number, path in enumerate(v["models"]):
-        yield from _model(f"models.{number}", path)
-
-
-def _evaluated(v: Values) -> Iterator[str]:
-    """Models, of which ``external`` means the external ones."""
-    named = [("model.path", v["model.path"]), *((f"models.{n}", path) for n, path in enumerate(v["models"]))]
-    for key, path in named:
-        if path != "external":
-            yield from _model(key, path)
-    if any(path == "external" for _, path in named):
-        yield from (line for rule in (*EXTERNAL, _some_external) for line in rule(v))
-
-
-def _model(key: str, path: str) -> Iterator[str]:
-    """Nothing when ``path`` is the built-in model, a model folder, or may be a name on the hub."""
-    if path == "tiny":
-        return
-    folder = Path(path).expanduser()
-    if (folder / "config.json").is_file():
-        if not any(folder.glob("*.safetensors")):
-            yield f"{key}: {path}: holds no weights in safetensors files; name a folder that does"
-    elif (folder / "model" / "config.json").is_file():
-        yield f"{key}: {path}: a run folder; its model is {folder / 'model'}"
-    elif folder.exists():
-        yield f"{key}: {path}: no model, for it holds no config.json; name a folder that does"
-    elif not HUB_NAME.fullmatch(path) or path[0] in ".~":
-        yield f"{key}: {path}: no such folder; name a model folder, ORGANISATION/NAME on the hub, or tiny"
 
 
 def _external_count(v: Values) -> Iterator[str]:
@@ -170,83 +105,11 @@ def _some_external(v: Values) -> Iterator[str]:
         yield "M: 0: no external model to sample; set M=1 or more, with external models such as external=simulated"
 
 
-def _somebody(v: Values) -> Iterator[str]:
-    if v["policy_samples"] == 0 and v["M"] == 0:
-        yield "policy_samples: 0: with M=0 nobody is left to learn from; set M=1 or more, or policy_samples=null"
-
-
-def _length(v: Values) -> Iterator[str]:
-    steps, epochs = v["B"], v["epochs"]
-    if steps is None and epochs is None:
-        yield "B: null: nothing says how long to train; set B (steps an iteration) or epochs"
-    elif steps is not None and epochs is not None:
-        yield f"B: {steps}: epochs={epochs:g} sets the length too; set one of the two to null"
-
-
-def _selection(v: Values) -> Iterator[str]:
-    if v["selection.rule"] == "contrast" and v["selection.contrast"] >= v["G"]:
-        yield f"selection.contrast: {v['selection.contrast']}: must be below G={v['G']}, or none of the best are kept"
-    if v["selection.rule"] == "rescue" and v["selection.rescue"] >= v["G"]:
-        yield f"selection.rescue: {v['selection.rescue']}: must be below G={v['G']}, or no own action is kept"
-    if v["selection.rule"] in ("external_only", "external_right") and v["M"] == 0:
-        rule = v["selection.rule"]
-        yield f"selection.rule: {rule}: M=0 offers no external action; set M=1 or more, or selection=top_g"
-
-
-def _clip(v: Values) -> Iterator[str]:
-    if v["eps"] is None and (high := v["objective.eps_high"]) is not None:
-        yield f"objective.eps_high: {high}: eps=null clips nothing; set eps, or objective.eps_high=null"
-
-
-def _temperature(v: Values) -> Iterator[str]:
-    if v["rollout.temperature"] == 0:
-        yield "rollout.temperature: 0: training divides by it, and greedy actions are all alike; set it above 0"
-
-
 def _vllm_temperature(v: Values) -> Iterator[str]:
     if v["rollout.kind"] == "vllm":
         for section in {"rollout", "evaluation", "decoding"} & set(v):
             if (temperature := v[section].get("temperature") or 0) > HOTTEST_OF_VLLM:
                 yield f"{section}.temperature: {temperature}: vLLM samples at 0 to {HOTTEST_OF_VLLM}; or set rollout=hf"
-
-
-def _ranks(v: Values) -> int:
-    processes: int = v["engine.num_nodes"] * v["engine.num_processes"]
-    return processes
-
-
-def _processes(v: Values) -> Iterator[str]:
-    problems, ranks = v["problems_per_step"], _ranks(v)
-    if problems < ranks:
-        yield (
-            f"engine.num_processes: {ranks}: more processes than problems_per_step={problems}; "
-            f"set problems_per_step={ranks} or more, or fewer processes"
-        )
-
-
-def _accumulation(v: Values) -> Iterator[str]:
-    wanted, share = v["engine.accumulation"], -(-v["problems_per_step"] // _ranks(v))
-    if wanted > share:
-        yield (
-            f"engine.accumulation: {wanted}: a process has only {share} of problems_per_step={v['problems_per_step']}; "
-            f"set it to {share} or less, or more problems"
-        )
-
-
-def _offload(v: Values) -> Iterator[str]:
-    stage = v["engine.zero_stage"]
-    if v["engine.offload_optimizer"] and stage == 0:
-        yield "engine.offload_optimizer: true: ZeRO-0 cannot; choose engine=zero2 or engine=zero3"
-    if v["engine.offload_parameters"] and stage != 3:
-        yield f"engine.offload_parameters: true: ZeRO-{stage} cannot; choose engine=zero3"
-
-
-def _lora(v: Values) -> Iterator[str]:
-    if v["model.lora.rank"] and v["I"] > 1 and v["beta"] > 0:
-        yield (
-            f"model.lora.rank: {v['model.lora.rank']}: with adapters the reference is the model without them, which "
-            f"I={v['I']} iterations would have to refresh; set I=1, or beta=0"
-        )
 
 
 def _one_origin(v: Values) -> Iterator[str]:
@@ -265,16 +128,24 @@ def _passk_samples(v: Values) -> Iterator[str]:
             yield f"passk.k: {k}: pass@k is undefined with {samples} samples; set passk.samples={k} or leave out {k}"
 
 
+def _evaluated(v: Values) -> Iterator[str]:
+    """Models, of which ``external`` means the external ones."""
+    named = [("model.path", v["model.path"]), *((f"models.{n}", path) for n, path in enumerate(v["models"]))]
+    for key, path in named:
+        if path != "external":
+            yield from model_path(key, path)
+    if any(path == "external" for _, path in named):
+        yield from (line for rule in (*EXTERNAL, _some_external) for line in rule(v))
+
+
 COMMON: tuple[Rule, ...] = (_task, _data, _pixels, _vllm_temperature)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
-LEARNING: tuple[Rule, ...] = (_somebody, _train_rows, _length, _selection, _clip, _temperature)
-ENGINE: tuple[Rule, ...] = (_processes, _accumulation, _offload, _lora)
 RULES: dict[str, tuple[Rule, ...]] = {
-    "train": (*COMMON, _policy, *EXTERNAL, *LEARNING, *ENGINE),
-    "rollout": (*COMMON, _policy),
+    "train": (*COMMON, policy, *EXTERNAL, _train_rows, *LEARNING, *ENGINE),
+    "rollout": (*COMMON, policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
     "eval": (*COMMON, _evaluated, _one_origin),
-    "passk": (*COMMON, _policy, _compared_models, _passk_samples),
+    "passk": (*COMMON, policy, compared_models, _passk_samples),
 }
 
 

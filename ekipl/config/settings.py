@@ -186,6 +186,7 @@ class Settings(Hyperparameters):
         records: files or run folders whose actions are used instead of sampling.
         models: further model folders, compared with ``model.path``.
         passk: the pass@k curve.
+        export: a run, one of its checkpoints or an adapter: ``train`` writes its model, prints the folder and ends.
         dry_run: ``--dry-run``: print steps, samples, tokens, memory a GPU and remaining API cost, and end.
     """
 
@@ -223,6 +224,7 @@ class Settings(Hyperparameters):
     records: tuple[Name, ...] = ABSENT
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
+    export: Name | None = None
     dry_run: bool = False
 
     @property
@@ -249,7 +251,7 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 
 # The keys of the last block, by command.
 OWN_KEYS: dict[str, frozenset[str]] = {
-    "train": frozenset({"dry_run"}),
+    "train": frozenset({"dry_run", "export"}),
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})

@@ -32,7 +32,7 @@ from ekipl.engine.state import (
     write,
 )
 from ekipl.policy.encoding import encode_prompt
-from ekipl.policy.model import VLM
+from ekipl.policy.model import VLM, save_model
 from ekipl.policy.prefix import ActionLogProbs
 from ekipl.policy.settings import Lora
 
@@ -207,12 +207,7 @@ class DeepSpeedEngine:
         """Write a model folder for transformers and ``vllm serve``; it appears complete or not at all."""
         weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if self.processes.first}
         if self.processes.first:
-            target = Path(directory)
-            partial = target.with_name(target.name + ".partial")
-            self.vlm.model.save_pretrained(partial, state_dict=weights)
-            self.vlm.tokenizer.save_pretrained(partial)
-            self.vlm.image_processor.save_pretrained(partial)
-            partial.rename(target)
+            save_model(self.vlm, weights, Path(directory))
         self.processes.wait()
 
     def save_state(self, directory: Path) -> None:

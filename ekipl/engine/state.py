@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ekipl.engine.collectives import Processes
 from ekipl.engine.lora import adapters_of, merged, plain_name
 from ekipl.errors import UsageError
-from ekipl.files import explain_full_disk
+from ekipl.files import explain_full_disk, usual_modes
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's, by torch's names
 WEIGHT = "weight"
@@ -85,7 +85,8 @@ def write(path: Path, name: str, tensors: Iterable[tuple[str, Tensor]], processe
     error = None
     try:
         with explain_full_disk(path.parent.parent):
-            save_file(mine, path / f"{name}-{processes.rank}.safetensors")
+            save_file(mine, file := path / f"{name}-{processes.rank}.safetensors")
+            usual_modes(file)
     except UsageError as full:
         error = str(full)
     processes.agree(error)
@@ -99,6 +100,10 @@ class TensorReader:
         self._files: list[Any] = [safe_open(file, "pt") for file in sorted(path.glob(f"{name}-*.safetensors"))]
         self._of = {key: file for file in self._files for key in file.keys()}  # noqa: SIM118 - not a mapping
         self._path = path
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the parameters that have a tensor of this kind."""
+        return [key.removesuffix(f"/{kind}") for key in self._of if key.endswith(f"/{kind}")]
 
     def read(self, key: str, shape: torch.Size) -> Tensor:
         """The tensor called ``key``.

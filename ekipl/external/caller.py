@@ -1,11 +1,9 @@
-"""One external model: its calls with retries, and its removal while it keeps failing."""
+"""One external model: its calls, with retries, and what their failures mean for the problem, the model and the run."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -13,21 +11,22 @@ from ekipl.algorithm.seams import Decoding
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
 from ekipl.external.budget import Meter, Pace
+from ekipl.external.health import Health, warn
 from ekipl.external.ledger import ANSWERED, Entry, Exhausted, Ledger
+from ekipl.external.reply import LASTING, UNFINISHED
 from ekipl.external.request import Call, Completion, Question, Rejected, Unavailable
 from ekipl.external.settings import ExternalModel
-from ekipl.external.spec import LIMITS, key_to, limit_of, parameters, price_of, rejection
+from ekipl.external.spec import LIMITS, key_to, limit_of, misdirection, parameters, price_of, rejection
 from ekipl.external.store import key_of
 
 ATTEMPTS = 5
 FIRST_WAIT_S = 1.0  # doubles with every attempt
 LONGEST_WAIT_S = 60.0  # a provider that asks for a longer pause loses this sample and is set aside for so long
 POLL_S = 0.1  # while calls in flight hold the rest of the budget
-IN_A_ROW = 20  # failures in a row after which a model is set aside; more than the samples of one problem
-FIRST_REST_S = 60.0  # doubles whenever the model still fails after it
-LONGEST_REST_S = 960.0
 SET_ASIDE, RUN_ENDED = "set aside", "run ended"
-OF_ONE_PROBLEM = (400, 413, 415, 422)  # HTTP statuses that concern this problem alone, once the model has answered
+OF_ONE_PROBLEM = (400, 413, 414, 415, 422, 431)  # HTTP statuses that may concern this problem alone
+UNCLEAR = 8  # problems that are refused for no stated reason before a first answer; then the settings are wrong
+TOLD = 5  # failures of single problems that are printed; all of them stand in the ledger
 Keep = Callable[[int, Completion, float | None], None]  # stores a sample's answer and its cost in US dollars
 
 
@@ -42,7 +41,14 @@ class ModelCaller:
     """
 
     def __init__(
-        self, number: int, model: ExternalModel, decoding: Decoding, timeout_s: float, seed: int, ledger: Ledger
+        self,
+        number: int,
+        model: ExternalModel,
+        decoding: Decoding,
+        timeout_s: float,
+        seed: int,
+        ledger: Ledger,
+        max_body: int,
     ) -> None:
         """``number`` is the model's place in the setting ``external.models``; the rest as in ``LiteLLMPool``."""
         self.model = model
@@ -52,12 +58,15 @@ class ModelCaller:
         self.choices = 1 if model.is_simulated else model.choices  # per call; 1 once the provider has sent fewer
         self._number = number
         self._key = key_to(model)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._max_body = timeout_s, max_body
         self._rng = random.Random(f"{seed}/{model.name}")
         self._ledger = ledger
         self._pace = Pace(model.requests_per_minute, model.tokens_per_minute)
         self._health = Health(model.name)
         self._dropped: set[str] = set()
+        self._refused: dict[str, str] = {}  # problems that are not asked again, by name, with the reason
+        self._unclear: set[str] = set()  # of them those for which the provider gave no reason
+        self._told = 0
         self._overrun: str | None = None  # describes a bill above its bound
 
     def samples(self, n: int) -> int:
@@ -85,9 +94,12 @@ class ModelCaller:
         Raises:
             Failed: none of these samples has an answer.
             Exhausted: the budget does not allow the call.
-            UsageError: the API rejects a call before the model's first answer, so its settings are wrong; or a bill
-                was above its bound, and there is a budget.
+            UsageError: the API rejects a call before the model's first answer, and not because of its problem, so the
+                settings are wrong; or a bill was above its bound, and there is a budget.
         """
+        if question.name in self._refused:
+            self.give_up(question, samples, self._refused[question.name])
+            raise Failed(self._refused[question.name])
         if not self._health.admits():
             self.give_up(question, samples, SET_ASIDE)
             raise Failed(SET_ASIDE)
@@ -97,17 +109,17 @@ class ModelCaller:
             self._health.failed(str(failed))
             raise
         except Rejected as rejected:
-            error = rejection(self._number, self.model, rejected)
-            if not self._health.has_answered:
-                self._health.cancelled()
-                raise error from None
-            # The settings were right, so this is a spent quota, a revoked key or an unacceptable problem.
-            self._health.failed(str(error), permanent=rejected.status not in OF_ONE_PROBLEM)
-            raise Failed(f"refused with status {rejected.status}") from None
+            reason = f"refused with status {rejected.status}"
+            self._judge(rejected, question)
+            self._tell(question, samples[:1], f"{reason} ({rejected})")
+            raise Failed(reason) from None
         except BaseException:
             self._health.cancelled()
             raise
         faults = [completion.fault for completion in completions if completion.fault is not None]
+        for sample, answer in zip(samples, completions, strict=False):
+            if answer.fault is not None and answer.fault.startswith(UNFINISHED):
+                self._tell(question, [sample], f"{answer.fault}: no answer")
         if len(faults) < len(completions):
             self._health.answered()
         else:
@@ -122,6 +134,31 @@ class ModelCaller:
     def end(self) -> None:
         """Sends no further call; calls in flight finish."""
         self._pace.end()
+
+    def _judge(self, rejected: Rejected, question: Question) -> None:
+        """Decide whether a refusal concerns this problem, the model, or the settings: then raise UsageError."""
+        error = rejection(self._number, self.model, rejected, question.name)
+        answered, may_be_row = self._health.has_answered, rejected.status in OF_ONE_PROBLEM
+        if not answered and may_be_row and rejected.of_row is None:
+            self._unclear.add(question.name)
+            may_be_row = len(self._unclear) < UNCLEAR
+        if not answered and (not may_be_row or rejected.of_row is False):
+            self._health.cancelled()
+            raise error from None
+        if may_be_row:
+            self._refused[question.name] = f"refused with status {rejected.status}"
+        # The settings were right, so this is a spent quota, a revoked key or an unacceptable problem.
+        self._health.failed(str(error), permanent=not may_be_row)
+
+    def _tell(self, question: Question, samples: Sequence[int], reason: str) -> None:
+        """Enter in the ledger why these samples have no answer, and print the first few."""
+        for sample in samples:
+            self._ledger.explain(self.model.name, question.name, sample, reason)
+            self._told += 1
+            if self._told <= TOLD:
+                warn(self.model.name, f"{question.name}, sample {sample}: {reason}; the run goes on without it")
+            if self._told == TOLD:
+                warn(self.model.name, "further failures of this kind are not printed; ledger.sqlite has them (faults)")
 
     async def _with_retries(self, question: Question, samples: Sequence[int], keep: Keep) -> list[Completion]:
         """Up to ``ATTEMPTS`` calls with doubling, jittered pauses, on top of the pause that the provider asks for."""
@@ -138,6 +175,11 @@ class ModelCaller:
                 if not self._drops(rejected, call):
                     raise
             except Unavailable as busy:
+                if busy.misdirected and not self._health.has_answered:
+                    raise misdirection(self._number, self.model, busy) from None
+                if not busy.again:
+                    self._tell(question, samples[:1], f"{busy}: {busy.detail}")
+                    raise Failed(str(busy)) from None
                 if busy.retry_after_s > LONGEST_WAIT_S:
                     self._health.rest(str(busy), busy.retry_after_s)
                     raise Failed(str(busy)) from None
@@ -170,7 +212,8 @@ class ModelCaller:
         prompt, completion = completions[0].prompt_tokens, sum(each.completion_tokens for each in completions)
         try:
             for sample, answer, cost in zip(samples, completions, costs, strict=False):
-                keep(sample, answer, cost)
+                if answer.fault is None or answer.fault in LASTING:
+                    keep(sample, answer, cost)
         finally:
             self._ledger.settle(entry, [each.fault or ANSWERED for each in completions], usd, prompt, completion)
         if entry.is_exceeded_by(usd):
@@ -219,70 +262,18 @@ class ModelCaller:
     def _call(self, question: Question, samples: Sequence[int]) -> Call:
         sent = {key: value for key, value in self.parameters.items() if key not in self._dropped}
         model, choices = self.model, len(samples)
-        call = Call(model.model, question.messages, sent, model.api_base, self._key, self._timeout_s, choices=choices)
+        call = Call(
+            model.model,
+            question.messages,
+            sent,
+            model.api_base,
+            self._key,
+            self._timeout_s,
+            choices=choices,
+            max_body=self._max_body,
+        )
         if not model.is_simulated:
             return call
         # THE GOLD ANSWER LEAVES THIS PROCESS FOR NOBODY. A real model that saw it would copy it, and the reward
         # would teach the policy nothing. Only experts simulated inside this process get it.
         return replace(call, known=simulated.known(question.problem, samples[0]))
-
-
-class Health:
-    """Sets a model aside that keeps failing, and then lets one sample at a time test whether it has recovered."""
-
-    def __init__(self, name: str) -> None:
-        """``name`` is the model's, for warnings."""
-        self.has_answered = False  # in this run or in the cache: the settings are right
-        self._name = name
-        self._failures = 0  # in a row
-        self._rest_s = FIRST_REST_S
-        self._until: float | None = None  # set aside until then; None = not set aside
-        self._asked_until = 0.0  # the provider has asked for a pause until then
-        self._is_tested = False  # one sample is testing the model
-
-    def admits(self) -> bool:
-        """Whether to call the model now. On True, report ``answered``, ``failed`` or ``cancelled`` afterwards."""
-        if self._until is None:
-            return True
-        if self._is_tested or time.monotonic() < self._until:
-            return False
-        self._is_tested = True
-        return True
-
-    def answered(self) -> None:
-        """Records an answer and takes the model back, unless it was sent before a pause that the provider asked for."""
-        self.has_answered = True
-        if time.monotonic() < self._asked_until:
-            return
-        if self._until is not None:
-            warn(self._name, "answers again")
-        self._is_tested = False
-        self._failures, self._until, self._rest_s = 0, None, FIRST_REST_S
-
-    def failed(self, reason: str, *, permanent: bool = False) -> None:
-        """Records a failure. ``permanent``: the next call would fail too, so set the model aside now."""
-        self._failures += 1
-        resting = self._until is not None and not self._is_tested  # the call was sent before the model was set aside
-        if resting or not (self._is_tested or permanent or self._failures >= IN_A_ROW):
-            return
-        self._is_tested = False
-        self._until = time.monotonic() + self._rest_s
-        warn(self._name, f"set aside for {self._rest_s:.0f} s ({reason}); the run goes on without it")
-        self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
-
-    def rest(self, reason: str, seconds: float) -> None:
-        """Sets the model aside for a pause that the provider asks for and that is too long to wait for."""
-        until = time.monotonic() + seconds
-        if self._until is None or until > self._until + 1.0:  # calls sent together get the same request: warn once
-            self._until, self._asked_until, self._is_tested = until, until, False
-            pause = f"set aside for {seconds:.0f} s, as its provider asks ({reason})"
-            warn(self._name, f"{pause}; the run goes on without it")
-
-    def cancelled(self) -> None:
-        """Records that an admitted sample ended without a result."""
-        self._is_tested = False
-
-
-def warn(model: str, text: str) -> None:
-    """Print a warning about an external model to stderr."""
-    print(f"ekipl: warning: external model {model}: {text}", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import re
@@ -14,19 +13,30 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
-from ekipl.algorithm.types import Finish
 from ekipl.external import simulated
+from ekipl.external.http import EXCHANGE, UNREADABLE, Exchange, guard
+from ekipl.external.reply import FILTERED, completions, native_reasons, openai_answers
 from ekipl.external.request import Call, Completion, Rejected, Unavailable
+from ekipl.masking import masked
 
-LOST, UNREADABLE = "connection lost", "unreadable answer"
+LOST, NOT_SENT = "connection lost", "not sent"
 _FILTERED = {"content_filter", "content_policy_violation"}
 _NO_ANSWER = "Error converting to valid response"  # LiteLLM's words for an unreadable body; its status is made up
 _GATEWAY_TIMEOUTS = (504, 524)  # the model behind the gateway may have answered
 _SHOWN = 300  # characters of a provider's message in ours
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
-_SECRET_SHAPE = re.compile(r"(?i)\b(?:sk-|AIza|Bearer\s+)[^\s\"',;]+")
 _A_DAY = re.compile(r"(?i)per[ _-]?day|\b[RT]PD\b")  # Gemini's PerDay, OpenAI's "requests per day (RPD)"
 _N = re.compile(r"['\"`]n['\"`]|\bn ?[=>]|(?i:candidate)")  # how messages about n > 1 name it
+# How providers say that the question is at fault, and that the model takes no pictures at all.
+_ROW_CODES = re.compile(r"(?i)context_length|string_above_max|image|payload|too_large|too_long")
+_ROW = re.compile(
+    r"(?i)context.{0,3}(length|window|size)|(prompt|input|messages|question).{0,60}"
+    r"(too (long|large|many)|exceed|longer than)|too (long|many) (prompt|input)? ?tokens"
+    r"|image|picture|pixel|base64|data url"
+)
+_NO_PICTURES = re.compile(
+    r"(?i)(not|n't) (support|accept|take|have)\w* (\w+ )?(image|vision|picture|multi)|no (vision|image) support"
+    r"|not a (multi-?modal|vision)"
+)
 
 
 async def complete(call: Call) -> list[Completion]:
@@ -36,12 +46,6 @@ async def complete(call: Call) -> list[Completion]:
         Rejected, Unavailable: as their docstrings say.
     """
     litellm, openai = _libraries()
-    replies: list[str] = []
-
-    def keep_reply(details: Mapping[str, Any]) -> None:
-        if details.get("log_event_type") == "post_api_call":
-            replies.append(str(details.get("original_response")))
-
     request = litellm.acompletion(
         **_sent(call),
         model=call.model,
@@ -50,22 +54,27 @@ async def complete(call: Call) -> list[Completion]:
         api_key=call.api_key,
         timeout=call.timeout_s,
         metadata=call.known,
-        logger_fn=keep_reply,
         max_retries=0,  # only the caller retries; with three layers of retries the attempts would multiply
         num_retries=0,
     )
+    exchange = Exchange(call.max_body)
+    token = EXCHANGE.set(exchange)
     try:
         # LiteLLM's own timeout restarts with every byte that arrives.
         response = await asyncio.wait_for(request, call.timeout_s)
     except asyncio.TimeoutError:
-        raise Unavailable("timeout", may_be_billed=True) from None
+        raise exchange.fault or Unavailable("timeout", may_be_billed=True) from None
     except openai.OpenAIError as error:  # the base of every LiteLLM exception
         if call.known is not None:
             raise  # a bug in a simulated expert
-        if _is_filtered(error):
-            return [Completion("", "stop", 0, 0, fault="content filter")]
-        raise _failure(error, call, replies[-1] if replies else "") from None  # the original error holds the key
-    return _completions(response, replies[-1] if replies else "", call.choices)
+        if answers := _read(exchange, call.choices):
+            return answers  # LiteLLM could not read what can be read
+        if exchange.fault is None and _is_filtered(error):
+            return [Completion("", "stop", 0, 0, fault=FILTERED)]
+        raise exchange.fault or _failure(error, call, exchange) from None  # the original error holds the key
+    finally:
+        EXCHANGE.reset(token)
+    return _read(exchange, call.choices) or _of_litellm(response, native_reasons(exchange.parsed()), call.choices)
 
 
 def unusable(model: str, *, has_key: bool) -> str | None:
@@ -108,9 +117,12 @@ def _libraries() -> tuple[Any, Any]:
     """LiteLLM, and the SDK whose exceptions it raises. Their import takes seconds, so it happens here."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # the price list of the package, not of the network
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # otherwise LiteLLM loads any .env file in a parent folder
+    import httpx
     import litellm
     import openai
+    from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
 
+    guard(LiteLLMAiohttpTransport, httpx.AsyncHTTPTransport)
     litellm.suppress_debug_info = True  # no prints
     litellm.telemetry = False
     logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # it logs a deprecation warning for each call
@@ -156,47 +168,26 @@ def _sent(call: Call) -> dict[str, Any]:
     return {**call.parameters, **({"n": call.choices} if call.choices > 1 else {})}
 
 
-def _completions(response: Any, reply: str, most: int) -> list[Completion]:
-    """The first ``most`` answers of a response: surplus answers are paid for, but no sample number is theirs."""
-    usage, version = response.usage, redact(str(response.model or ""), None)
-    prompt, billed = max(0, usage.prompt_tokens or 0), max(0, usage.completion_tokens or 0)
-    choices = response.choices[:most]
-    if not choices:
-        return [Completion("", "stop", prompt, billed, version, "empty answer")]
-    received = _received(reply)
-    shares = [billed // len(choices) + (place < billed % len(choices)) for place in range(len(choices))]
-    return [
-        _completion(choice, received[place] if place < len(received) else {}, prompt, share, version, len(choices))
-        for place, (choice, share) in enumerate(zip(choices, shares, strict=True))
-    ]
-
-
-def _completion(
-    choice: Any, received: Mapping[str, Any], prompt: int, completion: int, version: str, shared: int
-) -> Completion:
-    text = received.get("content")
-    text = text if isinstance(text, str) else choice.message.content or ""
-    finish: Finish = "length" if choice.finish_reason == "length" else "stop"
-    fault = None
-    if choice.finish_reason == "content_filter":
-        fault = "content filter"
-    elif not text.strip():
-        fault = "refusal" if received.get("refusal") else "empty answer"
-    return Completion(text, finish, prompt, completion, version, fault, shared)
-
-
-def _received(reply: str) -> list[Mapping[str, Any]]:
-    """The messages in the raw body of an OpenAI-style reply; none for other formats (Gemini, Anthropic).
-
-    LiteLLM removes a leading <think>...</think> from the text, which is half of the format that the reward checks.
-    The removal cannot be undone: LiteLLM forgets how the tags were spelled, and a reasoning field of the provider
-    looks the same. It does not touch replies in other formats.
-    """
+def _read(exchange: Exchange, most: int) -> list[Completion] | None:
+    """The answers of an OpenAI-style body; None for another format. Raises Unavailable where it is not to be read."""
+    if exchange.fault is not None or exchange.status != 200:
+        return None
     try:
-        messages = [choice["message"] for choice in json.loads(reply)["choices"]]
-    except (ValueError, LookupError, TypeError):
-        return []
-    return [message if isinstance(message, dict) else {} for message in messages]
+        return openai_answers(exchange.parsed(), most)
+    except ValueError as error:
+        raise Unavailable(UNREADABLE, may_be_billed=True, again=False, detail=str(error)) from None
+
+
+def _of_litellm(response: Any, reasons: Sequence[object], most: int) -> list[Completion]:
+    """The first ``most`` answers of a response as LiteLLM reads it, with the provider's own finish reasons."""
+    usage, choices = response.usage, response.choices[:most]
+    own = [*reasons, *(choice.finish_reason for choice in choices[len(reasons) :])]
+    read = [
+        (choice.message.content or "", "content_filter" if choice.finish_reason == "content_filter" else reason, False)
+        for choice, reason in zip(choices, own, strict=False)
+    ]
+    prompt, billed = max(0, usage.prompt_tokens or 0), max(0, usage.completion_tokens or 0)
+    return completions(read, prompt, billed, str(response.model or ""))
 
 
 def _body(error: Any) -> Mapping[str, Any]:
@@ -209,34 +200,55 @@ def _is_filtered(error: Any) -> bool:
     return _body(error).get("code") in _FILTERED or isinstance(error, litellm.ContentPolicyViolationError)
 
 
-def _failure(error: Any, call: Call, reply: str) -> Exception:
+def _failure(error: Any, call: Call, exchange: Exchange) -> Exception:
     """The LiteLLM exception as ``Rejected`` or ``Unavailable``."""
     body, headers = _body(error), getattr(error, "litellm_response_headers", None)
-    status, message = _status(error, reply), str(error)
+    status, message = _status(error, exchange), str(error)
+    told = redact(message, call.api_key)
     if status == 408:
         return Unavailable("timeout", may_be_billed=True)
-    if _NO_ANSWER in message:
-        return Unavailable(UNREADABLE, may_be_billed=True)
+    if _NO_ANSWER in message or (exchange.status == 200 and _told(exchange) is None):
+        return Unavailable(UNREADABLE, may_be_billed=True, again=exchange.parsed() is None, detail=told)
     spent = is_spent(status, body.get("code"), message)
     if status == 429 and not spent:
         return Unavailable("rate limited", retry_after(headers, message))
     if status >= 500 or status == 409:
         reason = "server error" if headers is not None or status != 500 else _without_status(error)
+        if reason == UNREADABLE and not exchange.sent:
+            return Unavailable(NOT_SENT, again=False, detail=told)  # LiteLLM or the SDK could not write the request
         billed = reason in (LOST, UNREADABLE) or status in _GATEWAY_TIMEOUTS
         return Unavailable(reason, retry_after(headers, message), may_be_billed=billed)
     parameter = named_parameter(_sent(call), body.get("param"), message) if status in (400, 422) else None
-    return Rejected(status, parameter, redact(message, call.api_key), is_spent=spent)
+    of_row = is_of_row(status, body, message, parameter)
+    return Rejected(status, None if of_row else parameter, told, is_spent=spent, of_row=of_row)
 
 
-def _status(error: Any, reply: str) -> int:
+def is_of_row(status: int, body: Mapping[str, Any], message: str, parameter: str | None) -> bool | None:
+    """Whether a refusal is about the question and not the settings; None where the provider does not say."""
+    field, message = str(body.get("param") or ""), str(body.get("message") or message)
+    if _NO_PICTURES.search(message) or (parameter is not None and parameter == field):
+        return False
+    if status in (413, 415) or field.startswith(("messages", "input", "content")):
+        return True
+    if _ROW_CODES.search(str(body.get("code") or "")) or _ROW.search(message):
+        return True
+    return None if parameter is None else False
+
+
+def _status(error: Any, exchange: Exchange) -> int:
     """The HTTP status; where an error comes with status 200 (as from OpenRouter), the status in its body."""
-    try:
-        code = json.loads(reply)["error"]["code"]
-    except (ValueError, LookupError, TypeError):
-        code = None
-    if isinstance(code, int) and 400 <= code < 600:
+    if (code := _told(exchange)) is not None:
         return code
     return error.status_code if isinstance(getattr(error, "status_code", None), int) else 500
+
+
+def _told(exchange: Exchange) -> int | None:
+    """The status that the body of an error names."""
+    try:
+        code = exchange.parsed()["error"]["code"]
+    except (LookupError, TypeError):
+        return None
+    return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
 def _without_status(error: BaseException) -> str:
@@ -277,10 +289,6 @@ def named_parameter(sent: Mapping[str, object], param: object, message: str) -> 
 
 
 def redact(message: str, api_key: str | None) -> str:
-    """A provider's message as one printable line of at most 300 characters, without ``api_key`` or keys of the env."""
-    secrets = {value.strip() for name, value in os.environ.items() if _SECRET_NAME.search(name)} | {api_key or ""}
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= 8:  # shorter values are no keys, and replacing them would cut words
-            message = message.replace(secret, "[key]")
-    line = " ".join(_SECRET_SHAPE.sub("[key]", message).split())
+    """A provider's message as one printable line of at most 300 characters, without ``api_key`` or other secrets."""
+    line = " ".join(masked(message, [api_key or ""]).split())
     return "".join(c if c.isprintable() else " " for c in line)[:_SHOWN]

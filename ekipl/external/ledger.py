@@ -14,6 +14,7 @@ from ekipl.external.store import Database
 FILE = "ledger.sqlite"  # in the run directory
 ANSWERED = "answered"
 LEFT_OUT = "not in the answer"
+_SHOWN = 5  # problems without an answer that a summary names
 NANO = 10**9  # amounts are whole nanodollars, so that sums are exact
 
 _TABLES = (
@@ -33,6 +34,8 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS spent (one INTEGER PRIMARY KEY CHECK (one = 1), nano INTEGER NOT NULL)",
     "INSERT OR IGNORE INTO spent VALUES (1, 0)",
     "CREATE TABLE IF NOT EXISTS dropped (source TEXT, parameter TEXT, PRIMARY KEY (source, parameter))",
+    # why a single problem has no answer: what was wrong with it, in the provider's or in our words
+    "CREATE TABLE IF NOT EXISTS faults (time REAL, source TEXT, problem TEXT, sample INTEGER, reason TEXT)",
     "CREATE TABLE IF NOT EXISTS hits (source TEXT PRIMARY KEY, count INTEGER NOT NULL)",
 )
 
@@ -83,6 +86,7 @@ class Spending(NamedTuple):
     models: list[ModelSpending]
     failed: list[tuple[str, str, int]]  # model, reason, samples
     dropped: list[tuple[str, str]]  # model, parameter that is no longer sent to it
+    faults: list[tuple[str, str, str]] = []  # model, problem, why it has no answer: the first few
 
 
 class Ledger:
@@ -164,6 +168,10 @@ class Ledger:
         """Enters that a parameter is no longer sent, because the provider rejects it."""
         self._database.rows("INSERT OR IGNORE INTO dropped VALUES (?, ?)", source, parameter)
 
+    def explain(self, source: str, problem: str, sample: int, reason: str) -> None:
+        """Enters why a sample has no answer, where the reason lies in its problem or in this one answer."""
+        self._database.rows("INSERT INTO faults VALUES (?, ?, ?, ?, ?)", time.time(), source, problem, sample, reason)
+
     def hit(self, source: str, count: int) -> None:
         """Counts answers taken from the cache."""
         add = "INSERT INTO hits VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
@@ -194,7 +202,10 @@ class Ledger:
             ANSWERED,
         )
         dropped = self._database.rows("SELECT source, parameter FROM dropped ORDER BY 1, 2")
-        return Spending(models, failed, dropped)
+        faults = self._database.rows(
+            "SELECT source, problem, reason FROM faults GROUP BY 1, 2, 3 ORDER BY min(time) LIMIT ?", _SHOWN
+        )
+        return Spending(models, failed, dropped, faults)
 
     def close(self) -> None:
         """Closes the file; may be called twice."""

@@ -17,6 +17,7 @@ from ekipl.errors import UsageError
 from ekipl.external import client
 from ekipl.external.budget import RemainingCost, Tally
 from ekipl.external.caller import Failed, Keep, ModelCaller
+from ekipl.external.http import MB
 from ekipl.external.ledger import Exhausted, Ledger
 from ekipl.external.request import Completion, Question
 from ekipl.external.settings import ExternalModel
@@ -48,6 +49,7 @@ class LiteLLMPool:
         budget_usd: float | None = None,
         on_exhausted: OnExhausted = "stop",
         *,
+        max_body: int = 8 * MB,
         dry: bool = False,
     ) -> None:
         """Checks everything that needs no call. Takes seconds, because it imports LiteLLM.
@@ -61,6 +63,7 @@ class LiteLLMPool:
             ledger: file that records the spending of this run; None = in memory.
             budget_usd: US dollars for the run with all its restarts, calls in flight included; None = without limit.
             on_exhausted: ``stop`` raises when the budget is spent; ``policy_only`` goes on with the cache alone.
+            max_body: most bytes of an answer's body.
             dry: only ``remaining_cost`` will be called, so keys may be missing.
 
         Raises:
@@ -75,7 +78,7 @@ class LiteLLMPool:
         self.names = tuple(model.name for model in models)
         self._ledger = Ledger(ledger, budget_usd, timeout_s + GRACE_S)
         self._callers = [
-            ModelCaller(i, model, decoding, timeout_s, seed, self._ledger) for i, model in enumerate(models)
+            ModelCaller(i, model, decoding, timeout_s, seed, self._ledger, max_body) for i, model in enumerate(models)
         ]
         self._budget_usd, self._on_exhausted = budget_usd, on_exhausted
         has_real = not all(model.is_simulated for model in models)

@@ -89,6 +89,7 @@ class Call:
         timeout_s: seconds from sending to the last byte of the answer.
         known: the facts for a simulated expert (``simulated.known``); None for a real model.
         choices: completions requested, the API's ``n``.
+        max_body: most bytes of the answer's body, packed and unpacked.
     """
 
     model: str
@@ -99,6 +100,7 @@ class Call:
     timeout_s: float
     known: Mapping[str, Any] | None = field(default=None, repr=False)
     choices: int = 1
+    max_body: int = 8 * 10**6
 
 
 @dataclass(frozen=True)
@@ -127,22 +129,43 @@ class Completion:
 class Rejected(Exception):
     """The API rejected the call and would reject it again: a bad key, an unknown model or parameter, a spent quota.
 
-    ``status`` is the HTTP status, ``parameter`` the rejected parameter where the provider names one, and ``is_spent``
-    says that the quota is used up.
+    Attributes:
+        status: the HTTP status.
+        parameter: the rejected parameter, where the provider names one.
+        is_spent: the quota is used up.
+        of_row: True, the provider says that the question is at fault (its length, its picture); False, it says that
+            the settings are; None, it does not say.
     """
 
-    def __init__(self, status: int, parameter: str | None, message: str, *, is_spent: bool = False) -> None:
+    def __init__(
+        self, status: int, parameter: str | None, message: str, *, is_spent: bool = False, of_row: bool | None = None
+    ) -> None:
         super().__init__(message)
-        self.status, self.parameter, self.is_spent = status, parameter, is_spent
+        self.status, self.parameter, self.is_spent, self.of_row = status, parameter, is_spent, of_row
 
 
 class Unavailable(Exception):
-    """The call failed, and a retry after ``retry_after_s`` seconds may succeed.
+    """The call failed; its text is the reason by which the failure is counted.
 
-    ``may_be_billed``: the request arrived and no error came back, so the provider may have answered and may charge
-    for it.
+    Attributes:
+        retry_after_s: a retry after so many seconds may succeed.
+        may_be_billed: the request arrived and no error came back, so the provider may have answered and may charge
+            for it.
+        again: whether asking again may help.
+        detail: what exactly happened, for messages and the ledger.
+        misdirected: the answer came from something that is not the API; before a first answer the address is wrong.
     """
 
-    def __init__(self, reason: str, retry_after_s: float = 0.0, *, may_be_billed: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_after_s: float = 0.0,
+        *,
+        may_be_billed: bool = False,
+        again: bool = True,
+        detail: str = "",
+        misdirected: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.retry_after_s, self.may_be_billed = retry_after_s, may_be_billed
+        self.again, self.detail, self.misdirected = again, detail, misdirected

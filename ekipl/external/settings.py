@@ -86,6 +86,7 @@ class LiteLLM:
         top_p: 1 is off.
         max_tokens: of a completion.
         timeout_s: of one call, seconds.
+        max_body_mb: of one answer as it arrives and unpacked, millions of bytes; a larger one is given up and counted.
         cache: file that keeps the answers of real models for all runs; null: they are not kept.
         budget_usd: dollars that a run may spend, calls in flight and earlier starts included; null: no limit.
         on_exhausted: when the budget does not allow a call: ``stop``, or ``policy_only``, which uses the cache alone.
@@ -100,6 +101,7 @@ class LiteLLM:
     top_p: TopP
     max_tokens: Count
     timeout_s: Positive
+    max_body_mb: Positive
     cache: Name | None
     budget_usd: NotNegative | None
     on_exhausted: Literal["stop", "policy_only"]

@@ -12,8 +12,9 @@ from ekipl.algorithm.seams import Decoding
 from ekipl.errors import UsageError
 from ekipl.external import client, simulated
 from ekipl.external.budget import Price, documented
-from ekipl.external.request import Rejected
+from ekipl.external.request import Rejected, Unavailable
 from ekipl.external.settings import ExternalModel
+from ekipl.masking import without_password
 
 RESERVED = {  # parameters that the pool sets itself, or that would break its guarantees
     *("model", "messages", "n", "stream", "metadata", "api_base", "base_url", "api_key", "timeout"),
@@ -111,7 +112,7 @@ def _expert_errors(model: ExternalModel, here: str) -> Iterator[str]:
         yield f"{here}.params.{key}: no setting of a simulated expert; there are {', '.join(simulated.SETTINGS)}"
 
 
-def rejection(number: int, model: ExternalModel, rejected: Rejected) -> UsageError:
+def rejection(number: int, model: ExternalModel, rejected: Rejected, problem: str) -> UsageError:
     """The error for the user when the API rejects a call of model ``number``, with the way out."""
     where, way_out = f"external.models.{number}", "see what the provider says"
     if rejected.status in (401, 403):
@@ -127,5 +128,15 @@ def rejection(number: int, model: ExternalModel, rejected: Rejected) -> UsageErr
             "is refused be left out with on_refused: drop"
         )
     return UsageError(
-        f"{where}: {model.name} ({model.model}): refused with status {rejected.status} ({rejected}); {way_out}"
+        f"{where}: {model.name} ({model.model}): refused with status {rejected.status} ({rejected}), "
+        f"asked about {problem}; {way_out}"
+    )
+
+
+def misdirection(number: int, model: ExternalModel, found: Unavailable) -> UsageError:
+    """The error for the user when something else than the API answers at the address of model ``number``."""
+    given = without_password(model.api_base) if model.api_base else "null"
+    return UsageError(
+        f"external.models.{number}.api_base: {given}: {model.name} ({model.model}): {found.detail}; "
+        "give the address of the API itself (of an OpenAI-compatible server it often ends in /v1)"
     )

@@ -12,11 +12,15 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from ekipl.errors import UsageError
 from ekipl.external.request import Completion
+from ekipl.masking import without_password
 
 SCHEMA = 1  # part of every key; raise it when the same key would mean another question
 ROOM = 16 * 2**20  # bytes that must be free on the disk before a call, so that its answer can be stored
@@ -24,6 +28,8 @@ PATIENCE_S = 60.0  # for the transactions of other processes, which take millise
 # SQLite's write-ahead log needs memory that its users share, so it does not work on file systems of several machines.
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "afs", "fuse.glusterfs", "fuse.sshfs")
 
+_STORED = TypeAdapter(Completion)
+_FIELDS = {field.name for field in fields(Completion)}
 _TABLES = ("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)",)
 
 
@@ -125,7 +131,8 @@ def key_of(
     The same name at another ``api_base`` is another model. ``messages`` have digests of pixels in place of images.
     ``sample`` gives the samples of a problem different keys.
     """
-    parts = [SCHEMA, model, api_base, messages, parameters, sample]
+    address = api_base and without_password(api_base)  # a new password gets the same answers
+    parts = [SCHEMA, model, address, messages, parameters, sample]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()
 
 
@@ -149,12 +156,22 @@ class Cache:
         self._claimed: set[str] = set()
 
     def get(self, key: str) -> Completion | None:
-        """The stored answer, which may be faulty (empty or filtered): it was paid for as well."""
+        """The stored answer, which may be faulty (empty or filtered): it was paid for as well.
+
+        Raises:
+            UsageError: its value is not what was written.
+        """
         found = self._database.rows("SELECT value FROM answers WHERE key = ?", key)
         if not found:
             return None
-        value = json.loads(found[0][0])
-        return Completion(**{name: value[name] for name in Completion.__dataclass_fields__ if name in value})
+        try:
+            value = json.loads(found[0][0])
+            return _STORED.validate_python({name: value[name] for name in _FIELDS & value.keys()})
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UsageError(
+                f"external.cache: {self._path}: the value of the key {key} is not what was written; remove it "
+                f"(sqlite3 {self._path} \"DELETE FROM answers WHERE key = '{key}'\") to ask again, or name another file"
+            ) from error
 
     def put(self, key: str, completion: Completion, usd: float | None) -> None:
         """Stores the answer with its cost (None = unknown) and the time. An answer already stored stays."""

@@ -7,6 +7,7 @@ and chat template are loaded one by one.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 from transformers.utils import logging as transformers_logging
 
 from ekipl.errors import UsageError
+from ekipl.files import usual_modes
 from ekipl.policy.family import built_as, family_of
+from ekipl.policy.folders import MODEL, content, weights_fault
 
 PUBLISHED = Path(__file__).with_name("published.json")  # sizes of published checkpoints
 TINY = Path(__file__).parents[1] / "tiny" / "checkpoint"
@@ -78,6 +81,8 @@ def resolve_path(path: str) -> str:
     if path == "tiny":
         return str(TINY)
     folder = Path(path).expanduser()
+    if content(folder) != "model" and (folder / MODEL / "config.json").is_file():  # of a run, checkpoint or adapter
+        folder = folder / MODEL
     if folder.is_dir():
         if missing := [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).is_file()]:
             raise UsageError(f"model.path: {path}: not a model folder: {', '.join(missing)} missing{_WAY_OUT}")
@@ -169,6 +174,34 @@ def outline(path: str, trust_remote_code: bool = False, *, published: bool = Fal
         config = AutoConfig.from_pretrained(resolve_path(path), trust_remote_code=trust_remote_code)
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def check_folder(path: str, folder: Path, trust_remote_code: bool = False) -> None:
+    """Raises UsageError when the model in ``folder``, given as ``path``, cannot be loaded; reads no weights."""
+    if path == "tiny":
+        return
+    fault = weights_fault(folder)
+    if fault is None:
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            if family_of(config) is not None:
+                AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=trust_remote_code)
+            return
+        except Exception as error:  # transformers raises many classes for damaged files
+            fault = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+    raise UsageError(f"models: {path}: cannot be loaded: {fault}{_WAY_OUT}")
+
+
+def save_model(vlm: VLM, weights: Mapping[str, Any], target: Path) -> None:
+    """Write a model folder for transformers and ``vllm serve``; it appears complete or not at all."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    vlm.model.save_pretrained(partial, state_dict=weights)
+    vlm.tokenizer.save_pretrained(partial)
+    vlm.image_processor.save_pretrained(partial)
+    usual_modes(partial)
+    partial.rename(target)
 
 
 def freeze(model: Any, *, vision: bool, projector: bool) -> None:

@@ -11,7 +11,10 @@ Remaining = tuple[str, int, int, int, int, int | None, float | None, float | Non
 
 
 def spending_table(
-    models: Sequence[Spent], failed: Sequence[tuple[str, str, int]], dropped: Sequence[tuple[str, str]]
+    models: Sequence[Spent],
+    failed: Sequence[tuple[str, str, int]],
+    dropped: Sequence[tuple[str, str]],
+    faults: Sequence[tuple[str, str, str]] = (),
 ) -> Table:
     """Requests, tokens and US dollars by model.
 
@@ -20,11 +23,13 @@ def spending_table(
             (None = unknown).
         failed: model, reason of a failure, number of samples.
         dropped: model, parameter that the provider rejects and that is no longer sent.
+        faults: model, problem, why it has no answer.
     """
     header = ["model", "requests", "retries", "answers", "prompt tokens", "completion tokens", "from cache", "USD"]
     rows = [[name, *map(str, counts), _usd(usd)] for name, *counts, usd in models]
     notes = [f"{name}: {count} x {reason}" for name, reason, count in failed]
     notes += [f"{name}: {parameter} was left out, for the provider refuses it" for name, parameter in dropped]
+    notes += [f"{name}: {problem}: {reason}" for name, problem, reason in faults]
     return Table("External models", header, rows, notes)
 
 

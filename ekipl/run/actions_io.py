@@ -44,17 +44,27 @@ def draw_models(
     ``problems`` are by split. ``progress`` gets the number of problems done since its last call.
     """
     splits = list(problems)
-
-    def of_model(path: str) -> Iterator[Drawn]:  # its end frees the sampler
-        sampler = build.build_sampler(settings, decoding, path)
-        sampling = describe.policy_sampling(path, decoding)
-        for split in splits:
-            for problem, actions in draw(sampler, split, samples, settings.seed):
-                yield Drawn(path, sampling, problem, actions)
-                progress(1)
-
     for path in paths:
-        yield from of_model(path)
+        yield from draw_model(settings, path, decoding, splits, samples, progress)
+
+
+def draw_model(
+    settings: Settings,
+    path: str,
+    decoding: Decoding,
+    splits: Sequence[Sequence[Problem]],
+    samples: int,
+    progress: Progress,
+) -> Iterator[Drawn]:
+    """The actions of the model at ``path``, which is not loaded for no problem; the end of this frees it."""
+    if not any(splits):
+        return
+    sampler = build.build_sampler(settings, decoding, path)
+    sampling = describe.policy_sampling(path, decoding)
+    for split in splits:
+        for problem, actions in draw(sampler, split, samples, settings.seed):
+            yield Drawn(path, sampling, problem, actions)
+            progress(1)
 
 
 def write_graded(path: Path, grade: Grader, drawn: Iterable[Drawn], seed: int) -> dict[str, Evaluation]:

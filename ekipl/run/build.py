@@ -32,13 +32,18 @@ if TYPE_CHECKING:
 def begin(cfg: DictConfig, command: Command) -> tuple[Settings, Path]:
     """The checked settings, and the run directory with ``config.yaml`` in it. Raises UsageError."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     from ekipl.config import check
+    from ekipl.run.hub import check_hub_models
+    from ekipl.run.resume import refuse_strange_files
+    from ekipl.run.saved import saved_text
 
     settings = check(cfg, command)
+    check_hub_models(settings)
     directory = Path(HydraConfig.get().runtime.output_dir)
-    write_text(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    if not settings.dry_run:
+        refuse_strange_files(directory)
+        write_text(directory / "config.yaml", saved_text(cfg))
     return settings, directory
 
 
@@ -152,6 +157,7 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         recorded = ((record.task, record.split, record.action) for record in read_actions(file))
         samples = {model.name: model.samples for model in external.models[: settings.M]}
         return RecordedPool(recorded, list(samples), samples, file)
+    from ekipl.external.http import MB
     from ekipl.external.ledger import FILE
     from ekipl.external.pool import LiteLLMPool
 
@@ -164,6 +170,7 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         directory and directory / FILE,
         external.budget_usd,
         external.on_exhausted,
+        max_body=round(external.max_body_mb * MB),
         dry=settings.dry_run,
     )
 
@@ -213,10 +220,11 @@ def with_length(settings: Settings, problems: int) -> Settings:
 def load_policy(settings: Settings, path: str | None = None, *, weights: bool = True) -> VLM:
     """The model at ``path`` (None: ``model.path``) with the settings of ``model``. Raises UsageError."""
     from ekipl.policy.model import embed_patches_by_product, load_model
+    from ekipl.run.export import as_model
 
     model = settings.model
     vlm = load_model(
-        path or model.path,
+        as_model(path or model.path),
         dtype=model.dtype,
         attention=model.attention,
         min_pixels=model.min_pixels,
@@ -263,8 +271,10 @@ def build_sampler(settings: Settings, decoding: Decoding, path: str | None = Non
     from ekipl.policy.generate import GenerateSampler, evaluated_only
     from ekipl.policy.hf import HFSampler
     from ekipl.policy.model import resolve_path
+    from ekipl.run.export import as_model
 
-    model, folder = settings.model, resolve_path(path or settings.model.path)
+    path = as_model(path or settings.model.path)
+    model, folder = settings.model, resolve_path(path)
     if evaluated_only(folder, model.trust_remote_code):
         return GenerateSampler(
             folder,

@@ -110,6 +110,13 @@ def _crc(path: Path) -> int:
     return value
 
 
+def damage(checkpoint: Path) -> str | None:
+    """The first error in the files of a checkpoint, or None."""
+    from ekipl.engine.collectives import Processes
+
+    return _damage(checkpoint, Processes(0, 1))
+
+
 def _damage(checkpoint: Path, processes: Processes) -> str | None:
     """The first error in this rank's share of the files, or None."""
     try:

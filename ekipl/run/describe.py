@@ -14,6 +14,7 @@ from ekipl.config import Settings, as_dict
 from ekipl.external.ledger import read_spending
 from ekipl.external.pool import LiteLLMPool
 from ekipl.external.settings import ExternalModel, LiteLLM, Nobody, OwnPool
+from ekipl.masking import masked_values
 from ekipl.report.scores import versions
 from ekipl.report.spending import spending_table
 from ekipl.report.tables import Table
@@ -65,7 +66,7 @@ def meta(settings: Settings) -> dict[str, Any]:
     inputs = {"models", "records", "predictions"}
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     told = {key: value for key, value in as_dict(settings).items() if key in parts | inputs}
-    return {**told, "versions": versions(), "date": date}
+    return {**masked_values(told), "versions": versions(), "date": date}
 
 
 def spending(directory: Path) -> Table | None:

@@ -10,6 +10,7 @@ from ekipl.algorithm.seams import Logger
 from ekipl.config import Settings, as_dict
 from ekipl.errors import UsageError
 from ekipl.files import atomic_write, dump_line, finite, parse_line
+from ekipl.masking import masked_values
 from ekipl.progress import progress as progress
 
 Mode = Literal["offline", "online"]
@@ -60,6 +61,15 @@ def _trim(path: Path, last_step: int | None) -> None:
     if kept != content:
         with atomic_write(path) as file:
             file.write(kept)
+
+
+def last_step(path: Path) -> int | None:
+    """The step of the last complete row; None where there is none."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+        return int(parse_line([line for line in lines if line.endswith(b"\n")][-1])["step"])
+    except (OSError, LookupError, ValueError, TypeError):
+        return None
 
 
 class WandbLogger:
@@ -136,6 +146,6 @@ def open_logger(settings: Settings, directory: Path, last_step: int | None = Non
     loggers: list[Logger] = [JsonlLogger(directory / "metrics.jsonl", -1 if last_step is None else last_step)]
     if settings.logger.wandb:
         name = settings.logger.name or directory.name
-        config: dict[str, Any] = as_dict(settings)
+        config: dict[str, Any] = masked_values(as_dict(settings))
         loggers.append(WandbLogger(directory, settings.logger.project, name, settings.logger.mode, config))
     return Loggers(loggers)

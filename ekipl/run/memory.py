@@ -8,6 +8,7 @@ of a layer are the tensors that its modules in transformers save for the backwar
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,10 +19,11 @@ from ekipl.engine.batch import split
 from ekipl.engine.lora import target_layers
 from ekipl.engine.rules import BUCKET, GATHERED, state_bytes, zero_stage
 from ekipl.policy.family import built_as
-from ekipl.policy.model import freeze, outline
+from ekipl.policy.model import PUBLISHED, freeze, outline
 from ekipl.policy.prefix import CHUNK_ELEMENTS_GPU, KEPT_CHUNKS
 from ekipl.policy.settings import ModelSettings, VLLMRollout
 from ekipl.report.tables import Table
+from ekipl.run.hub import fault_of, is_hub_name
 
 GIB = 2**30
 
@@ -64,6 +66,9 @@ class Outline:
 
 def outline_of(settings: ModelSettings) -> Outline | None:
     """The model by its configuration; None where that needs a download, or where ekipl does not train the family."""
+    is_known = settings.path in json.loads(PUBLISHED.read_text())
+    if not is_known and is_hub_name(settings.path) and fault_of(settings.path):
+        return None
     try:
         empty = outline(settings.path, settings.trust_remote_code, published=True)
         family, config = built_as(empty), empty.config
@@ -143,14 +148,33 @@ def memory_of(settings: Settings, outline: Outline | None, prompt: Prompt) -> Ta
     """The table of the memory of each GPU."""
     title, path = settings.method.name, settings.model.path
     if outline is None:
-        return _table(title, [], [f"{path}: its size is not known without a download"])
+        return _table(title, [], [f"{path}: its size is not known without a download", gpus(settings)])
     notes = [
+        assumed(settings, outline, prompt),
         "compared with training runs on a CPU and on one GPU (docs/results/gpu.md); for a micro-batch of the longest "
-        f"prompts (of the first {READ} problems) with actions of full length"
+        f"prompts (of the first {READ} problems) with actions of full length",
     ]
     if settings.rollout.kind == "hf":
         notes.append("keys and values of sampling are not in it: they are freed before the update")
     return _table(title, parts_of(settings, outline, prompt, CHUNK_ELEMENTS_GPU), notes)
+
+
+def gpus(settings: Settings) -> str:
+    """The GPUs that the settings ask for, in words."""
+    nodes, each, total = settings.engine.num_nodes, settings.engine.num_processes, settings.engine.world_size
+    if total == 1:
+        return "for one GPU (engine.num_processes=1)"
+    machines = "one machine" if nodes == 1 else f"{nodes} machines"
+    return f"for {total} GPUs ({machines} with engine.num_processes={each}{' each' if nodes > 1 else ''})"
+
+
+def assumed(settings: Settings, outline: Outline, prompt: Prompt) -> str:
+    """The GPUs that the table is for; of several also what one alone would need."""
+    if settings.engine.world_size == 1:
+        return gpus(settings)
+    single = replace(settings, engine=replace(settings.engine, num_nodes=1, num_processes=1))
+    need = peak(parts_of(single, outline, prompt, CHUNK_ELEMENTS_GPU)) / GIB
+    return f"{gpus(settings)}; one GPU alone (engine.num_processes=1) would need {need:.2f} GiB"
 
 
 def _table(title: str, parts: list[Part], notes: list[str]) -> Table:

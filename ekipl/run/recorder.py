@@ -90,6 +90,7 @@ class Recorder:
         if requested or failed or self._due(self.settings.checkpoint.every, step.number, last):
             self._save(step.number)
         self.advance(1)
+        self.stop.step_done()
         if failed:
             raise failed
         if requested and not last:

@@ -60,18 +60,18 @@ def records_of_group(group: Group, sampling: Mapping[str, Sampling], seed: int) 
         yield Record(task, split, action, sampling.get(action.source, {}), seed, i in advantages, advantages.get(i))
 
 
-def write_actions(path: Path, records: Iterable[Record]) -> int:
+def write_actions(path: Path, records: Iterable[Record], *, append: bool = False) -> int:
     """Write records as the iterator yields them; returns their number.
 
     The file is ``NAME.partial`` until it is complete. It stays after an exception or a kill, because its actions may
-    have cost money.
+    have cost money. ``append`` goes on with a partial file that is there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     count = 0
-    with partial.open("wb") as file:
+    with partial.open("ab" if append else "wb") as file:
         for record in records:
-            file.write(_line(record))
+            file.write(line_of(record))
             file.flush()
             count += 1
         os.fsync(file.fileno())
@@ -102,7 +102,8 @@ def map_actions(path: Path, make: Callable[[Record], T]) -> list[T]:
     return map_jsonl(path, lambda row: make(_record(row)))
 
 
-def _line(record: Record) -> bytes:
+def line_of(record: Record) -> bytes:
+    """The line of a record. Raises ValueError for numbers that are not finite."""
     action, reward = record.action, record.action.reward
     row = {
         "schema": SCHEMA,

@@ -57,7 +57,9 @@ class Stop:
         requested: the number of the signal, 0 while there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "ekipl train") -> None:
+        self._label = label
+        self._began, self._took = time.monotonic(), [0.0]  # of this step, and the seconds of those before
         self.requested = 0
         self._since = 0.0
         self._before: dict[int, Any] = {}
@@ -84,14 +86,36 @@ class Stop:
             os._exit(128 + number)
         if not self.requested:
             self.requested, self._since = number, time.monotonic()
+            if launched_rank() in (None, 0):
+                os.write(2, f"{self._label}: {self.told()}\n".encode())  # print is not safe in a handler
+
+    def step_done(self) -> None:
+        """A step has ended, and the next one begins."""
+        now = time.monotonic()
+        self._took = [*self._took[-9:], now - self._began]
+        self._began = now
+
+    def told(self) -> str:
+        """What happens next, and how long it will take."""
+        name, now = signal.Signals(self.requested).name, time.monotonic() - self._began
+        known = max(self._took)
+        left = (
+            f"in about {max(1.0, known - now):.0f} s, as steps take up to {known:.0f} s"
+            if known
+            else f"after the first step, which has run for {now:.0f} s"
+        )
+        return (
+            f"{name}: stops {left}; then it saves a checkpoint and the model. A second signal ends it at once, and "
+            "loses this step"
+        )
 
 
 @contextmanager
 def lock_directory(directory: Path) -> Iterator[None]:
-    """Lock ``directory`` against other training runs. The kernel releases the lock when this process ends.
+    """Lock ``directory`` against other commands. The kernel releases the lock when this process ends.
 
     Raises:
-        UsageError: another training run holds the lock.
+        UsageError: another command holds the lock.
     """
     handle = os.open(directory, os.O_RDONLY)
     try:
@@ -99,7 +123,7 @@ def lock_directory(directory: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"hydra.run.dir: {directory}: another ekipl train is at work there; wait, or give another directory"
+                f"hydra.run.dir: {directory}: another ekipl command is at work there; wait, or give another directory"
             ) from error
         except OSError:  # a file system without locks
             pass

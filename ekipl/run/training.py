@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,13 +16,14 @@ from ekipl.algorithm.types import POLICY, Problem
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import BadRow, UsageError
 from ekipl.files import write_text
+from ekipl.policy.folders import MODEL
 from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
 from ekipl.run.course import course_of
-from ekipl.run.log import Loggers, open_logger
+from ekipl.run.log import Loggers, last_step, open_logger
 from ekipl.run.reading import batches, reader_of
 from ekipl.run.recorder import Recorder
-from ekipl.run.signals import Stop, lock_directory
+from ekipl.run.signals import Stop, Stopped, lock_directory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,18 +31,18 @@ if TYPE_CHECKING:
     from ekipl.config import Settings
     from ekipl.engine.collectives import Processes
 
-MODEL = "model"
+BEFORE = "model.before"  # the model of a run that goes on
 FIRST_STAGE = "first_stage"  # the run directory of the stage before, in the run directory
 
 
 def run_training(cfg: DictConfig, directory: Path) -> None:
     """Train as ``cfg`` says, in each of the processes; a directory that holds checkpoints is gone on with.
 
-    A finished run is left as it is.
+    A finished run is left as it is, unless it is to be longer now.
     """
     is_first = launched_rank() in (None, 0)
     with lock_directory(directory) if is_first else nullcontext():
-        if not (directory / MODEL).exists():  # written last
+        if cfg.B is None or not is_finished(directory, cfg.I * cfg.B):
             _train(cfg, directory)
         if is_first:
             _report(directory)
@@ -57,6 +59,8 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     grade = build.build_grader(settings, task)
     fits = reader_of(settings, [settings.model.path], "rollout")
     problems = data.problems(task, "train", data.train_limit, fits)
+    if is_finished(directory, build.with_length(settings, len(problems)).steps):
+        return
     _refuse_copies(settings, len(problems))
     held_out = _held_out(settings, task)
     _check_targets(settings.model)
@@ -77,6 +81,8 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     _refuse_copies(settings, course.left)
     settings = build.with_length(settings, course.size)
     engine, policy, judge = _policy(settings, processes)
+    if processes.first:
+        _set_aside(directory, first_step)
     logger = open_logger(settings, directory, first_step if done else None) if processes.first else Loggers([])
     if done:
         engine.load_state(done)
@@ -101,10 +107,36 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         try:
             with stop if settings.checkpoint.every else nullcontext():
                 train(coming, grade, policy, pool, engine, settings, recorder.after_step, first_step)
+        except Stopped:
+            engine.save(str(directory / MODEL))  # of the steps done; going on sets it aside
+            raise
         finally:
             pool.close()
             logger.close()
     engine.save(str(directory / MODEL))
+    if processes.first:
+        shutil.rmtree(directory / BEFORE, ignore_errors=True)
+
+
+def is_finished(directory: Path, steps: int) -> bool:
+    """Whether the run's model is that of its last step: a stopped run has the model of the steps done."""
+    if not (directory / MODEL).exists():
+        return False
+    done = last_step(directory / "metrics.jsonl")
+    return done is None or done >= steps
+
+
+def _set_aside(directory: Path, first_step: int) -> None:
+    """Rename the model that this run had before it goes on."""
+    if not (directory / MODEL).exists():
+        return
+    if first_step == 0:
+        raise UsageError(
+            f"hydra.run.dir: {directory}: it has a model, but no checkpoint to go on from (checkpoint.every=0 writes "
+            f"none); give another directory, with model.path={directory / MODEL}"
+        )
+    shutil.rmtree(directory / BEFORE, ignore_errors=True)
+    (directory / MODEL).rename(directory / BEFORE)
 
 
 def _after_first_stage(settings: Settings, directory: Path) -> Settings:

@@ -18,6 +18,7 @@ from pathlib import Path
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import explain_full_disk, write_text
+from ekipl.masking import masked
 from ekipl.run.signals import Stopped, end_with_parent
 
 KILL_S = 10.0  # seconds within which the launcher kills the other ranks after one has failed
@@ -28,17 +29,16 @@ def main() -> int:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to save, Ctrl-C kills the rank
     try:
-        from omegaconf import OmegaConf
-
         from ekipl.engine.collectives import leave
+        from ekipl.run.saved import load_saved
         from ekipl.run.training import run_training
 
         path = Path(sys.argv[1])
         with explain_full_disk(path.parent):
-            run_training(OmegaConf.load(path), path.parent)  # type: ignore[arg-type]
+            run_training(load_saved(path), path.parent)
         leave()
     except UsageError as error:
-        _report(str(error))
+        _report(masked(str(error)))
         if launched_rank() is not None:
             os._exit(2)  # freeing a large model may take longer than the other ranks wait
         return 2
