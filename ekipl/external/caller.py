@@ -48,7 +48,7 @@ class ModelCaller:
         timeout_s: float,
         seed: int,
         ledger: Ledger,
-        max_body: int,
+        max_body: int = 8 * 10**6,
     ) -> None:
         """``number`` is the model's place in the setting ``external.models``; the rest as in ``LiteLLMPool``."""
         self.model = model
