@@ -58,7 +58,7 @@ def _sampled(
 ) -> dict[str, Evaluation]:
     """The model at ``path``, or all external models, by name. A model is unloaded on return."""
     from ekipl.run import build, describe
-    from ekipl.run.log import progress
+    from ekipl.run.progress import progress
     from ekipl.run.sampling import evaluate, evaluate_pool
 
     with progress(describe.count(problems), f"eval {path}") as advance:

@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run import build, describe, dry_run
     from ekipl.run.actions_io import Drawn, write_graded
     from ekipl.run.describe import spending, spent_so_far
-    from ekipl.run.log import progress
+    from ekipl.run.progress import progress
     from ekipl.run.sampling import ask
 
     settings, directory = build.begin(cfg, "external_sample")

@@ -45,7 +45,7 @@ def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Pa
     from ekipl.report.passk import Outcome
     from ekipl.run import build, describe
     from ekipl.run.actions_io import draw_models, write_graded
-    from ekipl.run.log import progress
+    from ekipl.run.progress import progress
 
     problems, grade = build.open_problems(settings, task), build.build_grader(settings, task)
     samples = settings.passk.samples or max(settings.passk.k)

@@ -13,7 +13,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.report.scores import accuracy_table
     from ekipl.run import build, describe
     from ekipl.run.actions_io import draw_models, write_graded
-    from ekipl.run.log import progress
+    from ekipl.run.progress import progress
 
     settings, directory = build.begin(cfg, "rollout")
     task = build.build_task(settings)

@@ -1,10 +1,8 @@
-"""Loggers of metrics, and the progress bar. docs/metrics.md lists the metrics."""
+"""Loggers of metrics. docs/metrics.md lists the metrics."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,36 +138,3 @@ def open_logger(settings: Settings, directory: Path, last_step: int | None = Non
         config: dict[str, Any] = as_dict(settings)
         loggers.append(WandbLogger(directory, settings.logger.project, name, settings.logger.mode, config))
     return Loggers(loggers)
-
-
-@contextmanager
-def progress(total: int, label: str, more: Callable[[], str] = str) -> Iterator[Callable[[int], None]]:
-    """A progress bar with the remaining time on standard error; call the value with the number of items just done.
-
-    ``more()`` returns a text shown behind the bar. Nothing is shown when standard error is no terminal.
-    """
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[more]}", markup=False),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, more=more())
-        yield lambda done: bar.update(task, advance=done, more=more())

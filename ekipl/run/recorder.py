@@ -33,6 +33,7 @@ class Recorder:
         measure: evaluates the policy on the held-out splits and returns the metrics.
         advance: moves the progress bar by a number of steps.
         stop: the request to stop, read after each step.
+        latest: gets the newest value of each metric, for the progress shown.
         recent: metrics of the last steps.
         warned: the kinds of warning that were printed; each is printed once.
     """
@@ -46,13 +47,15 @@ class Recorder:
     measure: Callable[[], dict[str, float]]
     advance: Callable[[int], None]
     stop: Stop
+    latest: dict[str, float] = field(default_factory=dict)
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     warned: set[str] = field(default_factory=set)
 
     def record_step_0(self) -> None:
         """Log the evaluation of the untrained policy as step 0."""
         if self.settings.evaluation.every:
-            self.logger.log(0, {"progress/problems": 0.0, **self._evaluate()})
+            self.latest |= self._evaluate()
+            self.logger.log(0, {"progress/problems": 0.0, **self.latest})
 
     def after_step(self, step: Step) -> None:
         """Write metrics and actions of the step on all ranks; evaluate and save a checkpoint when they are due.
@@ -74,6 +77,7 @@ class Recorder:
         if self._due(self.settings.evaluation.every, step.number, last):
             metrics |= self._evaluate()
         self.logger.log(step.number, metrics)
+        self.latest |= metrics
         if self.processes.first:
             self._warn(step.number, groups, metrics)
         requested = self.processes.most(self.stop.requested)

@@ -48,7 +48,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     """What can be refused is refused before weights load: settings, data, keys."""
     from ekipl.config import check
     from ekipl.run import build, describe
-    from ekipl.run.log import progress
+    from ekipl.run.progress import of_step, progress
 
     settings = _after_first_stage(check(cfg, "train"), directory)
     task, data = build.build_task(settings), settings.data
@@ -94,8 +94,13 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         """This rank's share of each batch that is still to come."""
         return (processes.mine(batch) for batch in data_order(len(problems), settings, first_step))
 
-    with progress(settings.steps - first_step, "train") as advance:
-        recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop)
+    latest, asked = dict[str, float](), pool
+
+    def course() -> str:
+        return ", ".join(filter(None, [of_step(latest), describe.spent_so_far(asked)]))
+
+    with progress(settings.steps, "train", course, "step", first_step, processes.first) as advance:
+        recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop, latest)
         if first_step == 0:
             recorder.record_step_0()
         pool = build.prefetching(pool, problems, order(), settings)
