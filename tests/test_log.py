@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -13,7 +12,7 @@ import pytest
 
 from ekipl.errors import UsageError
 from ekipl.files import read_jsonl
-from ekipl.run.log import JsonlLogger, Loggers, WandbLogger, progress
+from ekipl.run.log import JsonlLogger, Loggers, WandbLogger
 
 
 def test_each_row_is_on_disk_when_log_returns(tmp_path: Path) -> None:
@@ -99,24 +98,3 @@ def test_wandb_missing_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UsageError, match="pip install wandb or logger.wandb=false"):
         WandbLogger(tmp_path, "p", "n")
-
-
-def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(3, "sampling") as advance:
-        advance(2)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_progress_shows_the_label_as_it_is_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    monkeypatch.setenv("TERM", "xterm")
-    spent = iter(("nothing", "[3] requests, 0.5 USD", "", ""))
-    with progress(4, "[red]sampling", lambda: next(spent)) as advance:
-        advance(4)
-    assert "[red]sampling" in terminal.getvalue()
-    assert "4/4" in terminal.getvalue()
-    assert "[3] requests, 0.5 USD" in terminal.getvalue()

@@ -62,11 +62,11 @@ def _sampled(
     directory: Path,
 ) -> dict[str, Evaluation]:
     """The models at ``paths``, and all external models, by name. A model is unloaded before the next one loads."""
+    from ekipl.progress import progress
     from ekipl.run import build, describe
     from ekipl.run.actions_io import regrade
     from ekipl.run.hub import check_models
     from ekipl.run.kept import sample_models
-    from ekipl.run.log import progress
     from ekipl.run.sampling import evaluate_pool
 
     own = [path for path in paths if path != EXTERNAL]

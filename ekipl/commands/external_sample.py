@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def run(cfg: DictConfig) -> None:
     """Ask, grade and write; print how good the models are, how often they agree and what they cost."""
+    from ekipl.progress import progress
     from ekipl.report.external import external_tables
     from ekipl.report.tables import show_all
     from ekipl.run import build, describe, dry_run
     from ekipl.run.actions_io import Drawn, write_graded
     from ekipl.run.describe import spending, spent_so_far
-    from ekipl.run.log import progress
     from ekipl.run.sampling import ask
 
     settings, directory = build.begin(cfg, "external_sample")

@@ -42,11 +42,11 @@ def run(cfg: DictConfig) -> None:
 
 def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Path) -> list[Outcome]:
     """Samples of the models, written to actions.jsonl."""
+    from ekipl.progress import progress
     from ekipl.run import build, describe
     from ekipl.run.actions_io import recorded_outcomes
     from ekipl.run.hub import check_models
     from ekipl.run.kept import sample_models
-    from ekipl.run.log import progress
 
     problems, grade = build.open_problems(settings, task), build.build_grader(settings, task)
     samples = settings.passk.samples or max(settings.passk.k)

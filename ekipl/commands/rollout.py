@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 def run(cfg: DictConfig) -> None:
     """Sample, grade and write; print the accuracy."""
+    from ekipl.progress import progress
     from ekipl.report.scores import accuracy_table
     from ekipl.run import build, describe
     from ekipl.run.actions_io import draw_models, write_graded
-    from ekipl.run.log import progress
 
     settings, directory = build.begin(cfg, "rollout")
     task = build.build_task(settings)

@@ -92,7 +92,10 @@ def _all(look: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[tuple[Pat
     """Each path with ``look(path)``, in order; decoding and hashing release Python's lock."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     total = len(paths) if len(paths) >= BAR_FROM else 0
-    with ThreadPoolExecutor(workers) as pool, progress(total, "checking pictures") as advance:
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        progress(total, "checking pictures", unit="picture", brief=True) as advance,
+    ):
         for start in range(0, len(paths), AT_ONCE):
             chunk = paths[start : start + AT_ONCE]
             for path, found in zip(chunk, pool.map(look, chunk), strict=True):

@@ -48,7 +48,7 @@ class OwnData(Checked):
         outlines: dict[int, Outline] = {}
         faults: dict[str, list[str]] = {}
         first: dict[str, int] = {}
-        with progress(len(problems), f"checking {split}") as advance:
+        with progress(len(problems), f"checking {split}", brief=True) as advance:
             for number in range(len(problems)):
                 name = f"row {number + 1}"
                 try:

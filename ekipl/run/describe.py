@@ -76,8 +76,8 @@ def spending(directory: Path) -> Table | None:
 
 
 def spent_so_far(pool: ExternalPool) -> str:
-    """Requests and US dollars so far, for a progress bar; empty for a pool that calls no model."""
+    """Requests and US dollars so far, for the progress shown; empty for a pool that has not called a model."""
     if not isinstance(pool, LiteLLMPool):
         return ""
     requests, usd = pool.spent()
-    return f"{requests} requests, {usd:.4f} USD"
+    return f"{requests} requests, {usd:.4f} USD" if requests else ""

@@ -11,7 +11,6 @@ from ekipl.config import Settings, as_dict
 from ekipl.errors import UsageError
 from ekipl.files import atomic_write, dump_line, finite, parse_line
 from ekipl.masking import masked_values
-from ekipl.progress import progress as progress
 
 Mode = Literal["offline", "online"]
 

@@ -38,6 +38,7 @@ class Recorder:
         stop: the request to stop, read after each step.
         course: the run's way through its data.
         skipped: rows that could not be read.
+        latest: gets the newest value of each metric, for the progress shown.
         recent: metrics of the last steps.
         warned: the kinds of warning that were printed; each is printed once.
     """
@@ -53,13 +54,15 @@ class Recorder:
     stop: Stop
     course: Course
     skipped: int = 0
+    latest: dict[str, float] = field(default_factory=dict)
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     warned: set[str] = field(default_factory=set)
 
     def record_step_0(self) -> None:
         """Log the evaluation of the untrained policy as step 0."""
         if self.settings.evaluation.every:
-            self.logger.log(0, {"progress/problems": 0.0, **self._evaluate()})
+            self.latest |= self._evaluate()
+            self.logger.log(0, {"progress/problems": 0.0, **self.latest})
 
     def after_step(self, step: Step) -> None:
         """Write metrics and actions of the step on all ranks; evaluate and save a checkpoint when they are due.
@@ -84,6 +87,7 @@ class Recorder:
             except BadRow as error:  # on all ranks
                 failed = error
         self.logger.log(step.number, metrics)
+        self.latest |= metrics
         if self.processes.first:
             self._warn(step.number, groups, metrics)
         requested = self.processes.most(self.stop.requested)

@@ -51,8 +51,8 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
 def _train(cfg: DictConfig, directory: Path) -> None:
     """What can be refused is refused before weights load: settings, data, keys."""
     from ekipl.config import check
+    from ekipl.progress import of_step, progress
     from ekipl.run import build, describe
-    from ekipl.run.log import progress
 
     settings = _after_first_stage(check(cfg, "train"), directory)
     task, data = build.build_task(settings), settings.data
@@ -97,8 +97,14 @@ def _train(cfg: DictConfig, directory: Path) -> None:
 
     stop = Stop()
 
-    with progress(settings.steps - first_step, "train") as advance:
-        recorder = Recorder(directory, settings, processes, engine, logger, sampling, measure, advance, stop, course)
+    latest, asked = dict[str, float](), pool
+
+    def so_far() -> str:
+        return ", ".join(filter(None, [of_step(latest), describe.spent_so_far(asked)]))
+
+    with progress(settings.steps, "train", so_far, "step", first_step, processes.first) as advance:
+        where = (directory, settings, processes)
+        recorder = Recorder(*where, engine, logger, sampling, measure, advance, stop, course, latest=latest)
         if first_step == 0:
             recorder.record_step_0()
         shares = (processes.mine(indices) for indices in course.order(settings))
