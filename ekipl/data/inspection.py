@@ -91,10 +91,10 @@ def inspect(paths: Sequence[Path], check: Check, cache: Path | None) -> dict[Pat
 def _all(look: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[tuple[Path, T]]:
     """Each path with ``look(path)``, in order; decoding and hashing release Python's lock."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    total = len(paths) if len(paths) >= BAR_FROM else 0
+    is_long = len(paths) >= BAR_FROM
     with (
         ThreadPoolExecutor(workers) as pool,
-        progress(total, "checking pictures", unit="picture", brief=True) as advance,
+        progress(len(paths), "checking pictures", unit="picture", shown=is_long, brief=True) as advance,
     ):
         for start in range(0, len(paths), AT_ONCE):
             chunk = paths[start : start + AT_ONCE]
