@@ -124,6 +124,7 @@ def test_the_first_signal_is_told_what_it_does_and_how_long_it_takes(
         stop.step_done()
         now[0] += 11
         os.kill(os.getpid(), signal.SIGTERM)
+        stop._teller.join()
     assert capfd.readouterr().err == (
         "ekipl train: SIGTERM: stops in about 30 s, as steps take up to 41 s; then it saves a checkpoint and the "
         "model. A second signal ends it at once, and loses this step\n"

@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from ekipl.errors import UsageError
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 PARENT = "EKIPL_PARENT"  # environment variable: the process id of the parent
+TELL_S = 0.5  # after a signal
 ECHO_S = 1.0  # the scheduler signals every rank and the launcher forwards its signal: repeats within 1 s count as one
 
 
@@ -63,6 +65,9 @@ class Stop:
         self.requested = 0
         self._since = 0.0
         self._before: dict[int, Any] = {}
+        # A while later, so that a rank that is ended because another one failed says nothing.
+        self._teller = threading.Timer(TELL_S, self._tell)
+        self._teller.daemon = True
 
     def __enter__(self) -> Stop:
         """Install the handlers."""
@@ -78,6 +83,7 @@ class Stop:
         """
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._teller.cancel()
         if self.requested and isinstance(error, RuntimeError) and launched_rank() is not None:
             raise Stopped(self.requested) from error
 
@@ -87,7 +93,10 @@ class Stop:
         if not self.requested:
             self.requested, self._since = number, time.monotonic()
             if launched_rank() in (None, 0):
-                os.write(2, f"{self._label}: {self.told()}\n".encode())  # print is not safe in a handler
+                self._teller.start()
+
+    def _tell(self) -> None:
+        print(f"{self._label}: {self.told()}", file=sys.stderr, flush=True)
 
     def step_done(self) -> None:
         """A step has ended, and the next one begins."""

@@ -113,8 +113,9 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         try:
             with stop if settings.checkpoint.every else nullcontext():
                 train(coming, grade, policy, pool, engine, settings, recorder.after_step, first_step)
-        except Stopped:
-            engine.save(str(directory / MODEL))  # of the steps done; going on sets it aside
+        except Stopped as stopped:
+            if stopped.__cause__ is None:  # else another rank is gone, and nothing can be saved together
+                engine.save(str(directory / MODEL))  # of the steps done; going on sets it aside
             raise
         finally:
             pool.close()
