@@ -84,6 +84,13 @@ def test_a_stopped_command_goes_on_from_where_it_was(command: list[str], how: Ba
     assert not (tmp_path / "run" / "unfinished").exists()
 
 
+def test_a_command_that_had_no_completion_yet_is_in_nobodys_way(tmp_path: Path) -> None:
+    with stopped_after(0, KeyboardInterrupt()):
+        ekipl(*EVAL, f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+    (tmp_path / "run" / "actions.jsonl.partial").write_bytes(b"")
+    assert ekipl(*EVAL, "seed=5", f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path).returncode == 0
+
+
 def test_the_same_command_finds_what_was_stopped_beside_it_and_another_does_not(tmp_path: Path) -> None:
     with stopped_after(8, KeyboardInterrupt()):
         ekipl(*EVAL, cwd=tmp_path)

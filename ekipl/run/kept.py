@@ -94,6 +94,8 @@ def _identity(config: Path, paths: Sequence[str]) -> str:
 def _taken_up(directory: Path, identity: str, samples: int) -> set[Key]:
     """The problems that a stopped command has all completions of; its file lies in ``directory`` afterwards."""
     partial, mark = directory / PARTIAL, directory / MARK
+    if partial.exists() and not partial.stat().st_size:  # of a command that had begun nothing
+        partial.unlink()
     if partial.exists() and _text(mark) != identity:
         raise UsageError(
             f"hydra.run.dir: {directory}: holds completions of a command that was stopped and had other settings or "
