@@ -137,7 +137,7 @@ def test_a_second_model_keeps_the_first_one(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_a_killed_command_keeps_what_it_has(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "ekipl", *EVAL[:2], "limit=400", "samples=4", f"hydra.run.dir={tmp_path}/run"]
+    line = [sys.executable, "-m", "ekipl", *EVAL[:2], "limit=200", "samples=4", f"hydra.run.dir={tmp_path}/run"]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     partial = tmp_path / "run" / "actions.jsonl.partial"
     deadline = time.monotonic() + 300
@@ -152,7 +152,7 @@ def test_a_killed_command_keeps_what_it_has(tmp_path: Path) -> None:
     with stopped_after(-1, KeyboardInterrupt()) as sampled:
         done = ekipl(*line[3:])
     assert done.returncode == 0, done.stderr
-    assert len(sampled) == 4 * (400 - there)
+    assert len(sampled) == 4 * (200 - there)
 
 
 # Models
