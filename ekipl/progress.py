@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -131,15 +131,3 @@ def clock_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def of_step(metrics: Mapping[str, float]) -> str:
-    """The course of a training in a few words; empty before the first step."""
-    shown = {
-        "own accuracy": ("reward/accuracy/policy", "{:.0%}"),
-        "reward kept": ("reward/kept", "{:.2f}"),
-        "groups without gradient": ("group/frac_zero_variance", "{:.0%}"),
-        "ID": ("eval/id/accuracy", "{:.0%}"),
-    }
-    found = ((name, metrics.get(key), form) for name, (key, form) in shown.items())
-    return ", ".join(f"{name} {form.format(value)}" for name, value, form in found if value is not None)

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from ekipl.progress import Lines, clock_time, of_step, progress
+from ekipl.external.offline import NoPool
+from ekipl.progress import Lines, clock_time, progress
+from ekipl.run.describe import course
 
 
 class Clock:
@@ -76,9 +78,9 @@ def test_what_is_brief_is_not_mentioned(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_course_of_a_training_in_words() -> None:
     metrics = {"reward/accuracy/policy": 0.234, "reward/kept": 1.456, "group/frac_zero_variance": 0.02}
-    assert of_step({}) == ""
-    assert of_step(metrics) == "own accuracy 23%, reward kept 1.46, groups without gradient 2%"
-    assert of_step({"eval/id/accuracy": 0.31}) == "ID 31%"
+    assert course({}, NoPool()) == ""
+    assert course(metrics, NoPool()) == "own accuracy 23%, reward kept 1.46, groups without gradient 2%"
+    assert course({"eval/id/accuracy": 0.31}, NoPool()) == "ID 31%"
 
 
 def test_times() -> None:

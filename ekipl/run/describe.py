@@ -81,3 +81,15 @@ def spent_so_far(pool: ExternalPool) -> str:
         return ""
     requests, usd = pool.spent()
     return f"{requests} requests, {usd:.4f} USD" if requests else ""
+
+
+def course(metrics: Mapping[str, float], pool: ExternalPool) -> str:
+    """A training so far, for the progress shown: its newest metrics in words, and what it has spent."""
+    shown = {
+        "own accuracy": ("reward/accuracy/policy", "{:.0%}"),
+        "reward kept": ("reward/kept", "{:.2f}"),
+        "groups without gradient": ("group/frac_zero_variance", "{:.0%}"),
+        "ID": ("eval/id/accuracy", "{:.0%}"),
+    }
+    words = [f"{name} {form.format(metrics[key])}" for name, (key, form) in shown.items() if key in metrics]
+    return ", ".join(filter(None, [*words, spent_so_far(pool)]))

@@ -59,8 +59,7 @@ class Stop:
         requested: the number of the signal, 0 while there is none.
     """
 
-    def __init__(self, label: str = "ekipl train") -> None:
-        self._label = label
+    def __init__(self) -> None:
         self._began, self._took = time.monotonic(), [0.0]  # of this step, and the seconds of those before
         self.requested = 0
         self._since = 0.0
@@ -96,7 +95,7 @@ class Stop:
                 self._teller.start()
 
     def _tell(self) -> None:
-        print(f"{self._label}: {self.told()}", file=sys.stderr, flush=True)
+        print(f"ekipl train: {self.told()}", file=sys.stderr, flush=True)
 
     def step_done(self) -> None:
         """A step has ended, and the next one begins."""

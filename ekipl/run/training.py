@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
 def _train(cfg: DictConfig, directory: Path) -> None:
     """What can be refused is refused before weights load: settings, data, keys."""
     from ekipl.config import check
-    from ekipl.progress import of_step, progress
+    from ekipl.progress import progress
     from ekipl.run import build, describe
 
     settings = _after_first_stage(check(cfg, "train"), directory)
@@ -70,11 +71,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     from ekipl.engine.collectives import join
 
     processes = join()
-    if processes.world_size != settings.engine.world_size:
-        raise UsageError(
-            f"engine.num_processes: {settings.engine.num_processes} on each of {settings.engine.num_nodes} machines: "
-            f"the launcher has started {processes.world_size} in all; set what it starts"
-        )
+    _refuse_another_world(settings, processes)
     done = checkpoint.newest(directory / "checkpoints", processes)
     first_step = checkpoint.step_of(done) if done else 0
     course = course_of(problems, done, first_step, settings)
@@ -92,16 +89,9 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         **describe.external_sampling(settings),
     }
 
-    def measure() -> dict[str, float]:
-        return _evaluate(judge, grade, held_out, settings, processes)
-
-    stop = Stop()
-
-    latest, asked = dict[str, float](), pool
-
-    def so_far() -> str:
-        return ", ".join(filter(None, [of_step(latest), describe.spent_so_far(asked)]))
-
+    measure = partial(_evaluate, judge, grade, held_out, settings, processes)
+    stop, latest = Stop(), dict[str, float]()
+    so_far = partial(describe.course, latest, pool)
     with progress(settings.steps, "train", so_far, "step", first_step, processes.first) as advance:
         where = (directory, settings, processes)
         recorder = Recorder(*where, engine, logger, sampling, measure, advance, stop, course, latest=latest)
@@ -123,6 +113,14 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     engine.save(str(directory / MODEL))
     if processes.first:
         shutil.rmtree(directory / BEFORE, ignore_errors=True)
+
+
+def _refuse_another_world(settings: Settings, processes: Processes) -> None:
+    if processes.world_size != settings.engine.world_size:
+        raise UsageError(
+            f"engine.num_processes: {settings.engine.num_processes} on each of {settings.engine.num_nodes} machines: "
+            f"the launcher has started {processes.world_size} in all; set what it starts"
+        )
 
 
 def is_finished(directory: Path, steps: int) -> bool:
