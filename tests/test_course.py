@@ -113,15 +113,17 @@ def test_a_source_without_ids_is_known_by_its_size(tmp_path: Path) -> None:
     assert resumed(tmp_path, [one] * 6, 4, PLAN, "refuse").place == 8
 
 
-def test_a_step_without_any_row_ends_the_run(tmp_path: Path) -> None:
-    rows = problems(tmp_path, ROWS[:2])
+def test_steps_without_any_row_are_empty_until_the_data_is_gone(tmp_path: Path) -> None:
+    rows = problems(tmp_path, ROWS[:3])
     for name in "ab":
         (tmp_path / "images" / f"{name}.png").unlink()
     told: list[tuple[int, Sequence[BadRow]]] = []
-    coming = batches(rows, [[0, 1]], 5, Processes(0, 1), lambda *bad: told.append(bad))
-    with pytest.raises(UsageError, match="step 6: none of its 2 rows can be read"):
+    order = [[0, 1], [1, 0], [2], [0, 1], [0], [1]]
+    coming = batches(rows, order, 5, Processes(0, 1), lambda *bad: told.append(bad))
+    assert [len(next(coming)) for _ in range(5)] == [0, 0, 1, 0, 0]
+    with pytest.raises(UsageError, match="step 11: no row of the last 3 steps can be read"):
         next(coming)
-    assert [(steps, len(errors)) for steps, errors in told] == [(5, 2)]
+    assert [(steps, len(errors)) for steps, errors in told] == [(5, 2), (6, 2), (8, 2), (9, 1), (10, 1)]
 
 
 @pytest.mark.parametrize("every", [100, 0])

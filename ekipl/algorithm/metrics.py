@@ -17,9 +17,9 @@ def step_metrics(groups: Sequence[Group]) -> dict[str, float]:
     offered = [action for group in groups for action in group.offered]
     kept = [action for group in groups for action in group.actions]
     metrics = {
-        "group/frac_zero_variance": fmean(group.no_gradient for group in groups),
-        "group/size": fmean(len(group.kept) for group in groups),
-        "group/offered": fmean(len(group.offered) for group in groups),
+        "group/frac_zero_variance": _mean(group.no_gradient for group in groups),
+        "group/size": _mean(len(group.kept) for group in groups),
+        "group/offered": _mean(len(group.offered) for group in groups),
         "reward/offered": _mean(action.total for action in offered),
         "reward/kept": _mean(action.total for action in kept),
     }

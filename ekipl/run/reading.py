@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ekipl.engine.collectives import Processes
 
 Told = Callable[[int, Sequence[BadRow]], None]
+LOST = 3  # steps in a row without a row that can be read: the data is gone
 
 
 def readable(
@@ -64,16 +65,18 @@ def batches(
         fits: why the model cannot read a problem.
 
     Raises:
-        UsageError: no row of a step can be read.
+        UsageError: no row of ``LOST`` steps in a row can be read.
     """
+    lost = 0
     for step, indices in enumerate(order, first_step):
         read, bad = readable(problems, processes.mine(indices), fits)
         parts = processes.gather((len(read), [(str(error), error.skip) for error in bad]))
         errors = [BadRow(text, skip=skip) for _, part in parts for text, skip in part]
         if errors:
             told(step, errors)
-        if not sum(count for count, _ in parts):
-            raise UsageError(f"step {step + 1}: none of its {len(indices)} rows can be read; replace their images")
+        lost = 0 if any(count for count, _ in parts) else lost + 1
+        if lost == LOST:
+            raise UsageError(f"step {step + 1}: no row of the last {LOST} steps can be read; is the data still there?")
         yield read
 
 
