@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from ekipl.config import Settings, check
@@ -227,6 +229,30 @@ def test_simulated_models_cost_a_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     *_, last = done.stdout.strip().splitlines()
     assert last == "external models: expert_a, expert_b: simulated; nothing is requested or paid"
+
+
+def test_bad_rows_are_told_after_the_sizes(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "images" / "whole.png")
+    (tmp_path / "images" / "cut.png").write_bytes((tmp_path / "images" / "whole.png").read_bytes()[:60])
+    rows = [{"id": n, "image": f"images/{n}.png", "problem": "?", "solution": "3"} for n in ("whole", "cut")]
+    for split in ("train", "id-test-2"):
+        (tmp_path / f"Visual-Counting-{split}.json").write_text(json.dumps(rows))
+    line = [
+        "train",
+        "--dry-run",
+        "data=reason_rft",
+        f"data.root={tmp_path}",
+        "data.cache=null",
+        "evaluation.splits=[id]",
+    ]
+    done = ekipl(*line, "problems_per_step=1")
+    assert done.returncode == 2
+    assert "ekipl: what is done" in done.stdout
+    assert done.stderr.count("row 2 (id 'cut'): image: 'images/cut.png': cannot be read: ") == 2  # of both files
+    skipped = ekipl(*line, "problems_per_step=1", "data.bad_rows=skip")
+    assert skipped.returncode == 0, skipped.stderr
+    assert "1 of 2 rows are skipped" in skipped.stderr
 
 
 @pytest.fixture(scope="module")

@@ -27,10 +27,16 @@ PIXELS_A_TOKEN = 28 * 28  # of Qwen2-VL, for models whose configuration is not h
 
 
 def of_training(stages: Sequence[DictConfig]) -> None:
-    """Print the work, the memory and the costs of each stage of a training run."""
+    """Print the work, the memory and the costs of each stage of a training run.
+
+    Raises:
+        UsageError: rows cannot be read, and the run would refuse them; all else is printed before.
+    """
     from ekipl.config import check
     from ekipl.run import build
+    from ekipl.run.reading import opened
 
+    bad: list[str] = []
     for cfg in stages:
         settings = check(cfg, "train")
         task = build.build_task(settings)
@@ -45,6 +51,14 @@ def of_training(stages: Sequence[DictConfig]) -> None:
         except UsageError as error:  # the data cannot be read: the number of requests is known, their cost is not
             requests = settings.steps * settings.problems_per_step * settings.candidates[1]
             print(f"API requests: at most {requests:,}; dollars: not known: {error}")
+        if isinstance(settings.data, ReasonRFTData) and settings.data.root is None:
+            continue  # a run would download them
+        try:
+            opened(settings, task)
+        except UsageError as error:
+            bad.append(str(error))
+    if bad:
+        raise UsageError("\n".join(dict.fromkeys(bad)))
 
 
 def _asked(settings: Settings, task: Task) -> Iterable[Problem]:

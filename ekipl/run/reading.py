@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Problem
 from ekipl.data.problems import Fits, say
 from ekipl.errors import BadRow, UsageError
@@ -78,6 +79,29 @@ def batches(
         if lost == LOST:
             raise UsageError(f"step {step + 1}: no row of the last {LOST} steps can be read; is the data still there?")
         yield read
+
+
+def opened(settings: Settings, task: Task) -> tuple[Sequence[Problem], list[Sequence[Problem]]]:
+    """The training problems, and those of each evaluation split; no split when nothing is evaluated.
+
+    Raises:
+        UsageError: there is no such split, or rows cannot be read: the faults of all files, before anything runs.
+    """
+    evaluation, data = settings.evaluation, settings.data
+    splits = (evaluation.splits or task.splits) if evaluation.every else ()
+    if wrong := [split for split in splits if split not in task.splits]:
+        raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
+    found: list[Sequence[Problem]] = []
+    faults: list[str] = []
+    wanted = [("train", data.train_limit, "rollout"), *((split, evaluation.limit, "evaluation") for split in splits)]
+    for split, limit, section in wanted:
+        try:
+            found.append(data.problems(task, split, limit, reader_of(settings, [settings.model.path], section)))
+        except UsageError as error:
+            faults.append(str(error))
+    if faults:
+        raise UsageError("\n".join(faults))
+    return found[0], found[1:]
 
 
 def reader_of(settings: Settings, paths: Iterable[str], section: str) -> Fits | None:

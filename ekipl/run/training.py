@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ekipl.algorithm.loop import train
-from ekipl.algorithm.seams import Engine, Grader, Sampler, Task
+from ekipl.algorithm.seams import Engine, Grader, Sampler
 from ekipl.algorithm.types import POLICY, Problem
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import BadRow, UsageError
@@ -22,7 +22,7 @@ from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
 from ekipl.run.course import course_of
 from ekipl.run.log import Loggers, last_step, open_logger
-from ekipl.run.reading import batches, reader_of
+from ekipl.run.reading import batches, opened, reader_of
 from ekipl.run.recorder import Recorder
 from ekipl.run.signals import Stop, Stopped, lock_directory
 
@@ -56,15 +56,14 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     from ekipl.run import build, describe
 
     settings = _after_first_stage(check(cfg, "train"), directory)
-    task, data = build.build_task(settings), settings.data
+    task = build.build_task(settings)
     grade = build.build_grader(settings, task)
-    fits = reader_of(settings, [settings.model.path], "rollout")
-    problems = data.problems(task, "train", data.train_limit, fits)
+    problems, held_out = opened(settings, task)
     if is_finished(directory, build.with_length(settings, len(problems)).steps):
         return
     _refuse_copies(settings, len(problems))
-    held_out = _held_out(settings, task)
     _check_targets(settings.model)
+    fits = reader_of(settings, [settings.model.path], "rollout")
     pool = build.build_pool(settings, directory)
     build.refuse_strangers(pool, problems)
 
@@ -227,15 +226,3 @@ def _evaluate(
     if failed := next((text for _, text in parts if text), None):
         raise BadRow(failed, skip=False)
     return metrics(summarize(score for part, _ in parts for score in part))
-
-
-def _held_out(settings: Settings, task: Task) -> list[Sequence[Problem]]:
-    """The evaluation splits, opened now so that bad rows are told before training; none when nothing is evaluated."""
-    evaluation = settings.evaluation
-    if evaluation.every == 0:
-        return []
-    splits = evaluation.splits or task.splits
-    if wrong := [split for split in splits if split not in task.splits]:
-        raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
-    fits = reader_of(settings, [settings.model.path], "evaluation")
-    return [settings.data.problems(task, split, evaluation.limit, fits) for split in splits]
