@@ -44,15 +44,15 @@ docs: $(READY)  ## write the generated part of docs/configuration.md
 
 # An accuracy of 200 problems has a 95 % interval of about 7 points either way.
 demo: $(READY)  ## train with and without external models, and compare, on a CPU in minutes (docs/quickstart.md lists the files)
-	@run=runs/demo/$$(date +%Y-%m-%d_%H-%M-%S); trained="models=[$$run/beyond/model,$$run/grpo/model]"; PATH=$(BIN):$$PATH; \
+	@run=runs/demo/$$(date +%Y-%m-%d_%H-%M-%S); trained="models=[$$run/needed/model,$$run/grpo/model]"; PATH=$(BIN):$$PATH; \
 	mkdir -p $$run; set -ex; \
 	OMP_NUM_THREADS=1 ekipl train experiment=demo method=reason_rft_zero hydra.run.dir=$$run/grpo > $$run/grpo.log 2>&1 & \
 	trap "kill $$! 2> /dev/null || true" EXIT; trap "exit 130" INT TERM; \
-	OMP_NUM_THREADS=1 ekipl train experiment=demo hydra.run.dir=$$run/beyond; \
+	OMP_NUM_THREADS=1 ekipl train experiment=demo hydra.run.dir=$$run/needed; \
 	wait $$! || { cat $$run/grpo.log; exit 1; }; \
 	ekipl passk --k 1,4,16 limit=50 $$trained hydra.run.dir=$$run/passk; \
 	ekipl eval decoding=sampling limit=200 $$trained hydra.run.dir=$$run/eval; \
-	set +x; echo "Results: $$run/eval/table.md, $$run/passk/passk.png, $$run/beyond/summary.md, $$run/grpo/summary.md"
+	set +x; echo "Results: $$run/eval/table.md, $$run/passk/passk.png, $$run/needed/summary.md, $$run/grpo/summary.md"
 
 tiny: $(READY)  ## build the checkpoint behind model=tiny again
 	$(BIN)/python -m tools.tiny.build $(ARGS)

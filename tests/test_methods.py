@@ -95,7 +95,7 @@ METHODS = sorted(file.stem for file in (conf_dir() / "method").glob("*.yaml"))
 SHIPPED = {
     *("ekipl", "reason_rft_zero", "reason_rft", "sft_ekipl", "ans_sft", "cot_sft", "compute_matched", "contrast"),
     *("pool_baseline", "drop_below", "shaped", "unit", "sft_external", "sft_external_grpo", "beyond", "luffy", "hpt"),
-    *("chord", "chord_phi", "s2l_po", "ampo"),
+    *("chord", "chord_phi", "s2l_po", "ampo", "needed"),
 }
 
 
@@ -128,6 +128,9 @@ def test_the_methods_of_the_field_have_their_published_settings() -> None:
     assert (objective.external_weight, objective.shaped_gamma) == ("shaped", 0.1)
     beyond, _ = settings("beyond")
     assert (beyond.G, beyond.objective.beta, beyond.selection.rule) == (beyond.N + 2, 0, "beyond")
+    needed, _ = settings("needed")
+    assert (needed.G, needed.objective.beta, needed.selection.rule) == (needed.N + 2, 0, "needed")
+    assert needed.selection.switch == 3
     hpt, _ = settings("hpt")
     assert (hpt.selection.rule, hpt.selection.switch, hpt.objective.external_weight) == ("hpt", 0, "unit")
     ampo, _ = settings("ampo")
@@ -171,7 +174,9 @@ def test_supervised_stage_skips_problems_without_a_right_external_action(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft_external_grpo", "luffy", "hpt", "chord_phi", "beyond", "s2l_po", "ampo"])
+@pytest.mark.parametrize(
+    "method", ["sft_external_grpo", "luffy", "hpt", "chord_phi", "beyond", "needed", "s2l_po", "ampo"]
+)
 def test_methods_of_the_field_train(method: str, tmp_path: Path) -> None:
     few = ["problems_per_step=2", "B=1", "evaluation.every=0", "checkpoint.every=0", "external.experts.0.accuracy=1"]
     done = ekipl(*SMOKE, f"method={method}", "G=12", *few, f"hydra.run.dir={tmp_path}")

@@ -146,7 +146,7 @@ def made_up(place: Place, cell: Cell, right: list[int], **changed: Any) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "runs", tmp_path / "out" / "paper" / "cells", QUICK, "made up")
+    return Place(tmp_path / "runs", tmp_path / "out" / "results" / "paper" / "cells", QUICK, "made up")
 
 
 def test_finished_cells_are_not_run_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_a_new_learning_rate_makes_a_cell_stale(place: Place) -> None:
 def test_page_of_some_cells_by_hand(tmp_path: Path) -> None:
     """ekipl has 4, 6 and 5 of 8 right, GRPO 2, 4 and 3: 62.5 % against 37.5 %, + 25 points with each seed."""
     three = replace(QUICK, name="three", parts={"counting": Part(("base", "reason_rft_zero", "ekipl"), (0, 1, 2))})
-    place = Place(tmp_path, tmp_path / "out" / "paper" / "cells", three, "made up")
+    place = Place(tmp_path, tmp_path / "out" / "results" / "paper" / "cells", three, "made up")
     ekipl, grpo = ([0, 0, 2, 2], [1, 1, 2, 2], [1, 1, 1, 2]), ([0, 0, 1, 1], [0, 0, 2, 2], [0, 1, 1, 1])
     counts = {"ekipl": ekipl, "reason_rft_zero": grpo}
     for method, rights in counts.items():
@@ -248,7 +248,7 @@ def test_page_of_some_cells_by_hand(tmp_path: Path) -> None:
     (row,) = (line for line in page.splitlines() if "better OOD" in line and line.startswith("| counting"))
     assert "+25.0" in row
     for name in ("curve", "training", "passk"):
-        assert (tmp_path / "out" / "paper" / f"counting-{name}.png").stat().st_size > 10_000
+        assert (tmp_path / "out" / "results" / "paper" / f"counting-{name}.png").stat().st_size > 10_000
 
 
 def test_page_without_cells(tmp_path: Path) -> None:

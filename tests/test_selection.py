@@ -110,6 +110,14 @@ def test_own_and_right_leaves_wrong_external_actions_out() -> None:
     assert len(keep(Selection(rule="own_and_right"), pairs, 3)) == 3
 
 
+def test_needed_adds_right_external_actions_until_enough_own_ones_are_right() -> None:
+    pairs = [(2.0, POLICY), (1.0, POLICY), (2.0, "gpt"), (1.0, "gpt"), (2.0, "gemini")]
+    assert keep(Selection(rule="needed", switch=0), pairs, 8) == (0, 1)  # one of two own is right: solved
+    assert keep(Selection(rule="needed", switch=1), pairs, 8) == (0, 1, 2, 4)  # one right is too few
+    assert len(keep(Selection(rule="needed", switch=1), pairs, 3)) == 3  # the own two, and one of the right two
+    assert keep(Selection(rule="needed", switch=1), [(1.0, POLICY), (1.0, "gpt")], 8) == (0,)  # nobody knows
+
+
 def test_hpt_takes_the_right_external_actions_where_the_policy_fails() -> None:
     failed = [(1.0, POLICY), (0.0, POLICY), (2.0, "gpt"), (1.0, "gpt"), (2.0, "gemini")]
     assert keep(Selection(rule="hpt"), failed, 4) == (2, 4)

@@ -15,7 +15,8 @@ from benchmarks.paper.cells import FULL, METHODS, QUICK, SCALES, Cell, cells, kn
 from benchmarks.paper.queue import Job, Queue
 from benchmarks.paper.run import Ended, Place, differences, read_cell
 
-DOCS = Path(__file__).parents[2] / "docs" / "results"
+DOCS = Path(__file__).parents[2] / "docs"
+FILES = Path("results", "paper", "cells")  # in the folder of the page
 EXPERTS = "recording of the experts, "
 
 
@@ -28,16 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="cells at once, one core each")
     parser.add_argument("--minutes", type=float, help="end after so many; the same command goes on")
     parser.add_argument("--runs", type=Path, help="folder of run directories (runs/paper)")
-    parser.add_argument("--out", type=Path, help="folder of the page and the cell files (docs/results)")
+    parser.add_argument("--out", type=Path, help="folder of results.md and of the cell files in results/paper (docs)")
     parser.add_argument("--machine", default="not stated", help="what it runs on, as the page shall say")
-    parser.add_argument("--verify", metavar="CELL", help="run a finished cell, such as counting-beyond-0, again")
+    parser.add_argument("--verify", metavar="CELL", help="run a finished cell, such as counting-needed-0, again")
     given = parser.parse_args(arguments)
     if given.verify:
         return verify(given.verify, given.out or DOCS, given.runs)
     scale = QUICK if given.quick else FULL
     runs = given.runs or (Path(tempfile.mkdtemp(prefix="ekipl-paper-")) if given.quick else Path("runs/paper"))
-    out = given.out or (runs / "results" if given.quick else DOCS)
-    place = Place(runs, out / "paper" / "cells", scale, given.machine)
+    out = given.out or (runs if given.quick else DOCS)
+    place = Place(runs, out / FILES, scale, given.machine)
     tasks = [task for task in scale.parts if task in (given.only or scale.parts)]
     for task in tasks:
         for missing in sorted(set(scale.parts[task].methods) - set(known_methods(scale.parts[task]))):
@@ -79,9 +80,9 @@ def jobs(place: Place, missing: Sequence[Cell]) -> list[Job]:
 def verify(name: str, out: Path, runs: Path | None) -> int:
     """Run a finished cell again in a fresh folder and say what differs; 0 where nothing does."""
     cell = parse(name)
-    old = read_cell(out / "paper" / "cells" / f"{name}.json")
+    old = read_cell(out / FILES / f"{name}.json")
     if old is None or cell.seed is None:
-        say(f"{name}: no file of such a cell in {out / 'paper' / 'cells'}")
+        say(f"{name}: no file of such a cell in {out / FILES}")
         return 2
     fresh = Path(tempfile.mkdtemp(prefix="ekipl-verify-", dir=runs))
     place = Place(fresh, fresh / "cells", SCALES[old["scale"]], old["machine"])

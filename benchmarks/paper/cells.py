@@ -12,9 +12,9 @@ from typing import NamedTuple
 import ekipl
 from ekipl.cli import conf_dir
 
-SCHEMA = 1  # of the cell files; raise it when their content changes
+SCHEMA = 2  # of the cell files; raise it when their content changes
 GRPO, MATCHED = "reason_rft_zero", "compute_matched"
-JUDGED = ("ekipl", "beyond")  # the methods that the claims of the paper are judged for
+JUDGED = ("ekipl", "needed")  # the methods that the claims of the paper are judged for
 RATES = ("1e-4", "3e-4")
 CHOICE_SEED, CHOICE_DATA = 100, 1000  # neither is in a reported number
 RUNS, OWN = "@RUNS@", "@CELL@"  # stand for folders in the commands, so that a hash of these does not depend on them
@@ -52,10 +52,11 @@ METHODS: Mapping[str, Method] = {
     "base": Method(None),
     "reason_rft_zero": Method(("method=reason_rft_zero",)),
     "ekipl": Method(("method=ekipl",), recorded=True),
-    "beyond": Method(("method=beyond",), recorded=True),
+    "needed": Method(("method=needed",), recorded=True),
     "compute_matched": Method(("method=compute_matched",)),
     "sft_external_grpo": Method(("method=sft_external_grpo",), recorded=True, stages=2),
     "sft_external": Method(("method=sft_external",), recorded=True),
+    "beyond": Method(("method=beyond",), recorded=True),
     "ans_sft": Method(("method=ans_sft",), evaluated=("prompt=answer",)),
     "cot_sft": Method(("method=cot_sft",)),
     "reason_rft": Method(("method=reason_rft",), stages=2, split=True),
@@ -66,7 +67,7 @@ METHODS: Mapping[str, Method] = {
     "random_g": Method(("method=ekipl", "selection=random_g"), recorded=True),
     "policy_only": Method(("method=ekipl", "selection=policy_only"), recorded=True),
 }
-MAIN = (*("base", "reason_rft_zero", "ekipl", "beyond", "compute_matched"), "sft_external_grpo", "sft_external")
+MAIN = (*("base", "reason_rft_zero", "ekipl", "needed", "compute_matched"), "sft_external_grpo", "sft_external")
 
 
 class Part(NamedTuple):
@@ -99,8 +100,8 @@ class Scale:
     first: int = 20
     batch: int = 12
     train: tuple[str, ...] = ("evaluation.every=10", "evaluation.limit=100", "checkpoint.every=10", "checkpoint.keep=1")
-    problems: int = 150
-    samples: int = 4
+    problems: int = 500
+    samples: int = 1
     passk_problems: int = 24
     passk_samples: int = 128
     recorded: int = 8
@@ -202,7 +203,7 @@ def _measures(cell: Cell, scale: Scale, model: str, shared: Sequence[str]) -> di
 
 
 def _evaluation(cell: Cell, scale: Scale, model: str, shared: Sequence[str]) -> list[str]:
-    how = [f"model.path={model}", f"samples={scale.samples}", "decoding=sampling", "also_grade_with=[]"]
+    how = [f"model.path={model}", f"samples={scale.samples}", "decoding=published", "also_grade_with=[]"]
     return ["eval", *METHODS[cell.method].evaluated, *how, *shared]
 
 

@@ -51,6 +51,11 @@ class Candidates:
         """The policy's own, best first."""
         return self.best_first(lambda source: source == POLICY)
 
+    @property
+    def is_solved(self) -> bool:
+        """Whether more of the policy's own actions are right than ``switch``."""
+        return sum(self.actions[i].right for i in self.own()) > self.settings.switch
+
     def external(self, right: bool = False) -> list[int]:
         """The external ones, best first; only the right ones if asked."""
         best_first = self.best_first(lambda source: source != POLICY)
@@ -97,6 +102,11 @@ def beyond(candidates: Candidates, size: int) -> Iterable[int]:
     return [*own, *(i for i in candidates.external() if actions[i].total > bar)][:size]
 
 
+def needed(candidates: Candidates, size: int) -> Iterable[int]:
+    """The policy's own actions; while too few of these are right, then right external ones, up to G."""
+    return [*candidates.own(), *(() if candidates.is_solved else candidates.external(right=True))][:size]
+
+
 def contrast(candidates: Candidates, size: int) -> Iterable[int]:
     """The G - c highest rewards and the c lowest of those below the best: a gradient while candidates disagree."""
     best_first, actions = candidates.best_first(), candidates.actions
@@ -111,8 +121,7 @@ def contrast(candidates: Candidates, size: int) -> Iterable[int]:
 def hpt(candidates: Candidates, size: int) -> Iterable[int]:
     """The right external actions alone where too few of the policy's own are right, else the own (HPT)."""
     own = candidates.own()
-    solved = sum(candidates.actions[i].right for i in own) > candidates.settings.switch
-    return (own if solved else candidates.external(right=True) or own)[:size]
+    return (own if candidates.is_solved else candidates.external(right=True) or own)[:size]
 
 
 def rescue(candidates: Candidates, size: int) -> Iterable[int]:
@@ -136,6 +145,7 @@ RULES: dict[str, Rule] = {
     "external_right": external_right,
     "own_and_right": own_and_right,
     "beyond": beyond,
+    "needed": needed,
     "contrast": contrast,
     "hpt": hpt,
     "rescue": rescue,
@@ -150,13 +160,14 @@ class Selection:
         rule: ``top_g`` keeps the G highest rewards (the paper); ``random_g`` ignores rewards; ``policy_only``,
             ``external_only`` and ``external_right`` are ``top_g`` among one kind of action; ``own_and_right`` keeps the
             own and then right external ones; ``beyond`` the own and then external ones better than every own;
+            ``needed`` the own and, while at most ``switch`` of them are right, then right external ones;
             ``contrast`` the G - c highest and the c lowest of those below the best; ``hpt`` the own, or where at most
             ``switch`` of them are right the right external ones instead; ``rescue`` the own, or where none of them is
             right up to ``rescue`` right external ones in the place of as many own ones, at random; or an import path.
         ties: which source goes first among equal rewards: ``random``, ``policy_first`` or ``external_first``. Rewards
             take two or three values, so ties decide how many external actions are kept.
         contrast: c of ``contrast``, less than G.
-        switch: of ``hpt``: own right actions up to which a problem counts as unsolved.
+        switch: of ``hpt`` and ``needed``: own right actions up to which a problem counts as unsolved.
         rescue: of ``rescue``: right external actions at most, less than G.
         rank: which of them go first: ``comprehension``, those after whose reasoning the policy finds their answer most
             likely (mean probability of its tokens under pi_old), or ``random``.

@@ -50,9 +50,10 @@ def _of_training(v: Values) -> Iterator[tuple[str, str]]:
     rule, weight = v["selection.rule"], v["objective.external_weight"]
     if v["model.lora.rank"] == 0:
         yield r"model\.lora\.(alpha|targets)", "model.lora.rank=0 trains without adapters; set a rank, or leave it out"
-    for key, name in (("contrast", "contrast"), ("switch", "hpt"), ("rescue|rank", "rescue")):
-        if rule != name and ":" not in rule:
-            yield rf"selection\.({key})", f"only selection={name} reads it, and the rule is {rule}"
+    for key, *names in (("contrast", "contrast"), ("switch", "hpt", "needed"), ("rescue|rank", "rescue")):
+        if rule not in names and ":" not in rule:
+            readers = " and ".join(f"selection={name}" for name in names)
+            yield rf"selection\.({key})", f"only {readers} read{'s' * (len(names) == 1)} it, and the rule is {rule}"
     for key, name in (("shaped_gamma", "shaped"), ("trust_alpha", "trust_region")):
         if weight != name:
             yield rf"objective\.{key}", f"only objective.external_weight={name} reads it, and it is {weight}"
