@@ -183,8 +183,8 @@ def commands(cell: Cell, rate: str | None, scale: Scale) -> dict[str, list[str]]
     if cell.seed is None:
         found = {}
         for each in RATES:
-            quiet = ["evaluation.every=0", f"seed={CHOICE_SEED}"]
-            found[f"train-{each}"] = ["train", *_training(cell, each, scale), *shared, *quiet]
+            train = [word for word in _training(cell, each, scale) if not word.startswith("evaluation.")]
+            found[f"train-{each}"] = ["train", *train, *shared, "evaluation.every=0", f"seed={CHOICE_SEED}"]
             unseen = [f"seed={CHOICE_SEED}", f"data.seed={CHOICE_DATA}", "splits=[id]"]
             found[f"eval-{each}"] = _evaluation(cell, scale, f"{OWN}/train-{each}/model", [*shared, *unseen])
         return found
