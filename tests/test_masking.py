@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from ekipl.config import check
 from ekipl.masking import masked, masked_values, without_password
+from ekipl.run.log import open_logger
 from ekipl.run.saved import load_saved, saved_text
 from tests.command import ekipl
 from tests.openai_server import OpenAIServer
+from tests.test_config import composed
 
 PASSWORD, HEADER, QUERY = "pa55-w0rd-of-mine", "gateway-0123456789", "q-9876543210"
 WORDS = st.text("abcdefgh0123456789._~-", min_size=8, max_size=20)
@@ -81,3 +84,20 @@ def test_a_run_writes_no_secret_and_its_server_gets_it(mode: list[str], tmp_path
     for secret in (PASSWORD, HEADER, QUERY):
         assert [path for path in files if secret.encode() in path.read_bytes()] == []
         assert secret not in done.stderr
+
+
+@pytest.mark.slow
+def test_weights_and_biases_is_told_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "MY_GATEWAY": HEADER})
+    address = f"https://me:{PASSWORD}@host/v1?key={QUERY}"
+    header = "external.models.0.params={extra_headers: {X-Gateway: '${oc.env:MY_GATEWAY}'}}"
+    mine = ["external=openai_server", "M=1", f"external.models.0.api_base='{address}'", header]
+    cfg = composed("train", *mine, "logger=wandb", "logger.mode=offline")
+    saved_text(cfg)  # every command writes its settings first, and from there on knows what came from the environment
+    logger = open_logger(check(cfg, "train"), tmp_path)
+    logger.log(1, {"loss/total": 1.0})
+    logger.close()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if b"https://" in path.read_bytes() and b"host/v1" in path.read_bytes()]
+    for secret in (PASSWORD, HEADER, QUERY):
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
