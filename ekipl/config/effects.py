@@ -48,6 +48,8 @@ def _read_from(v: Values) -> str | None:
 
 def _of_training(v: Values) -> Iterator[tuple[str, str]]:
     rule, weight = v["selection.rule"], v["objective.external_weight"]
+    if not v["dry_run"]:
+        yield "gpu_gib", "only --dry-run reads it; add --dry-run, or leave it out"
     if v["model.lora.rank"] == 0:
         yield r"model\.lora\.(alpha|targets)", "model.lora.rank=0 trains without adapters; set a rank, or leave it out"
     for key, *names in (("contrast", "contrast"), ("switch", "hpt", "needed"), ("rescue|rank", "rescue")):

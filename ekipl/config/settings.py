@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen
 from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter
 
 from ekipl.algorithm.loop import Hyperparameters
@@ -187,6 +187,7 @@ class Settings(Hyperparameters):
         models: further model folders, compared with ``model.path``.
         passk: the pass@k curve.
         export: a run, one of its checkpoints or an adapter: ``train`` writes its model, prints the folder and ends.
+        gpu_gib: GiB of a GPU, from 2: ``--dry-run`` says whether the run fits and, if not, what would make it fit.
         dry_run: ``--dry-run``: print steps, samples, tokens, memory a GPU and remaining API cost, and end.
     """
 
@@ -225,6 +226,7 @@ class Settings(Hyperparameters):
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
     export: Name | None = None
+    gpu_gib: Annotated[float, Ge(2)] | None = None
     dry_run: bool = False
 
     @property
@@ -251,7 +253,7 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 
 # The keys of the last block, by command.
 OWN_KEYS: dict[str, frozenset[str]] = {
-    "train": frozenset({"dry_run", "export"}),
+    "train": frozenset({"dry_run", "export", "gpu_gib"}),
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})

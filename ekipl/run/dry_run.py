@@ -16,6 +16,7 @@ from ekipl.data.problems import first_of
 from ekipl.data.reason_rft import ReasonRFTData, published_images
 from ekipl.errors import UsageError
 from ekipl.report.tables import Table, show_all
+from ekipl.run.fitting import fit_of
 from ekipl.run.memory import READ, Prompt, memory_of, outline_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def of_training(stages: Sequence[DictConfig]) -> None:
         outline, prompt = outline_of(settings.model), prompt_of(settings, task)
         tokens = prompt.tokens(outline.pixels_per_token if outline else PIXELS_A_TOKEN)
         show_all([work_table(settings, tokens), memory_of(settings, outline, prompt)])
+        if settings.gpu_gib is not None and outline is not None:
+            fit_of(settings, outline, prompt, settings.gpu_gib).show()
         asked = settings.external.kind == "litellm" and settings.M > 0
         try:
             show(settings, _asked(settings, task) if asked else (), settings.N)
