@@ -78,18 +78,19 @@ def _decoded(name: str, text: str) -> Source | str:
 
 
 def finding(rows: Path, root: Path | None) -> Find:
-    """The function from names to pictures in ``root`` (a folder or a zip file), else beside the file of rows."""
+    """The function from names to pictures in ``root`` (a folder or a zip file), else beside the rows."""
     if root is not None and root.is_file():
         return lambda name: _in_zip(root, name)
-    base = (root or (rows if rows.is_dir() else rows.parent)).resolve()
-    find = finder(Place(rows, (base,)))
+    base = (root or rows.resolve().parent).resolve()
+    inside = (rows.resolve().name,) if root is None and rows.is_dir() else ()
+    find = finder(Place(rows, (base,), (*inside, "", "images")))
 
     def found(name: str) -> Source | str:
-        archive, ending, inside = name.partition(".zip/")
+        archive, ending, member = name.partition(".zip/")
         if not ending:
             return find(name)
         file = find(archive + ".zip")
-        return file if isinstance(file, str) else _in_zip(file, inside)
+        return file if isinstance(file, str) else _in_zip(file, member)
 
     return found
 

@@ -103,7 +103,10 @@ class TableData(Checked):
         place, table = tables[chosen and chosen[0]]
         if not len(table):
             raise UsageError(f"data.path: {place}: holds no rows")
-        found = columns.find(place.name, table.names, _first(table), self.columns)
+        first_row = table.row(0)
+        if isinstance(first_row, ValueError) and not table.names:
+            raise UsageError(f"data.path: {place}: {table.place(0)}: {first_row}")
+        found = columns.find(place.name, table.names, first_row, self.columns)
         numbers: Sequence[int] = range(len(table))
         if chosen is None:
             told: Mapping[str, Sequence[int]] = {"train": numbers}
@@ -125,7 +128,7 @@ def opened(name: str) -> dict[str | None, Table]:
         return dict(arrow.open_folder(path))
     if not path.exists() and is_hub_name(name):
         return dict(arrow.open_hub(name))
-    if path.suffix.lower() not in ENDINGS:
+    if not path.exists() or path.suffix.lower() not in ENDINGS:
         what = f"the ending {path.suffix!r} is not known" if path.exists() else "no such file or folder"
         raise UsageError(f"data.path: {name}: {what}; known are files in {', '.join(ENDINGS)}, and folders of datasets")
     try:
@@ -140,10 +143,6 @@ def opened(name: str) -> dict[str | None, Table]:
 def is_hub_name(name: str) -> bool:
     """Whether a path that does not exist may be a data set on the hub."""
     return bool(HUB_NAME.fullmatch(name)) and not Path(name).parent.is_dir() and not name.lower().endswith(ENDINGS)
-
-
-def _first(table: Table) -> object:
-    return table.row(0) if len(table) else None
 
 
 def _cells(table: Table, name: str) -> Iterator[object]:

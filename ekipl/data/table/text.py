@@ -16,7 +16,7 @@ from typing import Any
 
 from ekipl.files import decode_text, parse_line, refuse_constant
 
-BLOCK = 2**26  # bytes read at once while the places of rows are looked for
+BLOCK = 2**22  # bytes read at once while the places of rows are looked for
 NAMED_BY = 100  # rows of JSON whose keys are the columns
 LONGEST_FIELD = 2**28  # characters of a CSV field
 SEPARATORS = ",;\t|"
