@@ -6,7 +6,7 @@ math-verify alone on the answer and the gold answer.
 
 from __future__ import annotations
 
-from ekipl.data.problems import answer_kind
+from ekipl.data.gold import answer_kind
 from ekipl.errors import GraderError
 from ekipl.reward import equivalence
 from ekipl.reward.graders import grade

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "rollout": "sample actions from the policy",
     "external-sample": "sample actions from the external models",
+    "show": "print what the policy will read, before anything is trained",
     "train": "Algorithm 1 of Vision-EKIPL, or one of the baselines",
     "eval": "accuracy on the in-distribution and out-of-distribution splits",
     "passk": "pass@k curves with intervals",
@@ -37,6 +38,7 @@ COMMANDS = {
 # Spellings of overrides, where a bare override reads badly. They end up in .hydra/overrides.yaml like any other.
 DRY_RUN = {"--dry-run": "dry_run=true"}
 FLAGS = {"passk": {"--k": "passk.k=[{}]"}, "train": DRY_RUN, "external-sample": DRY_RUN}
+LEAVE_NOTHING = ("show",)  # commands without a run directory
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit statuses after a signal, as shells count them
 
@@ -79,7 +81,7 @@ def main() -> None:
     else:
         words = ordered(spelled_out(arguments[0], arguments[1:]))
         _refuse_misplaced(arguments[0], words)
-        with _folder_of(words) as placed:
+        with _folder_of(arguments[0], words) as placed:
             _compose_and_run(arguments[0], placed)
 
 
@@ -95,9 +97,10 @@ def _refuse_misplaced(command: str, words: list[str]) -> None:
 
 
 @contextmanager
-def _folder_of(words: list[str]) -> Iterator[list[str]]:
+def _folder_of(command: str, words: list[str]) -> Iterator[list[str]]:
     """The words, with a folder that is removed afterwards for a command that leaves nothing behind."""
-    if "dry_run=true" not in words and not any(word.startswith("export=") for word in words):
+    leaves = command not in LEAVE_NOTHING and "dry_run=true" not in words
+    if leaves and not any(word.startswith("export=") for word in words):
         yield words
         return
     places = ("hydra.run.dir=", "hydra.sweep.dir=")

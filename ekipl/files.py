@@ -113,7 +113,7 @@ def parse_rows(content: bytes) -> list[tuple[str, Any]]:
 
 def _json_of(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno} column {error.colno}: {error.msg}") from error
     except RecursionError as error:
@@ -209,7 +209,7 @@ def dump_line(row: Mapping[str, Any]) -> bytes:
 def parse_line(line: bytes) -> dict[str, Any]:
     """The JSON object of one line. Raises ValueError with the reason."""
     try:
-        row = json.loads(line, parse_constant=_refuse_constant)
+        row = json.loads(line, parse_constant=refuse_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -246,7 +246,8 @@ def explain_full_disk(directory: Path) -> Iterator[None]:
         raise
 
 
-def _refuse_constant(name: str) -> float:
+def refuse_constant(name: str) -> float:
+    """For ``parse_constant`` of JSON: raises ValueError for NaN and infinities."""
     raise ValueError(f"{name} is not a JSON number")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from benchmarks.answers import TABLES
 from ekipl.algorithm.types import AnswerKind
-from ekipl.data.problems import answer_kind
+from ekipl.data.gold import answer_kind
 from ekipl.errors import GraderError
 from ekipl.reward import comparison, letters
 from ekipl.reward.graders import grade

@@ -86,6 +86,8 @@ def test_every_option_is_accepted_by_every_command(
     monkeypatch.setenv("WANDB_API_KEY", "0123456789")  # a login
     if option == "recorded":
         overrides.append(f"external.path={tmp_path}")
+    if option == "table":
+        overrides.append(f"data.path={tmp_path}")
     if option in APIS and command not in ("eval", "external_sample"):
         assert refusal(command, *overrides)[0].startswith("model.path: external")
     elif command == "external_sample" and composed(command, *overrides).M == 0:

@@ -245,7 +245,7 @@ def test_a_hub_that_does_not_help_is_one_line_within_its_deadline(
 ) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(hub, "DEADLINE_S", 0.5)
+    monkeypatch.setattr("ekipl.data.hub.DEADLINE_S", 0.5)
     with silent_hub() as address:
         monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", kind == "none")

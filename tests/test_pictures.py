@@ -104,7 +104,8 @@ def test_pictures_stand_upright(format: str, orientation: int, tmp_path: Path) -
     assert [picture.getpixel(place)[0] > 128 for place in ((4, 4), (44, 4), (4, 28), (44, 28))] == [True] + [False] * 3  # type: ignore[index]
     (path := tmp_path / "picture").write_bytes(content)
     if format != "PNG":  # its EXIF data stand behind the pixels
-        assert measure(path) == (48, 32)
+        with path.open("rb") as file:
+            assert measure(file) == (48, 32)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

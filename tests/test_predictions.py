@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ekipl.algorithm.seams import Grader, Task
-from ekipl.data.problems import gold_as_it_stands, gold_of
+from ekipl.data.gold import gold_as_it_stands, gold_of
 from ekipl.errors import UsageError
 from ekipl.report.predictions import summary
 from ekipl.reward.graders import PUBLISHED, grader
@@ -212,8 +212,8 @@ def test_no_model_library_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(json.dumps(row("a", "3", tagged("3"))))
     code = (
         "import sys; from pathlib import Path; from ekipl.run.predictions import grade_predictions\n"
-        "from ekipl.reward.graders import grader\n"
-        f"grade_predictions(Path({str(tmp_path / 'p.jsonl')!r}), 'counting', lambda row, question: ('3', 'number'), "
+        "from ekipl.reward.graders import grader\nfrom ekipl.data.gold import Gold\n"
+        f"grade_predictions(Path({str(tmp_path / 'p.jsonl')!r}), 'counting', lambda row, question: Gold('3', 'number'),"
         f"grader('strict'), Path({str(tmp_path)!r}))\n"
         "sys.exit(' '.join({'torch', 'transformers', 'datasets', 'sympy', 'litellm'} & set(sys.modules)) or 0)"
     )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ekipl.algorithm.seams import Task
 from ekipl.config import check
-from ekipl.data.problems import answer_kind
+from ekipl.data.gold import answer_kind
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.errors import UsageError
 from ekipl.reward.graders import grader

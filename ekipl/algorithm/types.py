@@ -17,7 +17,7 @@ FILE = "ekipl.file"  # the file's bytes, where they show exactly these pixels
 LOSSY = "ekipl.lossy"  # whether the file's format was lossy
 MARKER = "<image>"  # in a prompt, stands for the next image
 
-AnswerKind = Literal["number", "choice", "expression", "functions"]
+AnswerKind = Literal["number", "choice", "expression", "functions", "text"]
 Finish = Literal["stop", "length"]
 
 
@@ -31,7 +31,8 @@ class Example:
         question: the question's own words.
         answer: the gold answer as a string.
         kind: how the answer is compared; the data says so, it is never guessed while grading.
-        metadata: what only this data knows: ``cot`` (reasoning without tags), ``family``, ``scene``.
+        metadata: what only this data knows: ``cot`` (reasoning without tags), ``family``, ``scene``, ``accepted`` (all
+            right answers, where there are several; ``answer`` is the first).
     """
 
     id: str

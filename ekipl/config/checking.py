@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HINTS = get_type_hints(Settings, include_extras=True)
 DERIVED = {f"objective.{field.name}": field.metadata["home"] for field in fields(Objective) if field.metadata}
 OPEN = re.compile(r"(task|first_stage|\w+\.args|external\.(each|models\.\d+)\.params)\.")  # keys of the user's own
+MEMBER = re.compile(r"constrained-|\w+\[")  # pydantic's name for a type
 
 # pydantic's error type -> our words, from the bounds it names.
 REASONS = {
@@ -178,10 +179,11 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _key(details: ErrorDetails) -> str:
-    """The dotted key, without the tags by which pydantic names the class of a union."""
+    """The dotted key, without the tags and types by which pydantic names the member of a union."""
     loc = details["loc"]
     tags = tags_of(HINTS.get(str(loc[0])))
-    return ".".join(str(part) for place, part in enumerate(loc) if place != 1 or part not in tags)
+    parts = [str(part) for place, part in enumerate(loc) if place != 1 or part not in tags]
+    return ".".join(part for part in parts if not MEMBER.match(part))
 
 
 def _innermost(errors: list[ErrorDetails]) -> Iterator[ErrorDetails]:

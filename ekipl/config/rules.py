@@ -12,6 +12,7 @@ from ekipl.algorithm.types import POLICY
 from ekipl.config.learning_rules import ENGINE, LEARNING
 from ekipl.config.model_rules import compared_models, model_path, policy
 from ekipl.config.values import Rule, Values
+from ekipl.data.table.source import is_hub_name
 
 SECRET = re.compile(r"(?i)(api_?key|access_key(_id)?|token|secret|password|credentials?|authorization)$")
 HOTTEST_OF_VLLM = 2.0
@@ -23,6 +24,8 @@ def _task(v: Values) -> Iterator[str]:
 
 
 def _data(v: Values) -> Iterator[str]:
+    if v["data.kind"] == "table":
+        yield from _table(v)
     if v["data.kind"] != "reason_rft":
         return
     root = v["data.root"]
@@ -30,6 +33,18 @@ def _data(v: Values) -> Iterator[str]:
         yield "data.root: null: reason_rft needs a place; set data.root=FOLDER or data.hub=ORGANISATION/NAME"
     elif root is not None and not Path(root).expanduser().is_dir():
         yield f"data.root: {root}: no such folder; set the folder that holds the published files, or data.root=null"
+
+
+def _table(v: Values) -> Iterator[str]:
+    path, root = v["data.path"], v["data.root"]
+    if path is None:
+        yield "data.path: null: a table needs a file; set data.path=FILE, or {train: FILE, id: FILE}"
+    named = {f"data.path.{split}": name for split, name in path.items()} if isinstance(path, dict) else {}
+    for key, name in ({"data.path": path} | named).items():
+        if isinstance(name, str) and not Path(name).expanduser().exists() and not is_hub_name(name):
+            yield f"{key}: {name}: no such file or folder; set the file that holds your rows"
+    if root is not None and not Path(root).expanduser().exists():
+        yield f"data.root: {root}: no such folder or zip file; set what the names of images start from, or null"
 
 
 def _train_rows(v: Values) -> Iterator[str]:
@@ -143,6 +158,7 @@ EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models
 RULES: dict[str, tuple[Rule, ...]] = {
     "train": (*COMMON, policy, *EXTERNAL, _train_rows, *LEARNING, *ENGINE),
     "rollout": (*COMMON, policy),
+    "show": (*COMMON, policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
     "eval": (*COMMON, _evaluated, _one_origin),
     "passk": (*COMMON, policy, compared_models, _passk_samples),

@@ -20,13 +20,14 @@ from ekipl.algorithm.selection import Selection
 from ekipl.data.own import OwnData
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.data.synthetic.source import SyntheticData
+from ekipl.data.table.source import TableData
 from ekipl.engine.settings import EngineSettings
 from ekipl.external.settings import Demonstrated, LiteLLM, Nobody, OwnPool, Recorded
 from ekipl.importing import Named
 from ekipl.policy.settings import ModelSettings, OwnRollout, Rollout, VLLMRollout
 from ekipl.reward.graders import GRADERS
 
-Command = Literal["train", "rollout", "external_sample", "eval", "passk"]
+Command = Literal["train", "rollout", "external_sample", "eval", "passk", "show"]
 
 ABSENT: Any = None  # default of keys that a command does not define; a command that defines the key rejects null
 
@@ -133,8 +134,9 @@ def one_of(key: str, *known: str) -> Discriminator:
 AnyData = Annotated[
     Annotated[SyntheticData, Tag("synthetic")]
     | Annotated[ReasonRFTData, Tag("reason_rft")]
+    | Annotated[TableData, Tag("table")]
     | Annotated[OwnData, Tag("own")],
-    one_of("kind", "synthetic", "reason_rft"),
+    one_of("kind", "synthetic", "reason_rft", "table"),
 ]
 AnyExternal = Annotated[
     Annotated[Nobody, Tag("none")]
@@ -183,6 +185,7 @@ class Settings(Hyperparameters):
         predictions: a file of completions that is graded instead of sampling.
         decoding: how ``eval`` and ``passk`` sample.
         samples: actions a problem.
+        n: problems of each split that are shown.
         records: files or run folders whose actions are used instead of sampling.
         models: further model folders, compared with ``model.path``.
         passk: the pass@k curve.
@@ -222,6 +225,7 @@ class Settings(Hyperparameters):
     predictions: Name | None = None
     decoding: Decoding = ABSENT
     samples: Count = ABSENT
+    n: Count = ABSENT
     records: tuple[Name, ...] = ABSENT
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
@@ -258,5 +262,6 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})
     | {"predictions", "records", "models"},
+    "show": frozenset({"splits", "n"}),
     "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
 }

@@ -9,12 +9,13 @@ from typing import Annotated, Any, overload
 
 from ekipl.algorithm.seams import ProblemSource, Task
 from ekipl.algorithm.types import Problem
-from ekipl.data.problems import BadRows, Checked, Fits, Outline, outline_of, settle, text_fault
+from ekipl.data.gold import text_fault
+from ekipl.data.problems import BadRows, Checked, Fits, Outline, outline_of, settle
 from ekipl.errors import BadRow
 from ekipl.importing import Named, imported
 from ekipl.progress import progress
 
-KINDS = ("synthetic", "reason_rft")
+KINDS = ("synthetic", "reason_rft", "table")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,15 @@ class OwnData(Checked):
             for number in range(len(problems)):
                 name = f"row {number + 1}"
                 try:
-                    outline = outline_of(problems[number])
+                    problem = problems[number]
+                    outline = outline_of(problem)
                 except BadRow as bad:
                     faults[name] = [_said(bad.__cause__ or bad)]
                     continue
                 finally:
                     advance(1)
-                errors = [*_text_errors(outline), *(fits(outline.prompt, outline.sizes) if fits else ())]
+                sizes = [image.size for image in problem.images]
+                errors = [*_text_errors(problem), *(fits(problem.prompt, sizes) if fits else ())]
                 if first.setdefault(outline.id, number) != number:
                     errors.append(f"row {first[outline.id] + 1} has the same id")
                 if errors:
@@ -69,8 +72,8 @@ class OwnData(Checked):
         return problems.only(outlines)
 
 
-def _text_errors(outline: Outline) -> Iterator[str]:
-    for name, value in (("id", outline.id), ("prompt", outline.prompt)):
+def _text_errors(problem: Problem) -> Iterator[str]:
+    for name, value in (("id", problem.id), ("prompt", problem.prompt)):
         if fault := text_fault(value):
             yield f"{name}: {fault}"
 

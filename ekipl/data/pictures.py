@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from io import BytesIO
-from pathlib import Path
+from io import SEEK_END, BytesIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -35,21 +35,6 @@ Size = tuple[int, int]  # width, height in pixels
 
 class BadPicture(Exception):
     """A file that is no usable picture; the text is the reason."""
-
-
-def read(path: Path) -> Image.Image:
-    """The picture in the file. Raises BadPicture."""
-    return decode(content_of(path))
-
-
-def content_of(path: Path) -> bytes:
-    """The bytes of the file. Raises BadPicture."""
-    try:
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise BadPicture(f"{size:,} bytes; at most {MOST_BYTES:,} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise BadPicture(f"cannot be read: {error.strerror or error}") from error
 
 
 def decode(content: bytes) -> Image.Image:
@@ -79,12 +64,12 @@ def decode(content: bytes) -> Image.Image:
         raise BadPicture(_reason(error)) from error
 
 
-def measure(path: Path) -> Size:
-    """Width and height of the upright picture, by the header of the file alone. Raises BadPicture."""
+def measure(file: BinaryIO) -> Size:
+    """Width and height of the upright picture, by the header of the open file alone. Raises BadPicture."""
     try:
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             _bounded(image.size)
-            if image.format == "PNG" and b"IEND" not in _end_of(path):
+            if image.format == "PNG" and b"IEND" not in _end_of(file):
                 raise BadPicture("cannot be read: it is cut off")  # an interrupted download
             known = image.format != "PNG" or "exif" in image.info  # the rest of a PNG would have to be read
             turned = known and _orientation(image) >= 5
@@ -151,10 +136,12 @@ def _orientation(image: Image.Image) -> int:
     return stated if stated in range(1, 9) else 1
 
 
-def _end_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - END))
-        return file.read()
+def _end_of(file: BinaryIO) -> bytes:
+    place = file.tell()
+    file.seek(max(0, file.seek(0, SEEK_END) - END))
+    end = file.read()
+    file.seek(place)
+    return end
 
 
 def _reason(error: Exception) -> str:

@@ -7,31 +7,46 @@ import reprlib
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+
+REMEMBERED = 65_536  # names
+PUBLISHED = ("images/{0}_images", "images", "", "{0}_images")  # of train or test
 
 
 @dataclass(frozen=True)
 class Place:
-    """A file of rows, and the folders that its images must be in; ``part`` is train or test."""
+    """A file of rows, and the folders that its images must be in.
+
+    Attributes:
+        rows: the file.
+        roots: no image lies outside these.
+        subs: the folders in a root that a name in a row may start from, best first.
+        home: the one of them that messages name.
+    """
 
     rows: Path
     roots: tuple[Path, ...]
-    part: str
+    subs: tuple[str, ...] = ("", "images")
+    home: str = ""
 
     @cached_property
     def folders(self) -> tuple[Path, ...]:
         """The folders that a name in a row may start from, best first."""
-        subs = (f"images/{self.part}_images", "images", "", f"{self.part}_images")
-        return tuple(root / sub for root in self.roots for sub in subs)
+        return tuple(root / sub for root in self.roots for sub in self.subs)
+
+
+def published(rows: Path, roots: tuple[Path, ...], part: str) -> Place:
+    """The place of the published files, or of others in their layout; ``part`` is train or test."""
+    return Place(rows, roots, tuple(sub.format(part) for sub in PUBLISHED), "images")
 
 
 Listing = Callable[[Path], tuple[Mapping[str, str], Mapping[str, str]]]
 
 
 def finder(place: Place) -> Callable[[str], Path | str]:
-    """``find_image`` of this place, which remembers what it has found: rows share images and folders."""
-    return cache(partial(find_image, place, cache(names_in)))
+    """``find_image`` of this place, which remembers what it has found of late: rows share images and folders."""
+    return lru_cache(maxsize=REMEMBERED)(partial(find_image, place, lru_cache(maxsize=16)(names_in)))
 
 
 def find_image(place: Place, listing: Listing, name: str) -> Path | str:
@@ -40,19 +55,21 @@ def find_image(place: Place, listing: Listing, name: str) -> Path | str:
     Texts instead of paths: a data set has many names.
     """
     shown = f"image: {reprlib.repr(name)}"
-    if Path(name).is_absolute():
-        return f"{shown}: an absolute path; name it relative to the images folder"
     try:
+        if os.path.isabs(name) and not _is_inside(os.path.realpath(name), place):
+            return f"{shown}: an absolute path outside {place.roots[0]}; name it relative to the images folder"
         path = next((path for folder in place.folders if os.path.isfile(path := os.path.join(folder, name))), None)
         if path is None:
             near = next((found for folder in place.folders if (found := near_match(folder, name, listing))), None)
-            return f"{shown}: no such file in {place.roots[0]}/images{f'; {near}' if near else ''}"
+            return f"{shown}: no such file in {place.roots[0] / place.home}{f'; {near}' if near else ''}"
         path = os.path.realpath(path)
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, with NUL, a loop of links
         return f"{shown}: cannot be read: {getattr(error, 'strerror', None) or error}"
-    if not any(path.startswith(os.path.join(root, "")) for root in place.roots):
-        return f"{shown}: lies outside {place.roots[0]}"
-    return Path(path)
+    return Path(path) if _is_inside(path, place) else f"{shown}: lies outside {place.roots[0]}"
+
+
+def _is_inside(path: str, place: Place) -> bool:
+    return any(path.startswith(os.path.join(root, "")) for root in place.roots)
 
 
 def near_match(folder: Path, name: str, listing: Listing) -> str | None:

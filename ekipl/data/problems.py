@@ -1,15 +1,14 @@
-"""From a row of a data set to a problem: gold answers, prompts, and one error for all bad rows."""
+"""From a row of a data set to a problem, and one error for all bad rows."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args, overload
+from typing import Literal, NamedTuple, Protocol, overload
 
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Task
@@ -17,32 +16,33 @@ from ekipl.algorithm.types import AnswerKind, Example, Problem
 from ekipl.data.inspection import Check
 from ekipl.data.pictures import Size, rgb
 from ekipl.errors import UsageError
-from ekipl.reward import comparison, letters, parse, values
+from ekipl.reward import comparison
 
 BadRows = Literal["refuse", "skip"]
 Changed = Literal["refuse", "keep_order"]
 
 SHOWN = 20  # errors of one input that are listed
-LONGEST_TEXT = 1_000_000  # characters of a question, several times the context of any model
-LONGEST_ANSWER = 10_000  # characters of a gold answer
-_HALVES = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which alone are no character
 
 
-@dataclass(frozen=True)
-class Outline:
-    """A problem without its pixels.
+class Outline(NamedTuple):
+    """What is kept of a problem, so that a resumed run can tell whether it has changed.
 
     Attributes:
         id: the problem's.
-        prompt: the problem's.
-        sizes: width and height of its images, upright.
         digest: of the row's content, and after a colon of its image files where they were read; "" = not known.
     """
 
     id: str
-    prompt: str
-    sizes: tuple[Size, ...]
     digest: str = ""
+
+
+class Answered(Protocol):
+    """What has a gold answer: a row, a problem."""
+
+    @property
+    def answer(self) -> str: ...
+    @property
+    def kind(self) -> AnswerKind: ...
 
 
 Fits = Callable[[str, Sequence[Size]], Iterable[str]]  # of a prompt and its images: why a model cannot read them
@@ -68,8 +68,7 @@ def outline_of(problem: Problem) -> Outline:
     notes = sorted((key, value) for key, value in problem.metadata.items() if isinstance(value, str))
     facts = [problem.prompt, problem.answer, problem.kind, notes]
     pixels = digest_of(*(image.tobytes() for image in problem.images))
-    sizes = tuple(image.size for image in problem.images)
-    return Outline(problem.id, problem.prompt, sizes, f"{digest_of(repr(facts).encode(errors='replace'))}:{pixels}")
+    return Outline(problem.id, f"{digest_of(repr(facts).encode(errors='replace'))}:{pixels}")
 
 
 def digest_of(*parts: bytes) -> str:
@@ -78,76 +77,6 @@ def digest_of(*parts: bytes) -> str:
     for part in parts:
         whole.update(len(part).to_bytes(8, "big") + part)
     return whole.hexdigest()
-
-
-def answer_kind(answer: str, question: str = "") -> AnswerKind:
-    """The kind of a gold answer that has no stated kind, derived once, when the row is read.
-
-    ``functions`` if it holds functions; ``choice`` if it is a letter A to D or, where the question lists its options,
-    chooses letters in any way that ``strict`` reads; ``number`` if it has an exact rational value; else ``expression``.
-    """
-    if parse.functions(answer):
-        return "functions"
-    if letters.read(answer) if letters.lists_options(question) else re.fullmatch("[A-D]", answer):
-        return "choice"
-    return "number" if values.exact(answer) else "expression"
-
-
-def gold_of(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, AnswerKind]:
-    """The gold answer of a raw row without tags, and its kind: the row's ``kind``, else ``answer_kind``.
-
-    Raises:
-        ValueError: the answer is missing, no text, or not of a kind that the task has.
-    """
-    text = as_text(row.get("solution") if row.get("answer") is None else row["answer"])
-    if fault := text_fault(text, LONGEST_ANSWER):
-        raise ValueError(f"answer: {fault}")
-    assert isinstance(text, str)
-    block = parse.answer_block(text)
-    answer = (text if block is None else block).strip()
-    stated = row.get("kind")
-    if stated is not None and stated not in get_args(AnswerKind):
-        raise ValueError(f"kind: {reprlib.repr(stated)}: not one of {', '.join(get_args(AnswerKind))}")
-    kind = cast(AnswerKind, stated) if stated else answer_kind(answer, question)
-    if kind not in task.kinds:
-        raise ValueError(f"answer: {reprlib.repr(answer)}: {kind}; {task.name} needs {' or '.join(task.kinds)}")
-    if (kind == "choice" and not letters.read(answer)) or (kind == "functions" and not parse.functions(answer)):
-        raise ValueError(f"answer: {reprlib.repr(answer)}: not of kind {kind}")
-    return answer, kind
-
-
-def gold_as_it_stands(row: Mapping[str, Any], question: str, task: Task) -> tuple[str, AnswerKind]:
-    """Like ``gold_of``, but with white space and tags, and of any kind: the published graders compare texts.
-
-    Raises:
-        ValueError: the answer is missing or no text.
-    """
-    text = as_text(row.get("solution") if row.get("answer") is None else row["answer"])
-    if not isinstance(text, str):
-        return gold_of(row, question, task)
-    try:
-        return text, gold_of(row, question, task)[1]
-    except ValueError:
-        return text, task.kinds[0]
-
-
-def as_text(value: Any) -> Any:
-    """A whole number as the text that it is in many files, such as ``"answer": 5``; anything else unchanged."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def text_fault(value: Any, longest: int = LONGEST_TEXT) -> str | None:
-    """Why a field of a row is no text that can be read; None when it is one."""
-    if value is None:
-        return "missing"
-    if not isinstance(value, str) or not value.strip():
-        quoted = "; quote it" if isinstance(value, float) else ""
-        return f"{reprlib.repr(value)}: not a text{quoted}"
-    if len(value) > longest:
-        return f"{reprlib.repr(value)}: {len(value):,} characters; at most {longest:,} are read"
-    if half := _HALVES.search(value):
-        return f"{reprlib.repr(value)}: half of a surrogate pair ({half[0]!r}) is no character; correct the text"
-    return None
 
 
 def refuse(where: str, errors: Sequence[str], or_else: str = "") -> None:
@@ -188,18 +117,26 @@ def first_of(lines: Sequence[str]) -> list[str]:
     return [*lines[:SHOWN], *([f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])]
 
 
-def say_unreadable(where: str, golds: Iterable[tuple[str, AnswerKind]]) -> None:
-    """Print the gold answers that ``strict`` pays in their own spelling only, as rows to correct or leave out."""
-    strange = sorted(
-        {gold for gold, kind in golds if kind in ("number", "expression") and comparison.only_as_spelled(gold)}
-    )
-    if strange:
-        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
-        say(
-            f"{where}: warning: reward=strict reads no value in these gold answers ({len(strange)}), so that only the "
-            f"same spelling is right: {', '.join(map(reprlib.repr, strange[:SHOWN]))}{more}",
-            (),
-        )
+class Unreadable:
+    """Gold answers that ``strict`` pays in their own spelling only, to be told as rows to correct or leave out."""
+
+    def __init__(self) -> None:
+        self._found: set[str] = set()
+
+    def note(self, gold: Answered | None) -> None:
+        """Look at one more gold answer."""
+        if gold and gold.kind in ("number", "expression") and comparison.only_as_spelled(gold.answer):
+            self._found.add(gold.answer)
+
+    def say(self, where: str) -> None:
+        """Print them, if there are any."""
+        if strange := sorted(self._found):
+            more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+            say(
+                f"{where}: warning: reward=strict reads no value in these gold answers ({len(strange)}), so that only "
+                f"the same spelling is right: {', '.join(map(reprlib.repr, strange[:SHOWN]))}{more}",
+                (),
+            )
 
 
 def check_split(task: Task, split: str) -> None:

@@ -7,19 +7,24 @@ checked before the first is used, and one error lists all bad ones. Pixels are r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ekipl.algorithm.ranges import Name
 from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Problem
-from ekipl.data import rows
+from ekipl.data.gold import answer_of
 from ekipl.data.hub import from_hub
-from ekipl.data.places import Place, finder
-from ekipl.data.problems import Checked, Fits, LazyProblems, check_split, say_unreadable
+from ekipl.data.places import Place, finder, published
+from ekipl.data.problems import Checked, Fits, LazyProblems, check_split
+from ekipl.data.rows import Fields, Rows, checked
 from ekipl.errors import MissingSplit, UsageError
+from ekipl.files import parse_rows
+
+WORDS = {"id": "id", "image": "image", "question": "problem", "answer": "answer", "cot": "cot"}
 
 
 @dataclass(frozen=True)
@@ -77,21 +82,20 @@ class ReasonRFTData(Checked):
         check_split(task, source)
         place = self._place(task, source)
         start = self.train_start if split == "train" else 0
-        listed = rows.load(place.rows)
+        listed = _load(place.rows)
         if start >= len(listed):
             raise UsageError(f"data.train_start: {start}: leaves none of the {len(listed)} rows of {place.rows.name}")
-        wanted = listed[start:] if limit is None else listed[start : start + limit]
-        cache = None if self.cache is None else Path(self.cache).expanduser()
-        where, images = f"data: {place.rows}", _TASKS[task.name].images if task.name in _TASKS else None
-        entries = rows.checked(where, wanted, task, images, finder(place), self, cache, fits)
-        say_unreadable(where, ((entry.answer, entry.kind) for entry in entries))
-        return LazyProblems(
-            task,
-            split,
-            range(len(entries)),
-            lambda index: entries[index].example(self.bad_rows),
-            lambda index: entries[index].outline(task),
+        wanted = range(start, len(listed) if limit is None else min(len(listed), start + limit))
+        find = finder(place)
+        rows = Rows(
+            f"data: {place.rows}",
+            lambda number: (listed[number][0], _fields(listed[number][1], find)),
+            WORDS,
+            _TASKS[task.name].images if task.name in _TASKS else None,
         )
+        cache = None if self.cache is None else Path(self.cache).expanduser()
+        sound = checked(rows, wanted, task, self, cache, fits)
+        return LazyProblems(task, split, range(len(sound)), sound.example, sound.outline)
 
     def published_rows(self, task: Task) -> int | None:
         """Training rows that are used of the published file, by its published size; None for other tasks."""
@@ -116,7 +120,32 @@ class ReasonRFTData(Checked):
             raise MissingSplit(f"data.root: {root}: no {pattern} {where}; {wayout}")
         if len(found) > 1:
             raise UsageError(f"data.root: {root}: {len(found)} files match {pattern} {where}; one is needed")
-        return Place(found[0], (root,), part)
+        return published(found[0], (root,), part)
+
+
+def _load(path: Path) -> list[tuple[str, Any]]:
+    """The rows of a file, JSON or JSON lines, each with its place. Raises UsageError."""
+    try:
+        return parse_rows(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"data: {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _fields(row: Any, find: Callable[[str], Path | str]) -> Fields | ValueError:
+    if not isinstance(row, dict):
+        return row if isinstance(row, ValueError) else ValueError(f"{reprlib.repr(row)}: not an object with fields")
+    given = row.get("image")
+    names: list[Any] = given if isinstance(given, list) else [given]
+    is_named = bool(names) and all(isinstance(name, str) and name for name in names)
+    return Fields(
+        row.get("id"),
+        [(name, find(name)) for name in names] if is_named else (),
+        row.get("problem"),
+        answer_of(row),
+        row.get("kind"),
+        row.get("cot"),
+        fault=None if is_named else f"image: {reprlib.repr(given)}: not a file name, nor a list of them",
+    )
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:

@@ -95,6 +95,8 @@ def mistake(gold: str, kind: str, rng: random.Random) -> tuple[str, str, str]:
         what, value = call[1], call[3]
         other = rng.choice([v for v in VALUES[what] if v != value])
         return gold[: call.start(3)] + other + gold[call.end(3) :], value, other
+    if kind == "text":
+        return f"not {gold}", gold, f"not {gold}"
     number = _near(gold, rng) if kind == "number" else None
     wrong = f"{gold} + 1" if number is None else number  # not equal, whatever number or formula it is
     return wrong, gold, wrong

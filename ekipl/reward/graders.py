@@ -1,8 +1,8 @@
 """R(o) = R_format(o) + R_acc(o), Eq. 6: a strict grader, and Reason-RFT's published rewards and evaluators.
 
 Names of graders:
-    strict                format after stripping outer white space; equal values, letters or sets of functions, and
-                          where the scene is known, any functions that lead to its final state.
+    strict                format after stripping outer white space; equal values, letters, texts or sets of functions,
+                          and where the scene is known, any functions that lead to its final state.
     reason_rft            the published evaluators: math-verify; partial credit for functions.
     reason_rft_reward     the published training rewards: equal strings; share of matched functions, less for repeats.
     reason_rft_partial    training reward for functions with partial credit.
@@ -25,13 +25,13 @@ from typing import NamedTuple
 from ekipl.algorithm.seams import Grader
 from ekipl.algorithm.types import AnswerKind, Problem, Reward
 from ekipl.errors import GraderError, UsageError
-from ekipl.reward import comparison, equivalence, letters, parse
+from ekipl.reward import comparison, equivalence, letters, parse, wording
 from ekipl.reward.simulate import Scene, reaches
 
 GRADERS: dict[str, tuple[AnswerKind, ...]] = {  # name -> the kinds of answer that it grades
-    "strict": ("number", "choice", "expression", "functions"),
-    "reason_rft": ("number", "choice", "expression", "functions"),
-    "reason_rft_reward": ("number", "choice", "expression", "functions"),
+    "strict": ("number", "choice", "expression", "functions", "text"),
+    "reason_rft": ("number", "choice", "expression", "functions", "text"),
+    "reason_rft_reward": ("number", "choice", "expression", "functions", "text"),
     "reason_rft_partial": ("functions",),
     "reason_rft_penalty": ("functions",),
     "reason_rft_tolerance": ("number", "choice", "expression"),
@@ -51,11 +51,12 @@ def check_grader(name: str, task: str, kinds: Sequence[AnswerKind]) -> str:
 def grader(name: str) -> Grader:
     """The grader of that name in ``GRADERS``.
 
-    Where a problem's metadata name the marks of a skill, ``detail["skill"]`` is 1 if the reasoning holds one of them.
+    Where a problem's metadata list ``accepted`` answers, the one counts that the completion meets best. Where they name
+    the marks of a skill, ``detail["skill"]`` is 1 if the reasoning holds one of them.
     """
 
     def graded(problem: Problem, text: str) -> Reward:
-        reward = grade(text, problem.answer, problem.kind, name, problem.metadata.get("scene"), problem.question)
+        reward = _best(text, problem, name)
         marks = problem.metadata.get("skill")
         if marks is None:
             return reward
@@ -63,6 +64,24 @@ def grader(name: str) -> Grader:
         return replace(reward, detail={**reward.detail, "skill": float(any(mark in reasoning for mark in marks))})
 
     return graded
+
+
+def _best(text: str, problem: Problem, name: str) -> Reward:
+    """The best reward by an accepted answer. Raises GraderError unless one is right or all can be compared."""
+    best: Reward | None = None
+    failure: GraderError | None = None
+    for gold in problem.metadata.get("accepted") or (problem.answer,):
+        try:
+            reward = grade(text, gold, problem.kind, name, problem.metadata.get("scene"), problem.question)
+        except GraderError as error:
+            failure = error
+            continue
+        if reward.accuracy >= 1:
+            return reward
+        best = reward if best is None or reward.accuracy > best.accuracy else best
+    if failure or best is None:
+        raise failure or GraderError("no accepted answer")
+    return best
 
 
 def grader_of(name: str, function: Callable[[Problem, str], Reward | float]) -> Grader:
@@ -99,9 +118,14 @@ def grade(text: str, gold: str, kind: AnswerKind, name: str, scene: Scene | None
         return _grade_functions(text, gold, name, formatted, scene)
     if strict:
         answer, wanted = parse.answer_text(text), gold.strip()
-        right = letters.same(answer, wanted, question) if kind == "choice" else comparison.same(answer, wanted)
-        return Reward(formatted, float(right))
+        return Reward(formatted, float(_same(answer, wanted, kind, question)))
     return Reward(formatted, _published_accuracy(text, gold, name))
+
+
+def _same(answer: str, gold: str, kind: AnswerKind, question: str) -> bool:
+    if kind == "choice":
+        return letters.same(answer, gold, question)
+    return wording.same(answer, gold) if kind == "text" else comparison.same(answer, gold)
 
 
 # --- letters, numbers, expressions ---

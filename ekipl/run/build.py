@@ -115,7 +115,7 @@ def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]
     fits = reader_of_command(settings)
     for split in settings.splits or task.splits:
         own = data.train_limit if split == "train" else data.test_limit
-        limit = min((n for n in (own, settings.limit) if n is not None), default=None)
+        limit = min((n for n in (own, settings.limit, settings.n) if n is not None), default=None)
         try:
             problems[split] = data.problems(task, split, limit, fits)
         except MissingSplit as error:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ekipl.data.hub import contact
 from ekipl.errors import UsageError
 from ekipl.policy.folders import content
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
-
-DEADLINE_S = 5.0
 
 
 def check_hub(named: Mapping[str, str]) -> None:
@@ -87,35 +84,5 @@ def is_hub_name(path: str) -> bool:
 
 
 def fault_of(name: str) -> str | None:
-    """What is wrong with the hub's answer about a model, or None. Ends within ``DEADLINE_S``."""
-    from huggingface_hub import constants
-
-    return "was not asked (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else _asked(name, constants.ENDPOINT)
-
-
-@cache
-def _asked(name: str, endpoint: str) -> str | None:
-    """The same from the hub at ``endpoint``; once in a process."""
-    answers: list[str | None] = []
-    thread = threading.Thread(target=lambda: answers.append(_answer(name, endpoint)), daemon=True)
-    thread.start()
-    thread.join(DEADLINE_S)
-    return answers[0] if answers else f"says nothing within {DEADLINE_S:.0f} s"
-
-
-def _answer(name: str, endpoint: str) -> str | None:
-    import httpx
-    from huggingface_hub import get_token
-
-    token = get_token()
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    try:
-        url = f"{endpoint}/{name}/resolve/main/config.json"
-        status = httpx.head(url, headers=headers, timeout=DEADLINE_S, follow_redirects=True).status_code
-    except httpx.TimeoutException:
-        return f"says nothing within {DEADLINE_S:.0f} s"
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return f"cannot be reached ({' '.join(str(error).split()) or type(error).__name__})"
-    if status < 400:
-        return None
-    return "has no such model, or none for this login" if status in (401, 403, 404) else f"answers with status {status}"
+    """What is wrong with the hub's answer about a model, or None. Ends within the deadline of ``contact``."""
+    return contact(f"{name}/resolve/main/config.json", "model")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ekipl.algorithm.seams import Grader, Task
-from ekipl.algorithm.types import AnswerKind, Problem
-from ekipl.data.problems import gold_as_it_stands, gold_of, refuse, say_unreadable
+from ekipl.algorithm.types import Problem
+from ekipl.data.gold import Gold, gold_as_it_stands, gold_of
+from ekipl.data.problems import Unreadable, refuse
 from ekipl.errors import GraderError, UsageError
 from ekipl.files import atomic_write, dump_line, parse_rows
 from ekipl.report.predictions import GradedRow, write_predictions
@@ -22,7 +23,7 @@ from ekipl.reward.graders import PUBLISHED
 if TYPE_CHECKING:
     from ekipl.config import Settings
 
-Gold = Callable[[Mapping[str, Any], str], tuple[str, AnswerKind]]  # of a row with this question; raises ValueError
+Find = Callable[[Mapping[str, Any], str], Gold]  # of a row with this question; raises ValueError
 
 
 def evaluate_predictions(settings: Settings, task: Task, grade: Grader, directory: Path) -> Table:
@@ -37,7 +38,7 @@ def evaluate_predictions(settings: Settings, task: Task, grade: Grader, director
     return write_predictions(directory, title, path.name, total, graded, describe.meta(settings))
 
 
-def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir: Path) -> tuple[int, list[GradedRow]]:
+def grade_predictions(path: Path, task: str, gold: Find, grade: Grader, out_dir: Path) -> tuple[int, list[GradedRow]]:
     """Grade rows ``{"id", "answer", "completion"}``, JSON lines or an array, and write ``out_dir/scores.jsonl``.
 
     A row may state the ``kind`` of its answer, and have its question as ``problem`` and its ``scene``. Ids may repeat:
@@ -50,13 +51,13 @@ def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir:
     invalid lines; nothing is written then.
     """
     rows = _without_ends(path, _read(path))
-    golds, graded = [], []
+    unreadable, graded = Unreadable(), []
     with atomic_write(out_dir / "scores.jsonl") as file:
         for row in rows:
             scores: dict[str, Any] = {"id": row["id"], "format": None, "accuracy": None, "error": None}
             try:
                 problem = _problem(row, task, gold)
-                golds.append((problem.answer, problem.kind))
+                unreadable.note(problem)
                 reward = grade(problem, row["completion"])
             except (_NoGold, GraderError) as error:
                 scores["error"] = str(error)
@@ -64,7 +65,7 @@ def grade_predictions(path: Path, task: str, gold: Gold, grade: Grader, out_dir:
                 scores |= {"format": reward.format, "accuracy": reward.accuracy, **reward.detail}
                 graded.append(GradedRow(json.dumps(row["id"]), problem.kind, reward))
             file.write(dump_line(scores))
-    say_unreadable(f"predictions: {path}", golds)
+    unreadable.say(f"predictions: {path}")
     return len(rows), graded
 
 
@@ -96,14 +97,15 @@ class _NoGold(Exception):
     """A row without a gold answer of a kind that the task has."""
 
 
-def _problem(row: Mapping[str, Any], task: str, gold: Gold) -> Problem:
+def _problem(row: Mapping[str, Any], task: str, gold: Find) -> Problem:
     question = str(row.get("problem", ""))
     try:
-        answer, kind = gold(row, question)
+        found = gold(row, question)
     except ValueError as error:
         raise _NoGold(str(error)) from error
     metadata = {"scene": row["scene"]} if row.get("scene") else {}
-    return Problem(str(row["id"]), task, "predictions", (), question, "", answer, kind, metadata)
+    metadata |= {"accepted": found.accepted} if found.accepted else {}
+    return Problem(str(row["id"]), task, "predictions", (), question, "", found.answer, found.kind, metadata)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

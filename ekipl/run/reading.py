@@ -123,6 +123,6 @@ def reader_of_command(settings: Settings) -> Fits | None:
 
     if settings.command == "external_sample":
         return None
-    if settings.command == "rollout":
+    if settings.command in ("rollout", "show"):
         return reader_of(settings, [settings.model.path], "rollout")
     return reader_of(settings, [path for path in policies(settings) if path != "external"], "decoding")
