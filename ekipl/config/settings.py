@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen
 from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter
 
 from ekipl.algorithm.loop import Hyperparameters
@@ -108,6 +108,19 @@ class LoggerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """The page of a training run (docs/view.md).
+
+    Attributes:
+        html: whether ``report.html`` is written at the end; ``ekipl view RUN`` writes it at any time.
+        max_mb: size of the page, at most; in a larger one, groups of evenly spaced steps are kept. 1 MB is 10^6 bytes.
+    """
+
+    html: bool
+    max_mb: Annotated[float, Ge(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PasskSettings:
     """The pass@k curve.
 
@@ -187,6 +200,7 @@ class Settings(Hyperparameters):
         models: further model folders, compared with ``model.path``.
         passk: the pass@k curve.
         export: a run, one of its checkpoints or an adapter: ``train`` writes its model, prints the folder and ends.
+        report: the page of the run.
         dry_run: ``--dry-run``: print steps, samples, tokens, memory a GPU and remaining API cost, and end.
     """
 
@@ -225,6 +239,7 @@ class Settings(Hyperparameters):
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
     export: Name | None = None
+    report: ReportSettings = ABSENT
     dry_run: bool = False
 
     @property
@@ -251,7 +266,7 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 
 # The keys of the last block, by command.
 OWN_KEYS: dict[str, frozenset[str]] = {
-    "train": frozenset({"dry_run", "export"}),
+    "train": frozenset({"dry_run", "export", "report"}),
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from ekipl.algorithm.seams import Task
-from ekipl.algorithm.types import MARKER, AnswerKind, Example
+from ekipl.algorithm.types import MARKER, PATH, AnswerKind, Example
 from ekipl.data.inspection import Picture, Verdict, inspect
 from ekipl.data.pictures import BadPicture, Size, read
 from ekipl.data.problems import (
@@ -60,10 +60,12 @@ class Entry:
 
     def _read(self, path: Path, bad_rows: BadRows) -> Image.Image:
         try:
-            return read(path)
+            picture = read(path)
         except BadPicture as bad:
             text = f"data: {path} (row id {self.id!r}): {bad}; replace the image or leave out its rows"
             raise BadRow(text, skip=bad_rows == "skip") from bad
+        picture.info[PATH] = str(path)
+        return picture
 
 
 def load(path: Path) -> list[tuple[str, Any]]:

@@ -105,6 +105,8 @@ def grade_action(grade: Grader, problem: Problem, action: Action, also: Graders 
         error=error,
         also={name: got.accuracy for name, (got, _) in others.items() if got is not None},
         ungraded={name: why for name, (_, why) in others.items() if why is not None},
+        question=problem.question,
+        answer=problem.answer,
     )
 
 
