@@ -55,6 +55,6 @@ function multiples(data, [along, ...others], keys) {
     const rows = data.sweep.filter((row) => nameOf(row) === panel);
     const pick = (key, i) => rows.map((row) => (row.numbers[key] || [])[i] ?? null);
     const series = keys.map((key, i) => ({ name: splitName(key.replace(/ last$/, "")), colour: colour(i), y: pick(key, 0), low: pick(key, 1), high: pick(key, 2) }));
-    return chart({ title: panel || "All runs", note: "accuracy at the last evaluation, %", xlabel: along, x: rows.map((_, i) => i), ticks: rows.map((row) => String(row.swept[along])), series, percent: true });
+    return chart({ title: panel || "All runs", note: "accuracy at the last evaluation, %", xlabel: along, x: rows.map((_, i) => i), ticks: rows.map((row) => String(row.swept[along])), series, percent: true, dots: rows.some((row) => Number.isNaN(Number(row.swept[along]))) });
   }).filter(Boolean);
 }
