@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,11 +21,21 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+WATCH = "window.violations = []; addEventListener('securitypolicyviolation', (e) => violations.push(e.blockedURI));"
 FLAGS = (
     *("--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", "--disable-extensions"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
     *("--no-sandbox", "--disable-dev-shm-usage", "--force-color-profile=srgb"),  # containers have neither
 )
+# Gives two pipes the numbers that Chromium wants, whatever they are here, and becomes Chromium.
+PLUG = """
+import os, sys
+from fcntl import F_DUPFD, fcntl
+above = [fcntl(int(number), F_DUPFD, 10) for number in sys.argv[1:3]]
+os.dup2(above[0], 3)
+os.dup2(above[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 PATIENCE = 120.0  # seconds for one answer
 
 
@@ -39,7 +50,7 @@ class PageError(Exception):
 
 @dataclass
 class Tab:
-    """A page. ``requests``, ``errors`` and ``console`` grow as the page sends, fails and says something."""
+    """A page. ``requests`` and ``errors`` grow as the page sends and fails, ``window.violations`` in it too."""
 
     pipe: Pipe
     session: str
@@ -149,18 +160,8 @@ class Browser:
         self._profile = tempfile.mkdtemp(prefix="ekipl-chromium-")
         for_it, into = os.pipe()
         out, from_it = os.pipe()
-        # the shell gives the pipes the numbers that Chromium wants, whatever they are here
-        line = [
-            "sh",
-            "-c",
-            f'exec "$@" 3<&{for_it} 4>&{from_it}',
-            "sh",
-            path,
-            *FLAGS,
-            f"--user-data-dir={self._profile}",
-        ]
         self._process = subprocess.Popen(
-            line,
+            [sys.executable, "-c", PLUG, str(for_it), str(from_it), path, *FLAGS, f"--user-data-dir={self._profile}"],
             pass_fds=(for_it, from_it),
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -180,6 +181,7 @@ class Browser:
         tab = Tab(self._pipe, session)
         for domain in ("Page", "Runtime", "Network", "Log"):
             tab.call(f"{domain}.enable")
+        tab.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
         return tab
 
     def __enter__(self) -> Browser:

@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
 
 def run(arguments: Sequence[str]) -> None:
     """Write the page and print its address, or serve it until Ctrl-C. Raises UsageError."""
-    given = _parsed(arguments)
+    given = parsed(arguments)
     paths = [Path(path).expanduser() for path in given.runs]
     max_bytes = round(given.max_mb * 10**6)
     if given.live:
@@ -40,7 +40,8 @@ def run(arguments: Sequence[str]) -> None:
     _open(page.resolve().as_uri(), given.open)
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments of the command. Raises UsageError."""
     shape = argparse.RawDescriptionHelpFormatter
     what = "A run, several runs or a sweep as one HTML page."
     parser = Parser("ekipl view", description=what, epilog=EPILOG, allow_abbrev=False, formatter_class=shape)

@@ -3,14 +3,19 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// Characters that are not to be seen, or that turn the text around them: they are shown by their number.
+const HIDDEN = /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb])/;
+const codeOf = (character) => `U+${character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+const told = (value) => String(value).split(HIDDEN).map((part, i) => (i % 2 ? `[${codeOf(part)}]` : part)).join("");
+
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : value);
+    else node.setAttribute(name, value === true ? "" : name === "value" ? value : told(value));
   }
   for (const child of children.flat(Infinity)) {
-    if (child !== null && child !== undefined && child !== false) node.append(child);
+    if (child !== null && child !== undefined && child !== false) node.append(child instanceof Node ? child : told(child));
   }
   return node;
 }

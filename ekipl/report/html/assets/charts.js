@@ -94,7 +94,7 @@ function drawn(spec, series, width, show, tip, holder) {
     }
   } else for (const one of series) parts.push(...lineOf(spec, one, xs, atY));
   const guide = svg("line", { class: "guide", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom, visibility: "hidden" });
-  const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, tabindex: 0, role: "img", "aria-label": `${spec.title}. ${told(spec, series, spec.x.length - 1, show)} Arrow keys read the other points.` }, parts, guide);
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, tabindex: 0, role: "img", "aria-label": `${spec.title}. ${readAt(spec, series, spec.x.length - 1, show)} Arrow keys read the other points.` }, parts, guide);
   let place = -1;
   const point = (i) => {
     place = Math.max(0, Math.min(spec.x.length - 1, i));
@@ -166,7 +166,7 @@ function lineOf(spec, one, xs, atY) {
 }
 
 const bandOf = (one, i, show) => (one.low && isNumber(one.low[i]) ? ` (${show(one.low[i])} to ${show(one.high[i])})` : "");
-const told = (spec, series, i, show) => `${spec.xlabel} ${spec.ticks ? spec.ticks[i] : number(spec.x[i])}: ${series.map((one) => `${one.name} ${show(one.y[i])}`).join(", ")}.`;
+const readAt = (spec, series, i, show) => `${spec.xlabel} ${spec.ticks ? spec.ticks[i] : number(spec.x[i])}: ${series.map((one) => `${one.name} ${show(one.y[i])}`).join(", ")}.`;
 
 function tipOf(spec, series, i, show) {
   const rows = series.map((one) => el("div", {}, swatch(one.colour), el("span", {}, one.name), el("b", {}, show(one.y[i]) + bandOf(one, i, show))));

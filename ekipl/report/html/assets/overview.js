@@ -23,7 +23,7 @@ function overview(data, run) {
     unfinished ? el("p", { class: "notice" }, `This run is at step ${run.step ?? 0} of ${run.wanted}.`) : null,
     outcomes(run),
     run.sentence ? el("p", { class: "lead" }, run.sentence) : null,
-    el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+    el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", { class: value.length > 40 ? "wide" : null }, el("dt", {}, name), el("dd", {}, value)))),
     ...resultsOf(run),
     ...(run.command === "train" ? trainingOf(run) : scoresOf(run)),
     spendingOf(run),

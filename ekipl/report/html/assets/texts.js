@@ -1,11 +1,10 @@
-// Texts of models and data: tags set apart, characters that could hide or turn text shown by their number.
+// Texts of models and data: tags are set apart, and hidden characters stand out.
 
 const TAG = /(<\/?[A-Za-z_][\w-]{0,20}>)/;
 const OPEN = /^<([A-Za-z_][\w-]{0,20})>$/;
-const HIDDEN = /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb])/;
 
 function visible(text) {
-  return text.split(HIDDEN).map((part, i) => (i % 2 ? el("span", { class: "hidden-character" }, `U+${part.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`) : part));
+  return text.split(HIDDEN).map((part, i) => (i % 2 ? el("span", { class: "hidden-character" }, codeOf(part)) : part));
 }
 
 // The text in one block; what stands between <think> or <answer> and its end has a block of its own.
