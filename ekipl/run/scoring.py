@@ -14,7 +14,7 @@ from ekipl.errors import BadRow
 from ekipl.report.evaluate import GradedAction, metrics, summarize
 from ekipl.run import describe
 from ekipl.run.records import Record
-from ekipl.run.sampling import draw, grade_action
+from ekipl.run.sampling import graded
 from ekipl.run.thumbnails import statement_of
 
 
@@ -35,14 +35,13 @@ def evaluated(
     failed = None
     sampling = describe.policy_sampling(settings.model.path, settings.evaluation)
     try:
-        for share in map(processes.mine, held_out):
-            for problem, actions in draw(judge, share, settings.evaluation.samples, settings.seed):
-                statement = statement_of(problem, directory)
-                for action in actions:
-                    one = grade_action(grade, problem, action)
-                    told = replace(action, logprobs=None, reward=one.reward)
-                    where = (problem.task, problem.split)
-                    found.append((one, Record(*where, told, sampling, settings.seed, statement=statement)))
+        shares = map(processes.mine, held_out)
+        for problem, actions in graded(judge, grade, shares, settings.evaluation.samples, settings.seed):
+            statement = statement_of(problem, directory)
+            for action, one in actions:
+                told = replace(action, logprobs=None, reward=one.reward)
+                record = Record(problem.task, problem.split, told, sampling, settings.seed, statement=statement)
+                found.append((one, record))
     except BadRow as error:
         failed = str(error)
     parts = processes.gather((found, failed))
