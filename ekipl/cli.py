@@ -35,6 +35,9 @@ COMMANDS = {
     "eval": "accuracy on the in-distribution and out-of-distribution splits",
     "passk": "pass@k curves with intervals",
 }
+PLAIN = {  # these take no settings
+    "view": "a run as one HTML page: its curves, its groups with their images, its evaluations",
+}
 # Spellings of overrides, where a bare override reads badly. They end up in .hydra/overrides.yaml like any other.
 DRY_RUN = {"--dry-run": "dry_run=true"}
 FLAGS = {"passk": {"--k": "passk.k=[{}]"}, "train": DRY_RUN, "external-sample": DRY_RUN}
@@ -47,6 +50,7 @@ usage: ekipl COMMAND [group=option ...] [key=value ...] [--multirun]
 
 {commands}
 
+ekipl view RUN [RUN ...] [--live]
 ekipl COMMAND --help          what it does and which groups it has
 ekipl COMMAND --cfg job       every setting with its value, without running
 ekipl train --dry-run         steps, tokens, memory and dollars, without running (external-sample: dollars)
@@ -65,14 +69,16 @@ def main() -> None:
     if arguments[:1] == ["-sc"]:
         _complete(arguments)
     elif not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(HELP.format(commands="\n".join(f"  {name:16} {what}" for name, what in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {name:16} {what}" for name, what in (COMMANDS | PLAIN).items())))
     elif arguments[0] == "--paper":
         for cell in paper_cells():
             print("ekipl", "eval" if "prompt=zero_shot" in cell else "train", *cell)
     elif arguments[0] == "--version":
         print(f"ekipl {__version__}")
+    elif arguments[0] in PLAIN:
+        _run_plain(*arguments)
     elif arguments[0] not in COMMANDS:
-        _refuse(f"ekipl: {arguments[0]}: no such command; the commands are {', '.join(COMMANDS)}")
+        _refuse(f"ekipl: {arguments[0]}: no such command; the commands are {', '.join(COMMANDS | PLAIN)}")
     elif (rank := launched_rank()) is not None:
         _refuse(
             f"RANK: {rank}: a launcher started this, and every rank would make its own run directory; "
@@ -83,6 +89,14 @@ def main() -> None:
         _refuse_misplaced(arguments[0], words)
         with _folder_of(arguments[0], words) as placed:
             _compose_and_run(arguments[0], placed)
+
+
+def _run_plain(name: str, *arguments: str) -> None:
+    """Run a command that takes no settings, without Hydra."""
+    try:
+        importlib.import_module(f"ekipl.commands.{name}").run(arguments)
+    except UsageError as error:
+        _refuse(str(error))
 
 
 def _refuse_misplaced(command: str, words: list[str]) -> None:
@@ -262,7 +276,7 @@ def _complete(arguments: list[str]) -> None:
     """Complete the command here; then let Hydra, which completes one application, complete the line without it."""
     words = os.environ.get("COMP_LINE", "").split(" ")
     if "COMP_LINE" in os.environ and len(words) <= 2:
-        print(" ".join(COMMANDS))
+        print(" ".join(COMMANDS | PLAIN))
         return
     command = words[1] if len(words) > 2 else "train"  # installing completion works with any command
     if command in COMMANDS:

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from ekipl.cli import COMMANDS, ordered, spelled_out
+from ekipl.cli import COMMANDS, PLAIN, ordered, spelled_out
 from ekipl.config import check
 from ekipl.errors import UsageError
 from tests.command import Done, ekipl
 
 ROOT = Path(__file__).parents[1]
-NAMES = ", ".join(COMMANDS)
+NAMES = ", ".join(COMMANDS | PLAIN)
 HEAVY = {"torch", "transformers", "deepspeed", "litellm", "datasets"}
 
 
@@ -72,7 +72,7 @@ def files(folder: Path) -> list[str]:
 def test_a_process_that_helps_imports_nothing_heavy(tmp_path: Path) -> None:
     done, imported = process("--help", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert all(f"  {name} " in done.stdout for name in COMMANDS | PLAIN)
     assert imported & {*HEAVY, "hydra", "numpy", "pydantic"} == set()
 
 
@@ -257,8 +257,8 @@ def test_unknown_flags_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("ekipl ", set(COMMANDS)),
-        ("ekipl ev", set(COMMANDS)),  # the shell narrows it down
+        ("ekipl ", set(COMMANDS | PLAIN)),
+        ("ekipl ev", set(COMMANDS | PLAIN)),  # the shell narrows it down
         ("ekipl train task=", {"task=counting", "task=custom", "task=spatial", "task=structure"}),
         (
             "ekipl train N=1 model=qwen2",

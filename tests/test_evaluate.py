@@ -12,10 +12,10 @@ import pytest
 from ekipl.algorithm.seams import Engine
 from ekipl.algorithm.types import Action, AnswerKind, Finish, Problem, Reward
 from ekipl.errors import GraderError
-from ekipl.report.evaluate import GradedAction, compare, metrics, summarize
+from ekipl.report.evaluate import Evaluation, GradedAction, compare, metrics, summarize
 from ekipl.report.stats import wilson
 from ekipl.run import sampling
-from ekipl.run.sampling import draw, evaluate, grade_action
+from ekipl.run.sampling import draw, grade_action, graded
 
 
 def exact(problem: Problem, text: str) -> Reward:
@@ -60,11 +60,13 @@ def score(
     return GradedAction(name, split, kind, None, 0, "", finish, None, reward, "slow" if reward is None else None)
 
 
+def evaluate(sampler: Uniform, problems: Sequence[Problem], samples: int, seed: int) -> Evaluation:
+    return summarize(one for _, pairs in graded(sampler, exact, [problems], samples, seed) for _, one in pairs)
+
+
 def test_uniform_digits_are_right_one_time_in_ten() -> None:
     problems = [problem(i, split) for split in ("id", "ood") for i in range(400)]
-    done: list[int] = []
-    result = evaluate(Uniform(), exact, [problems], samples=4, seed=1, progress=done.append)
-    assert sum(done) == 800
+    result = evaluate(Uniform(), problems, samples=4, seed=1)
     assert [s.split for s in result.splits] == ["id", "ood"]
     for summary in result.splits:
         assert (summary.total.problems, summary.samples, summary.total.errors) == (400, 1600, 0)
@@ -78,12 +80,12 @@ def test_uniform_digits_are_right_one_time_in_ten() -> None:
 
 def test_the_seed_decides_and_the_chunks_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = [problem(i) for i in range(40)]
-    whole = evaluate(Uniform(), exact, [problems], samples=2, seed=1)
+    whole = evaluate(Uniform(), problems, samples=2, seed=1)
     monkeypatch.setattr(sampling, "ACTIONS_AT_ONCE", 7)
     sampler = Uniform()
-    assert evaluate(sampler, exact, [problems], samples=2, seed=1) == whole
+    assert evaluate(sampler, problems, samples=2, seed=1) == whole
     assert max(sampler.calls) == 3
-    assert evaluate(Uniform(), exact, [problems], samples=2, seed=2).scores != whole.scores
+    assert evaluate(Uniform(), problems, samples=2, seed=2).scores != whole.scores
 
 
 def test_problems_are_read_once_and_only_a_chunk_is_held(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from ekipl.cli import PLAIN
 from tests.command import ekipl
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("quickstart", "configuration", "tasks", "distributed", "reproducing")
+PAGES = ("quickstart", "configuration", "tasks", "distributed", "reproducing", "view")
 DOCUMENTS = ("README.md", *(f"docs/{page}.md" for page in PAGES))
 
 
@@ -34,6 +36,9 @@ def test_it_composes(line: str, tmp_path: Path) -> None:
     """With ``--cfg job``: the command, its groups, keys and flags all exist."""
     line = line.replace("RUN", "x").replace("FILE", "x").replace("DIR", str(tmp_path))
     words = [word for word in shlex.split(line)[1:] if word not in ("--multirun", "-m")]
+    if words[0] in PLAIN:
+        assert import_module(f"ekipl.commands.{words[0]}").parsed(words[1:])
+        return
     if any("," in word and "=" in word for word in words) and words[0] != "passk":
         words = [re.sub(r"(^\w+=[^,\[]+),.*", r"\1", word) for word in words]  # --cfg takes one job of a sweep
     flags = [] if "--cfg" in words else ["--cfg", "job"]

@@ -109,6 +109,19 @@ class LoggerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """The page of a training run (docs/view.md).
+
+    Attributes:
+        html: whether ``report.html`` is written at the end; ``ekipl view RUN`` writes it at any time.
+        max_mb: size of the page, at most; in a larger one, groups of evenly spaced steps are kept. 1 MB is 10^6 bytes.
+    """
+
+    html: bool
+    max_mb: Annotated[float, Ge(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PasskSettings:
     """The pass@k curve.
 
@@ -191,6 +204,7 @@ class Settings(Hyperparameters):
         passk: the pass@k curve.
         export: a run, one of its checkpoints or an adapter: ``train`` writes its model, prints the folder and ends.
         gpu_gib: GiB of a GPU, from 2: ``--dry-run`` says whether the run fits and, if not, what would make it fit.
+        report: the page of the run.
         dry_run: ``--dry-run``: print steps, samples, tokens, memory a GPU and remaining API cost, and end.
     """
 
@@ -231,6 +245,7 @@ class Settings(Hyperparameters):
     passk: PasskSettings = ABSENT
     export: Name | None = None
     gpu_gib: Annotated[float, Ge(2)] | None = None
+    report: ReportSettings = ABSENT
     dry_run: bool = False
 
     @property
@@ -257,7 +272,7 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 
 # The keys of the last block, by command.
 OWN_KEYS: dict[str, frozenset[str]] = {
-    "train": frozenset({"dry_run", "export", "gpu_gib"}),
+    "train": frozenset({"dry_run", "export", "gpu_gib", "report"}),
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from ekipl.algorithm.seams import Task
-from ekipl.algorithm.types import MARKER, AnswerKind, Example
+from ekipl.algorithm.types import MARKER, PATH, AnswerKind, Example
 from ekipl.data.gold import LONGEST_TEXT, as_text, gold, text_fault
 from ekipl.data.inspection import Look, Picture, Verdict, inspecting
 from ekipl.data.pictures import BadPicture, Size, decode
@@ -140,11 +140,14 @@ class SoundRows:
 
     def _picture(self, source: Source, draft: _Draft) -> Image.Image:
         try:
-            return decode(content_of(source))
+            picture = decode(content_of(source))
         except BadPicture as bad:
             place = f"{draft.place}, {source.name}" if isinstance(source, Held) else str(source)
             text = f"data: {place} (row id {draft.id!r}): {bad}; replace the image or leave out its rows"
             raise self._bad(text) from bad
+        if isinstance(source, Path):
+            picture.info[PATH] = str(source)
+        return picture
 
     def _bad(self, text: str) -> BadRow:
         return BadRow(text, skip=self._bad_rows == "skip")

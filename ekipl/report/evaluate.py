@@ -24,6 +24,8 @@ class GradedAction:
         reward: None when the grader failed or the model gave no answer; ``error`` then has the reason.
         also: accuracy by each further grader.
         ungraded: the reason for each further grader that failed.
+        question: the problem's.
+        answer: the gold answer.
     """
 
     problem_id: str
@@ -38,6 +40,8 @@ class GradedAction:
     error: str | None = None
     also: Mapping[str, float] = field(default_factory=dict)
     ungraded: Mapping[str, str] = field(default_factory=dict)
+    question: str = ""
+    answer: str = ""
 
     @property
     def values(self) -> dict[str, float]:
@@ -58,6 +62,8 @@ class GradedAction:
             "split": self.split,
             "kind": self.kind,
             "family": self.family,
+            "question": self.question,
+            "answer": self.answer,
             "sample": self.sample,
             "text": self.text,
             "finish": self.finish,

@@ -15,6 +15,7 @@ from ekipl.report.passk import Outcome
 from ekipl.run import build, describe
 from ekipl.run.records import Record, Sampling, actions_file, map_actions, write_actions
 from ekipl.run.sampling import Graders, Progress, draw, grade_action
+from ekipl.run.thumbnails import statement_of
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
@@ -76,11 +77,12 @@ def write_graded(path: Path, grade: Grader, drawn: Iterable[Drawn], seed: int) -
 
     def records() -> Iterator[Record]:
         for model, sampling, problem, actions in drawn:
+            statement = statement_of(problem, path.parent)
             for action in actions:
                 one = grade_action(grade, problem, action)
                 graded.setdefault(model, []).append(one)
                 rewarded = action if one.reward is None else action.with_reward(one.reward)
-                yield Record(problem.task, problem.split, rewarded, sampling, seed)
+                yield Record(problem.task, problem.split, rewarded, sampling, seed, statement=statement)
 
     write_actions(path, records())
     return {model: summarize(own) for model, own in graded.items()}

@@ -23,6 +23,7 @@ from ekipl.run.actions_io import draw_model
 from ekipl.run.records import Record, line_of, read_actions, write_actions
 from ekipl.run.sampling import Progress, grade_action
 from ekipl.run.signals import lock_directory
+from ekipl.run.thumbnails import statement_of
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
@@ -49,15 +50,17 @@ def sample_models(
     with lock_directory(directory), _told_when_interrupted(directory):
         done = _taken_up(directory, _identity(directory / "config.yaml", paths), samples)
         progress(len(done))
+        seed = settings.seed
 
         def records() -> Iterator[Record]:
             for path in paths:
                 missing = [Missing(split, path, name, done) for name, split in problems.items()]
                 for _, sampling, problem, actions in draw_model(settings, path, decoding, missing, samples, progress):
+                    statement = statement_of(problem, directory)
                     for action in actions:
                         reward = grade_action(grade, problem, action).reward
                         graded = action if reward is None else action.with_reward(reward)
-                        yield Record(problem.task, problem.split, graded, sampling, settings.seed)
+                        yield Record(problem.task, problem.split, graded, sampling, seed, statement=statement)
 
         write_actions(directory / ACTIONS, records(), append=True)
         (directory / MARK).unlink()

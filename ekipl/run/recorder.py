@@ -17,12 +17,14 @@ from ekipl.algorithm.types import Group
 from ekipl.errors import BadRow, UsageError
 from ekipl.run import checkpoint
 from ekipl.run.course import Course
-from ekipl.run.records import Sampling, records_of_group, write_actions
+from ekipl.run.records import Record, Sampling, records_of_group, write_actions
 from ekipl.run.signals import Stop, Stopped
+from ekipl.run.thumbnails import statement_of
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
     from ekipl.engine.collectives import Processes
+    from ekipl.report.statement import Statement
 
 RECENT = 5  # steps that a warning averages over
 
@@ -33,7 +35,7 @@ class Recorder:
 
     Attributes:
         sampling: how each source samples, for the action files.
-        measure: evaluates the policy on the held-out splits and returns the metrics.
+        measure: evaluates the policy on the held-out splits; returns the metrics, and the completions on rank 0.
         advance: moves the progress bar by a number of steps.
         stop: the request to stop, read after each step.
         course: the run's way through its data.
@@ -49,7 +51,7 @@ class Recorder:
     engine: Engine
     logger: Logger
     sampling: Mapping[str, Sampling]
-    measure: Callable[[], dict[str, float]]
+    measure: Callable[[], tuple[dict[str, float], Sequence[Record]]]
     advance: Callable[[int], None]
     stop: Stop
     course: Course
@@ -61,7 +63,7 @@ class Recorder:
     def record_step_0(self) -> None:
         """Log the evaluation of the untrained policy as step 0."""
         if self.settings.evaluation.every:
-            self.latest |= self._evaluate()
+            self.latest |= self._evaluate(0)
             self.logger.log(0, {"progress/problems": 0.0, **self.latest})
 
     def after_step(self, step: Step) -> None:
@@ -70,7 +72,10 @@ class Recorder:
         Raises:
             Stopped: a rank was asked to stop; the checkpoint is saved.
         """
-        groups = [group for part in self.processes.gather(_without_images(step.groups)) for group in part]
+        statements = [statement_of(group.problem, self.directory) for group in step.groups]
+        own = list(zip(_without_images(step.groups), statements, strict=True))
+        told = [pair for part in self.processes.gather(own) for pair in part]
+        groups = [group for group, _ in told]
         metrics = {
             "progress/problems": float(step.number * self.settings.problems_per_step),
             **step_metrics(groups),
@@ -79,11 +84,11 @@ class Recorder:
             "time/step": sum(step.seconds.values()),
         }
         if self.processes.first:
-            self._write_actions(step.number, groups)
+            self._write_actions(step.number, told)
         last, failed = step.number == self.settings.steps, None
         if self._due(self.settings.evaluation.every, step.number, last):
             try:
-                metrics |= self._evaluate()
+                metrics |= self._evaluate(step.number)
             except BadRow as error:  # on all ranks
                 failed = error
         self.logger.log(step.number, metrics)
@@ -139,14 +144,17 @@ class Recorder:
     def _due(every: int, step: int, last: bool) -> bool:
         return every > 0 and (last or step % every == 0)
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self, number: int) -> dict[str, float]:
         clock = Clock()
         with clock("evaluate"):
-            values = self.measure()
+            values, records = self.measure()
+        if self.processes.first:
+            write_actions(self.directory / "evaluations" / f"step-{number:06d}.jsonl", records)
         return {**values, "time/evaluate": clock.seconds["evaluate"]}
 
-    def _write_actions(self, number: int, groups: Sequence[Group]) -> None:
-        records = (r for group in groups for r in records_of_group(group, self.sampling, self.settings.seed))
+    def _write_actions(self, number: int, told: Sequence[tuple[Group, Statement]]) -> None:
+        seed = self.settings.seed
+        records = (r for group, said in told for r in records_of_group(group, self.sampling, seed, said))
         write_actions(self.directory / "actions" / f"step-{number:06d}.jsonl", records)
 
     def _warn(self, number: int, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:

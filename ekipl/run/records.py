@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from ekipl.algorithm.types import Action, Finish, Group, Reward
-from ekipl.files import dump_line, map_jsonl
+from ekipl.errors import UsageError
+from ekipl.files import dump_line, map_jsonl, parse_line
+from ekipl.report.statement import Statement
 
 SCHEMA = 1
 _KINDS: Mapping[type, str] = {
@@ -41,6 +43,8 @@ class Record:
         seed: the seed of the sample.
         kept: whether selection kept the action; None where there was no selection.
         advantage: the advantage of a kept action (Eq. 1).
+        statement: what the problem says; None in files of older versions.
+        refused: candidates of the problem that could not take part, counted by reason.
     """
 
     task: str
@@ -50,14 +54,19 @@ class Record:
     seed: int = 0
     kept: bool | None = None
     advantage: float | None = None
+    statement: Statement | None = None
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
-def records_of_group(group: Group, sampling: Mapping[str, Sampling], seed: int) -> Iterator[Record]:
+def records_of_group(
+    group: Group, sampling: Mapping[str, Sampling], seed: int, statement: Statement | None = None
+) -> Iterator[Record]:
     """One record for each offered action; ``sampling`` maps a source to its sampling settings."""
     advantages = dict(zip(group.kept, group.advantages, strict=True))
     task, split = group.problem.task, group.problem.split
     for i, action in enumerate(group.offered):
-        yield Record(task, split, action, sampling.get(action.source, {}), seed, i in advantages, advantages.get(i))
+        chosen, how = (i in advantages, advantages.get(i)), sampling.get(action.source, {})
+        yield Record(task, split, action, how, seed, *chosen, statement, group.refused)
 
 
 def write_actions(path: Path, records: Iterable[Record], *, append: bool = False) -> int:
@@ -102,6 +111,20 @@ def map_actions(path: Path, make: Callable[[Record], T]) -> list[T]:
     return map_jsonl(path, lambda row: make(_record(row)))
 
 
+def stream_actions(path: Path) -> Iterator[Record]:
+    """The records of a file one at a time, for files larger than memory. Raises UsageError at one that is none."""
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    if line.strip():
+                        yield _record(parse_line(line))
+                except ValueError as error:
+                    raise UsageError(f"{path}:{number}: {error}; write the file again") from error
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; give a JSONL file that a command of ekipl wrote") from error
+
+
 def line_of(record: Record) -> bytes:
     """The line of a record. Raises ValueError for numbers that are not finite."""
     action, reward = record.action, record.action.reward
@@ -110,6 +133,7 @@ def line_of(record: Record) -> bytes:
         "problem": action.problem_id,
         "task": record.task,
         "split": record.split,
+        **_statement_row(record.statement),
         "source": action.source,
         "index": action.index,
         "text": action.text,
@@ -119,6 +143,7 @@ def line_of(record: Record) -> bytes:
         "reward": reward and {"format": reward.format, "accuracy": reward.accuracy, "detail": dict(reward.detail)},
         "kept": record.kept,
         "advantage": record.advantage,
+        **({"refused": dict(record.refused)} if record.refused else {}),
         "sampling": dict(record.sampling),
         "seed": record.seed,
     }
@@ -153,7 +178,22 @@ def _record(row: Mapping[str, Any]) -> Record:
         seed=_get(row, "seed", int),
         kept=None if row.get("kept") is None else _get(row, "kept", bool),
         advantage=None if row.get("advantage") is None else _get(row, "advantage", float),
+        statement=None if row.get("question") is None else _statement(row),
+        refused={key: _is(count, key, int) for key, count in _get({"refused": {}, **row}, "refused", dict).items()},
     )
+
+
+def _statement_row(statement: Statement | None) -> dict[str, Any]:
+    if statement is None:
+        return {}
+    said = {"question": statement.question, "answer": statement.answer, "family": statement.family}
+    return {**said, "images": list(statement.images)}
+
+
+def _statement(row: Mapping[str, Any]) -> Statement:
+    family = None if row.get("family") is None else _get(row, "family", str)
+    images = _tuple(row, "images", str) or ()
+    return Statement(_get(row, "question", str), _get(row, "answer", str), family, images)
 
 
 def _reward(row: Mapping[str, Any]) -> Reward:

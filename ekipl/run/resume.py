@@ -17,15 +17,17 @@ MAY_CHANGE = {
     "checkpoint": {"keep"},
     "data": {"check", "bad_rows", "changed", "cache"},  # the rows themselves are compared with those in the checkpoint
     "logger": {"wandb", "project", "mode", "name"},
+    "report": {"html", "max_mb"},
     "engine": {
         *("num_nodes", "num_processes", "zero_stage", "micro_batch", "micro_batch_tokens", "accumulation"),
         *("gradient_checkpointing", "offload_optimizer", "offload_parameters"),
     },
 }
-FOLDERS = ("actions", "checkpoints", "model", "first_stage", ".hydra", "wandb")
+FOLDERS = ("actions", "evaluations", "images", "checkpoints", "model", "first_stage", ".hydra", "wandb")
 FILES = (
     *("config.yaml", "metrics.jsonl", "ledger.sqlite", "summary.md", "actions.jsonl", "actions.jsonl.partial"),
     *("scores.json", "scores.jsonl", "table.md", "passk.json", "passk.png", "curve.png", "provenance.png"),
+    *("report.html", "sweep.csv"),
 )
 
 

@@ -42,24 +42,12 @@ def _chunks(problems: Sequence[Problem], actions: int) -> Iterator[list[Problem]
         yield settled(problems, range(start, min(start + size, len(problems))))
 
 
-def evaluate(
-    sampler: Sampler,
-    grade: Grader,
-    problems: Iterable[Sequence[Problem]],
-    samples: int,
-    seed: int,
-    progress: Progress = lambda problems: None,
-    also: Graders = NO_GRADERS,
-) -> Evaluation:
-    """Sample and grade ``samples`` completions a problem; each problem is read once and not kept.
-
-    ``progress`` gets the number of problems done since its last call, ``also`` are further graders.
-    """
-    graded = []
+def graded(
+    sampler: Sampler, grade: Grader, problems: Iterable[Sequence[Problem]], samples: int, seed: int
+) -> Iterator[tuple[Problem, list[tuple[Action, GradedAction]]]]:
+    """The problems by split, each with ``samples`` actions and their grades; each is read once and not kept."""
     for problem, actions in (one for split in problems for one in draw(sampler, split, samples, seed)):
-        graded += [grade_action(grade, problem, action, also) for action in actions]
-        progress(1)
-    return summarize(graded)
+        yield problem, [(action, grade_action(grade, problem, action)) for action in actions]
 
 
 def evaluate_pool(
@@ -70,9 +58,9 @@ def evaluate_pool(
     progress: Progress = lambda problems: None,
     also: Graders = NO_GRADERS,
 ) -> dict[str, Evaluation]:
-    """The same for each external model, and close the pool.
+    """An evaluation of each external model; closes the pool.
 
-    A sample that a model never answered is an error and in no mean.
+    ``progress`` gets the number of problems done since its last call, ``also`` are further graders. A sample that a model never answered is an error and in no mean.
     """
     graded: dict[str, list[GradedAction]] = {name: [] for name in pool.names}
     try:
@@ -105,6 +93,8 @@ def grade_action(grade: Grader, problem: Problem, action: Action, also: Graders 
         error=error,
         also={name: got.accuracy for name, (got, _) in others.items() if got is not None},
         ungraded={name: why for name, (_, why) in others.items() if why is not None},
+        question=problem.question,
+        answer=problem.answer,
     )
 
 

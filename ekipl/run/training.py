@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ekipl.algorithm.loop import train
-from ekipl.algorithm.seams import Engine, Grader, Sampler
-from ekipl.algorithm.types import POLICY, Problem
+from ekipl.algorithm.seams import Engine, Sampler
+from ekipl.algorithm.types import POLICY
 from ekipl.engine.rank import launched_rank
-from ekipl.errors import BadRow, UsageError
+from ekipl.errors import UsageError
 from ekipl.files import write_text
 from ekipl.policy.folders import MODEL
 from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
@@ -24,7 +23,9 @@ from ekipl.run.course import course_of
 from ekipl.run.log import Loggers, last_step, open_logger
 from ekipl.run.reading import batches, opened, reader_of
 from ekipl.run.recorder import Recorder
+from ekipl.run.scoring import evaluated
 from ekipl.run.signals import Stop, Stopped, lock_directory
+from ekipl.run.viewing import write_page
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,6 +48,7 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
             _train(cfg, directory)
         if is_first:
             _report(directory)
+            write_page(cfg, directory)
 
 
 def _train(cfg: DictConfig, directory: Path) -> None:
@@ -88,7 +90,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         **describe.external_sampling(settings),
     }
 
-    measure = partial(_evaluate, judge, grade, held_out, settings, processes)
+    measure = partial(evaluated, judge, grade, held_out, settings, processes, directory)
     stop, latest = Stop(), dict[str, float]()
     so_far = partial(describe.course, latest, pool)
     with progress(settings.steps, "train", so_far, "step", first_step, processes.first) as advance:
@@ -202,27 +204,3 @@ def _check_targets(model: ModelSettings) -> None:
         empty = outline(model.path, model.trust_remote_code)
         freeze(empty, vision=model.freeze_vision, projector=model.freeze_projector)
         target_layers(empty, model.lora.targets)
-
-
-def _evaluate(
-    judge: Sampler, grade: Grader, held_out: Sequence[Sequence[Problem]], settings: Settings, processes: Processes
-) -> dict[str, float]:
-    """Metrics of every held-out split; each process takes its share of the problems.
-
-    Raises:
-        BadRow: on all ranks, when one of them cannot read a row and the setting is to end.
-    """
-    from ekipl.report.evaluate import GradedAction, metrics, summarize
-    from ekipl.run.sampling import evaluate
-
-    shares = [processes.mine(split) for split in held_out]
-    scores: Sequence[GradedAction] = ()
-    failed = None
-    try:
-        scores = evaluate(judge, grade, shares, settings.evaluation.samples, settings.seed).scores
-    except BadRow as error:
-        failed = str(error)
-    parts = processes.gather((scores, failed))
-    if failed := next((text for _, text in parts if text), None):
-        raise BadRow(failed, skip=False)
-    return metrics(summarize(score for part, _ in parts for score in part))
