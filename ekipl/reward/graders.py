@@ -19,12 +19,11 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
-from numbers import Real
 from typing import NamedTuple
 
 from ekipl.algorithm.seams import Grader
 from ekipl.algorithm.types import AnswerKind, Problem, Reward
-from ekipl.errors import GraderError, UsageError
+from ekipl.errors import UsageError
 from ekipl.reward import comparison, equivalence, letters, parse
 from ekipl.reward.simulate import Scene, reaches
 
@@ -36,6 +35,8 @@ GRADERS: dict[str, tuple[AnswerKind, ...]] = {  # name -> the kinds of answer th
     "reason_rft_penalty": ("functions",),
     "reason_rft_tolerance": ("number", "choice", "expression"),
 }
+JUDGE = "judge"  # the reward of ``reward/judge.py``
+REWARDS = (*GRADERS, JUDGE)  # every name that the setting ``reward`` knows
 PUBLISHED = tuple(name for name in GRADERS if name != "strict")  # those that compare texts as they stand
 
 
@@ -61,24 +62,6 @@ def grader(name: str) -> Grader:
             return reward
         reasoning = text.partition("<answer>")[0]
         return replace(reward, detail={**reward.detail, "skill": float(any(mark in reasoning for mark in marks))})
-
-    return graded
-
-
-def grader_of(name: str, function: Callable[[Problem, str], Reward | float]) -> Grader:
-    """A function of the user's own as a grader; a number that it returns is the accuracy, with format 0.
-
-    The grader raises GraderError for a reward that is not finite, and UsageError for a value that is no reward.
-    """
-
-    def graded(problem: Problem, text: str) -> Reward:
-        got = function(problem, text)
-        if not isinstance(got, Reward | Real):
-            raise UsageError(f"reward: {name}: returned {type(got).__name__}; return a Reward or a number")
-        reward = got if isinstance(got, Reward) else Reward(0.0, float(got))
-        if not math.isfinite(reward.total):
-            raise GraderError(f"{name} returned a reward of {reward.total}")
-        return reward
 
     return graded
 

@@ -14,6 +14,10 @@ MAY_CHANGE = {
         *("budget_usd", "on_exhausted", "prefetch", "image_tokens", "max_body_mb", "choices", "concurrency"),
         *("requests_per_minute", "tokens_per_minute"),
     },
+    "judge": {
+        *("budget_usd", "image_tokens", "max_body_mb", "choices", "concurrency"),
+        *("requests_per_minute", "tokens_per_minute"),
+    },
     "checkpoint": {"keep"},
     "data": {"check", "bad_rows", "changed", "cache"},  # the rows themselves are compared with those in the checkpoint
     "logger": {"wandb", "project", "mode", "name"},
@@ -26,6 +30,7 @@ FOLDERS = ("actions", "checkpoints", "model", "first_stage", ".hydra", "wandb")
 FILES = (
     *("config.yaml", "metrics.jsonl", "ledger.sqlite", "summary.md", "actions.jsonl", "actions.jsonl.partial"),
     *("scores.json", "scores.jsonl", "table.md", "passk.json", "passk.png", "curve.png", "provenance.png"),
+    *("code.json", "judge.sqlite", "ungraded.log"),
 )
 
 
