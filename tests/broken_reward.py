@@ -1,24 +1,25 @@
-"""Rewards with a bug, for tests of what a run leaves behind when it breaks."""
+"""Own code with a bug, for tests of what a run leaves behind when it breaks."""
 
 from __future__ import annotations
 
 import os
 import signal
 
+from ekipl.algorithm.selection import Candidates
 from ekipl.algorithm.types import Problem, Reward
 from ekipl.errors import UsageError
 from ekipl.reward.graders import grader
 
 _strict = grader("strict")
-_seen: set[str] = set()
+_seen: list[int] = []
 
 
-def breaks(problem: Problem, text: str) -> Reward:
-    """Grades the actions of two problems and breaks at the third."""
-    _seen.add(problem.id)
+def breaks(candidates: Candidates, size: int) -> list[int]:
+    """A selection rule that breaks at the third problem."""
+    _seen.append(1)
     if len(_seen) > 2:
         raise RuntimeError("broken on purpose")
-    return _strict(problem, text)
+    return list(range(size))
 
 
 def refuses(problem: Problem, text: str) -> Reward:

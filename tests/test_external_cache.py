@@ -84,7 +84,9 @@ def test_keys_never_change() -> None:
     plain = ExternalModel("a", "openai/gpt-4o")
     drop = ExternalModel("a", "openai/x", api_base="http://h/v1", on_refused="drop", params=params, temperature=0.3)
     keys = [
-        ModelCaller(0, model, Decoding(0.7, 0.9, 5, 99), 10, 0, Ledger(None, None, 1.0)).key(Question(asked), sample)
+        ModelCaller("external.models.0", model, Decoding(0.7, 0.9, 5, 99), 10, 0, Ledger(None, None, 1.0)).key(
+            Question(asked), sample
+        )
         for model in (plain, drop)
         for asked, sample in ((problem(images=2), 3), (problem("ü\u2028"), 0))
     ]

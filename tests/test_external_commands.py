@@ -29,6 +29,7 @@ from ekipl.external.settings import ExternalModel
 from ekipl.policy.model import TINY
 from ekipl.run import build
 from ekipl.run.records import Record, write_actions
+from ekipl.run.rewards import build_grader
 from tests.command import ekipl
 from tests.openai_server import OpenAIServer, Reply, digits
 from tests.test_external import problem
@@ -95,7 +96,7 @@ def train_here(
     groups: list[Group] = []
     batches = ([problems[row] for row in rows] for rows in order)
     try:
-        grade = build.build_grader(settings, task)
+        grade = build_grader(settings, task)
         own: Any = policy or Policy()
         train(batches, grade, own, pool, Still(), settings, lambda step: groups.extend(step.groups))  # type: ignore[arg-type]
     finally:
@@ -206,7 +207,7 @@ def test_a_run_that_breaks_leaves_no_key_in_any_file(tmp_path: Path) -> None:
             "logger=wandb",
             "logger.mode=offline",
         ]
-        both = [*pair(server, tmp_path / "c.sqlite"), "reward=tests.broken_reward:breaks"]
+        both = [*pair(server, tmp_path / "c.sqlite"), "selection=tests.broken_reward:breaks"]
         line = [sys.executable, "-m", "ekipl", "train", *run, *both, f"hydra.run.dir={tmp_path / 'run'}"]
         where = {name: str(place) for name, place in places.items()}
         env = {**os.environ, "TEST_KEY": KEY, "HYDRA_FULL_ERROR": "1", **where}

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ekipl.algorithm.types import Problem, Reward
+from ekipl.algorithm.types import Problem
 from ekipl.config import check
-from ekipl.errors import GraderError, UsageError
+from ekipl.errors import UsageError
 from ekipl.importing import imported
-from ekipl.reward.graders import grader_of
-from ekipl.run import build
+from ekipl.run.rewards import build_grader, build_graders
 from ekipl.tasks.counting import Counting
 from tests.test_config import composed
 
@@ -43,30 +42,30 @@ def test_a_path_that_leads_nowhere_is_refused(value: str, reason: str) -> None:
     assert str(refused.value).endswith("; write package.module:name or FILE.py:name")
 
 
-def test_a_function_returns_a_reward_or_a_number() -> None:
-    assert grader_of("f", lambda problem, text: 0.25)(PROBLEM, TEXT) == Reward(0.0, 0.25)
-    assert grader_of("f", lambda problem, text: Reward(1.0, -0.5))(PROBLEM, TEXT) == Reward(1.0, -0.5)
-    with pytest.raises(GraderError, match="f returned a reward of nan"):
-        grader_of("f", lambda problem, text: math.nan)(PROBLEM, TEXT)
-    with pytest.raises(UsageError, match="reward: f: returned str; return a Reward or a number"):
-        grader_of("f", lambda problem, text: "right")(PROBLEM, TEXT)  # type: ignore[arg-type, return-value]
+def test_the_names_that_are_there_are_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from math import pi\ndef b(): ...\nclass A: ...\n_c = d = 3\n")
+    with pytest.raises(UsageError, match=r"mine\.py has no half \(it has A, b\); write package"):
+        imported("reward", f"{tmp_path / 'mine.py'}:half")
 
 
-def test_the_setting_reward_is_a_name_or_a_path(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def half(problem, text):\n    return 0.5\n")
-    own = check(composed("rollout", f"reward={tmp_path / 'mine.py'}:half"), "rollout")
-    assert build.build_grader(own, Counting())(PROBLEM, TEXT).total == 0.5
-    assert build.build_grader(check(composed("rollout"), "rollout"), Counting())(PROBLEM, TEXT).total == 2
+def test_a_file_that_ends_the_process_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(UsageError, match=r"cannot be imported \(SystemExit: 0\)"):
+        imported("reward", f"{tmp_path / 'ends.py'}:f")
+
+
+def test_a_reward_fits_the_task() -> None:
     partial = check(composed("rollout", "reward=reason_rft_partial"), "rollout")
     with pytest.raises(UsageError, match="reward: reason_rft_partial: does not grade the answers of counting"):
-        build.build_grader(partial, Counting())
+        build_grader(partial, Counting())
 
 
 def test_further_graders_fit_the_task() -> None:
     def further(*overrides: str) -> set[str]:
-        return set(build.further_graders(check(composed("eval", *overrides), "eval"), Counting()))
+        return set(build_graders(check(composed("eval", *overrides), "eval"), Counting())[1])
 
     assert further("reward=reason_rft_reward") == {"strict", "reason_rft"}
     assert further("also_grade_with=[strict]") == set()
+    assert further("reward=[strict,reason_rft]", "also_grade_with=[strict]") == {"strict"}
     with pytest.raises(UsageError, match="also_grade_with.0: reason_rft_partial: does not grade"):
         further("also_grade_with=[reason_rft_partial]")

@@ -20,9 +20,8 @@ import pytest
 
 from ekipl.errors import UsageError
 from ekipl.policy.model import TINY, check_folder
-from ekipl.report.evaluate import GradedAction
 from ekipl.run import actions_io, hub, kept, sampling
-from ekipl.run.records import read_actions
+from ekipl.run.records import Record, read_actions
 from tests.command import ekipl
 from tests.test_config import _keys, composed, refusal
 
@@ -35,16 +34,17 @@ PASSK = ["passk", "splits=[id]", "limit=6", "decoding.max_tokens=8", "--k", "1,2
 def stopped_after(actions: int, how: BaseException) -> Iterator[list[int]]:
     """Commands are stopped when so many actions were graded; the value counts those that were sampled."""
     seen: list[int] = []
-    grade = kept.grade_action
+    records = kept.rewarded
 
-    def counted(*arguments: Any) -> GradedAction:
-        if len(seen) == actions:
-            raise how
-        seen.append(1)
-        return grade(*arguments)
+    def counted(*arguments: Any) -> Iterator[Record]:
+        for record in records(*arguments):
+            if len(seen) == actions:
+                raise how
+            seen.append(1)
+            yield record
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(kept, "grade_action", counted)
+    patch.setattr(kept, "rewarded", counted)
     patch.setattr(sampling, "ACTIONS_AT_ONCE", 4)
     try:
         yield seen

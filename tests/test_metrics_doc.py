@@ -23,10 +23,12 @@ def documented() -> set[str]:
 def written() -> set[str]:
     """The names that the code writes, with SOURCE, SPLIT and REASON for what varies."""
     problem = Problem("p", "spatial", "SPLIT", (), "q", "q", "change_size(0, small)", "functions", {"skill": ["x"]})
-    reward = Reward(1.0, 0.0, {"NAME": 1.0})
+    reward = Reward(1.0, 0.0, {"NAME": 1.0}, {"NAME": 1.0}, 1.0)
     actions = [Action("p", source, 0, "x", "stop", (1,), reward=reward) for source in ("policy", "SOURCE")]
     names = set(step_metrics([Group(problem, tuple(actions), (0, 1), (0.0, 0.0), {"REASON": 1}, 1)]))
-    names |= set(metrics(summarize([grade_action(grader("strict"), problem, actions[0])])))
+    for grade in (grader("strict"), lambda problem, text: reward):
+        names |= set(metrics(summarize([grade_action(grade, problem, actions[0])])))
+    names.remove("eval/SPLIT/NAME")  # of the second, in which NAME is also a detail
     for file in ("run/recorder.py", "engine/deepspeed.py"):
         names |= set(LITERAL.findall((ROOT / "ekipl" / file).read_text()))
     phases = re.findall(r'clock\("([a-z]+)"\)', (ROOT / "ekipl" / "algorithm" / "loop.py").read_text())

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from ekipl.algorithm.advantages import advantages, mixed
+from ekipl.algorithm.grading import grade_all
 from ekipl.algorithm.objective import Objective
 from ekipl.algorithm.ranges import Count, Whole
 from ekipl.algorithm.seams import Engine, ExternalPool, ExternalSamples, Grader, Sampler
 from ekipl.algorithm.selection import Selection
-from ekipl.algorithm.types import POLICY, Action, Group, Problem
-from ekipl.errors import GraderError
+from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
 
 SEED_STRIDE = 1_000_003  # so that no two (seed, step) of ordinary runs sample alike
 
@@ -129,8 +129,7 @@ def choose(
     with clock("external"):
         others = external.sample(problems, h.N)
     with clock("score"):
-        rows = zip(problems, own, others, strict=True)
-        offers = [candidates(problem, actions, answer, grade, policy) for problem, actions, answer in rows]
+        offers = candidates(problems, own, others, grade, policy)
     if h.selection.needs_likelihoods:
         with clock("prepare"):
             offers = engine.likelihoods(offers)
@@ -139,21 +138,33 @@ def choose(
 
 
 def candidates(
-    problem: Problem, own: Sequence[Action], answer: ExternalSamples, grade: Grader, policy: Sampler
-) -> Group:
-    """O: the graded actions that the policy can learn from, and the number of the others by reason."""
-    offered: list[Action] = []
-    refused: Counter[str] = Counter(answer.failed)
-    for action in (*own, *answer.actions):
-        encoded = policy.encode(action)
-        if isinstance(encoded, str):
-            refused[encoded] += 1
-            continue
-        try:
-            offered.append(encoded.with_reward(grade(problem, action.text)))
-        except GraderError:  # no reward is known, least of all 0
-            refused["ungraded"] += 1
-    return Group(problem, tuple(offered), (), (), dict(refused))
+    problems: Sequence[Problem],
+    own: Sequence[Sequence[Action]],
+    others: Sequence[ExternalSamples],
+    grade: Grader,
+    policy: Sampler,
+) -> list[Group]:
+    """O of each problem: the graded actions that the policy can learn from, and the number of the others by reason.
+
+    All are graded together. No reward is known of an action whose grading failed, least of all 0: it is no candidate.
+    """
+    encoded = [
+        [policy.encode(action) for action in (*actions, *answer.actions)]
+        for actions, answer in zip(own, others, strict=True)
+    ]
+    learnable = [[action for action in actions if isinstance(action, Action)] for actions in encoded]
+    asked = [(problem, action.text) for problem, found in zip(problems, learnable, strict=True) for action in found]
+    rewards = iter(grade_all(grade, asked))
+    offers = []
+    for problem, actions, found, answer in zip(problems, encoded, learnable, others, strict=True):
+        refused = Counter(answer.failed)
+        refused.update(reason for reason in actions if isinstance(reason, str))
+        graded = [(action, next(rewards)) for action in found]
+        offered = tuple(action.with_reward(reward) for action, reward in graded if isinstance(reward, Reward))
+        if len(offered) < len(graded):
+            refused["ungraded"] += len(graded) - len(offered)
+        offers.append(Group(problem, offered, (), (), dict(refused)))
+    return offers
 
 
 def group(offer: Group, h: Hyperparameters, step: int) -> Group:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from ekipl.algorithm.types import POLICY, Action, Group, Reward
+from ekipl.algorithm.types import POLICY, Action, Group
 
 MOSTLY_DEAD = 0.5
 MUCH_WAITING = 0.1
@@ -42,17 +42,18 @@ def _of_source(source: str, offered: Sequence[Action], kept: Sequence[Action]) -
         f"share/kept/{source}": _mean(action.source == source for action in kept),
         f"length/tokens/{source}": _mean(len(action.tokens or ()) for action in own),
         f"length/truncated/{source}": _mean(action.finish == "length" for action in own),
-        **{f"reward/detail/{name}/{source}": fmean(values) for name, values in sorted(_details(rewards).items())},
+        **{f"reward/detail/{name}/{source}": mean for name, mean in _means(reward.detail for reward in rewards)},
+        **{f"reward/part/{name}/{source}": mean for name, mean in _means(reward.parts for reward in rewards)},
     }
 
 
-def _details(rewards: Iterable[Reward]) -> dict[str, list[float]]:
-    """The further scores of the rewards that have them, by name."""
+def _means(scores: Iterable[Mapping[str, float]]) -> list[tuple[str, float]]:
+    """Names, sorted, and the mean of each over those that have it."""
     found: dict[str, list[float]] = {}
-    for reward in rewards:
-        for name, value in reward.detail.items():
+    for score in scores:
+        for name, value in score.items():
             found.setdefault(name, []).append(value)
-    return found
+    return [(name, fmean(found[name])) for name in sorted(found)]
 
 
 def _refused(groups: Sequence[Group]) -> Counter[str]:

@@ -40,8 +40,14 @@ class Task(Protocol):
         ...
 
 
+Asked = tuple[Problem, str]  # a problem and a completion that is to be graded
+
+
 class Grader(Protocol):
-    """The reward of a completion."""
+    """The reward of a completion.
+
+    One that gains from many at once also has ``many(asked: Sequence[Asked]) -> list[Reward | GraderError]``, in order.
+    """
 
     def __call__(self, problem: Problem, text: str, /) -> Reward:
         """Grade one completion. Raises GraderError when it cannot; a failure of the grader is never a reward of 0."""

@@ -73,15 +73,26 @@ class Problem:
 
 @dataclass(frozen=True)
 class Reward:
-    """R(o) = R_format(o) + R_acc(o), Eq. 6. ``detail`` holds further scores that are reported, not trained on."""
+    """R(o) = R_format(o) + R_acc(o), Eq. 6, or the weighted sum of rewards of the user's own (docs/rewards.md).
+
+    Attributes:
+        format: whether the completion has its tags.
+        accuracy: whether the answer is right; 1 is fully right.
+        detail: further scores from 0 to 1 that are reported, not trained on.
+        parts: each of several rewards and each of their parts by name, before its weight, on a scale of its own.
+        weighed: the sum that is trained on in place of format + accuracy; None: there is none.
+    """
 
     format: float
     accuracy: float
     detail: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, float] = field(default_factory=dict)
+    weighed: float | None = None
 
     @property
     def total(self) -> float:
-        return self.format + self.accuracy
+        """The scalar that is trained on."""
+        return self.format + self.accuracy if self.weighed is None else self.weighed
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,11 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run import build, describe
     from ekipl.run.actions_io import refuse_mixed, regrade
     from ekipl.run.predictions import evaluate_predictions
+    from ekipl.run.rewards import build_graders
 
     settings, directory = build.begin(cfg, "eval")
     task = build.build_task(settings)
-    grade, also = build.build_grader(settings, task), build.further_graders(settings, task)
+    grade, also = build_graders(settings, task, directory)
     if settings.predictions is not None:
         show_all([evaluate_predictions(settings, task, grade, directory)])
         print(directory / "table.md")
@@ -44,11 +45,14 @@ def run(cfg: DictConfig) -> None:
     found |= _sampled(settings, task, problems, grade, also, paths, directory)
     names = describe.labels(list(found))
     evaluations = {names[model]: evaluation for model, evaluation in found.items()}
-    published = published_tables(task.name, evaluations, settings.reward) if settings.data.kind == "reason_rft" else []
+    name = ", ".join(settings.rewards)
+    published = published_tables(task.name, evaluations, name) if settings.data.kind == "reason_rft" else []
     absent = [split for split in settings.splits or task.splits if split not in problems]
     notes = [f"{split}: its file is missing, and it was not evaluated (missing_split=skip)" for split in absent]
-    title = f"{task.name}: accuracy by {settings.reward}"
-    show_all(write_scores(directory, title, evaluations, describe.meta(settings), published, notes))
+    title = f"{task.name}: accuracy by {name}"
+    spent = describe.spending(directory)
+    further = [*published, *([spent] if spent else [])]
+    show_all(write_scores(directory, title, evaluations, describe.meta(settings), further, notes))
     print(directory / "table.md")
 
 

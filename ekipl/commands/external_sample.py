@@ -22,11 +22,12 @@ def run(cfg: DictConfig) -> None:
     from ekipl.run import build, describe, dry_run
     from ekipl.run.actions_io import Drawn, write_graded
     from ekipl.run.describe import spending, spent_so_far
+    from ekipl.run.rewards import build_grader
     from ekipl.run.sampling import ask
 
     settings, directory = build.begin(cfg, "external_sample")
     task = build.build_task(settings)
-    grade = build.build_grader(settings, task)
+    grade = build_grader(settings, task, directory)
     problems = build.open_problems(settings, task)
     samples = settings.samples or settings.N
     if settings.dry_run:

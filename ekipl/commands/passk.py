@@ -47,8 +47,9 @@ def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Pa
     from ekipl.run.actions_io import recorded_outcomes
     from ekipl.run.hub import check_models
     from ekipl.run.kept import sample_models
+    from ekipl.run.rewards import build_grader
 
-    problems, grade = build.open_problems(settings, task), build.build_grader(settings, task)
+    problems, grade = build.open_problems(settings, task), build_grader(settings, task, directory)
     samples = settings.passk.samples or max(settings.passk.k)
     check_models(settings, paths)
     with progress(len(paths) * describe.count(problems), "passk") as advance:

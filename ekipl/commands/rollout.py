@@ -14,10 +14,11 @@ def run(cfg: DictConfig) -> None:
     from ekipl.report.scores import accuracy_table
     from ekipl.run import build, describe
     from ekipl.run.actions_io import draw_models, write_graded
+    from ekipl.run.rewards import build_grader
 
     settings, directory = build.begin(cfg, "rollout")
     task = build.build_task(settings)
-    grade = build.build_grader(settings, task)
+    grade = build_grader(settings, task, directory)
     problems = build.open_problems(settings, task)
     samples = settings.samples or settings.N
     with progress(describe.count(problems), "rollout") as advance:

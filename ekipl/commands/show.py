@@ -11,14 +11,16 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig) -> None:
     """Read the problems and the model's tokenizer, without weights, and print."""
     from ekipl.config import check, first_stage
+    from ekipl.reward.graders import JUDGE
     from ekipl.run import build
     from ekipl.run.hub import check_hub_models
+    from ekipl.run.rewards import build_grader
     from ekipl.run.showing import show
 
     settings, before = check(cfg, "show"), first_stage(cfg)
     check_hub_models(settings)
     task = build.build_task(settings)
-    grade = build.build_grader(settings, task)
+    grade = None if JUDGE in settings.rewards else build_grader(settings, task)  # a judge is paid
     problems = build.open_problems(settings, task)
     vlm = build.load_policy(settings, weights=False)
     stages = [settings] if before is None else [check(before, "show"), settings]

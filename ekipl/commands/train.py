@@ -22,6 +22,7 @@ def run(cfg: DictConfig) -> None:
 
     from ekipl.config import check, first_stage
     from ekipl.files import write_text
+    from ekipl.run import code
     from ekipl.run.export import as_model, export, so_far
     from ekipl.run.hub import check_hub_models
     from ekipl.run.launch import launch, meeting_point
@@ -47,8 +48,10 @@ def run(cfg: DictConfig) -> None:
         refuse_strange_files(config.parent)
         refuse_another_run(config, text)
     as_model(stages[0][1].model.path)  # a checkpoint is made a model once, and not by each rank
+    code.refuse_other_code(directory, own_code := code.digests(settings))
     for config, text in resolved.items():
         write_text(config, text)
+    code.keep(directory, own_code)
     for folder, stage in stages:
         status = launch(folder / "config.yaml", stage.engine.num_processes, stage.engine.num_nodes)
         if KILLED < status < KILLED + signal.NSIG:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 HINTS = get_type_hints(Settings, include_extras=True)
 DERIVED = {f"objective.{field.name}": field.metadata["home"] for field in fields(Objective) if field.metadata}
-OPEN = re.compile(r"(task|first_stage|\w+\.args|external\.(each|models\.\d+)\.params)\.")  # keys of the user's own
+OPEN = re.compile(
+    r"(task|first_stage|\w+\.args|(judge|external\.(each|models\.\d+))\.params)\."
+)  # keys of the user's own
 MEMBER = re.compile(r"constrained-|\w+\[")  # pydantic's name for a type
 
 # pydantic's error type -> our words, from the bounds it names.
@@ -204,22 +206,29 @@ def _line(details: ErrorDetails) -> str:
     return f"{key}: {shown(details['input'])}: {reason}"
 
 
-def _unknown_names(section: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def _unknown_names(section: Any) -> Iterator[tuple[str, str]]:
     """Key and line of every value that is neither a known name nor an import path that can be imported."""
+    for key, value, known in names_in(section):
+        if line := known.error(key, value):
+            yield key, line
+
+
+def names_in(section: Any, prefix: str = "") -> Iterator[tuple[str, str, Named]]:
+    """Key and value of every setting that is a name or an import path, and what it may be."""
     for name, hint in get_type_hints(type(section), include_extras=True).items():
         value, key = getattr(section, name), prefix + name
         if is_dataclass(value):
-            yield from _unknown_names(value, f"{key}.")
+            yield from names_in(value, f"{key}.")
         for known in _named(hint):
             for place, one in enumerate(value if isinstance(value, tuple) else [value]):
-                own_key = f"{key}.{place}" if isinstance(value, tuple) else key
-                if one is not None and (line := known.error(own_key, one)):
-                    yield own_key, line
+                if one is not None:
+                    yield f"{key}.{place}" if isinstance(value, tuple) else key, one, known
 
 
-def _named(hint: Any) -> list[Named]:
+def _named(hint: Any) -> set[Named]:
+    """Those at any depth of a type."""
     parts = get_args(hint)
-    return [part for part in (*parts, *(n for part in parts for n in get_args(part))) if isinstance(part, Named)]
+    return {part for part in parts if isinstance(part, Named)}.union(*map(_named, parts))
 
 
 def keys(section: type, prefix: str = "") -> Iterator[tuple[str, type]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ekipl.config.values import Values
+from ekipl.reward.graders import JUDGE
 
 TRAINING = ("train",)
 SAMPLED_AS_DECODING = ("eval", "passk")
@@ -24,6 +25,8 @@ def _idle(v: Values, command: str) -> Iterator[tuple[str, str]]:
     """Patterns of the keys that are not read, and what makes them so."""
     if command == "train":
         yield from _of_training(v)
+    if JUDGE not in (*_list(v["reward"]), *(v.get("also_grade_with") or [])):
+        yield r"judge(\..+)?", "only reward=judge reads it; set that, or leave it out"
     if command in ("train", "external_sample") and v["external"].get("budget_usd", 0) is None:
         yield r"external\.on_exhausted", "external.budget_usd=null never runs out; set a budget, or leave it out"
     if command in SAMPLED_AS_DECODING:
@@ -37,6 +40,10 @@ def _idle(v: Values, command: str) -> Iterator[tuple[str, str]]:
     if command == "eval" and v["predictions"] is not None:
         reason = "the rows of predictions are graded as they are; leave it out"
         yield r"(splits|limit|samples|missing_split|also_grade_with|data(\..+)?)", reason
+
+
+def _list(reward: str | list[str]) -> list[str]:
+    return reward if isinstance(reward, list) else [reward]
 
 
 def _read_from(v: Values) -> str | None:

@@ -13,6 +13,8 @@ from ekipl.config.learning_rules import ENGINE, LEARNING
 from ekipl.config.model_rules import compared_models, model_path, policy
 from ekipl.config.values import Rule, Values
 from ekipl.data.table.source import is_hub_name
+from ekipl.external.simulated import PREFIX
+from ekipl.reward.graders import JUDGE
 
 SECRET = re.compile(r"(?i)(api_?key|access_key(_id)?|token|secret|password|credentials?|authorization)$")
 HOTTEST_OF_VLLM = 2.0
@@ -105,6 +107,35 @@ def _secrets(params: Values) -> Iterator[str]:
             yield name
 
 
+def _rewards(v: Values) -> Iterator[str]:
+    reward, weights = v["reward"], v["reward_weights"]
+    rewards = reward if isinstance(reward, list) else [reward]
+    if twice := [one for place, one in enumerate(rewards) if one in rewards[:place]]:
+        yield f"reward: {twice[0]}: named twice; give it once, with a weight in reward_weights"
+    if weights is not None and len(weights) != len(rewards):
+        yield f"reward_weights: {weights}: {len(weights)} weights for {len(rewards)} rewards; give one for each"
+    elif weights is not None and not any(weights):
+        yield f"reward_weights: {weights}: all rewards count 0, and nothing would be learned; give one another weight"
+
+
+def _judge(v: Values) -> Iterator[str]:
+    reward, judge = v["reward"], v["judge"]
+    also = v.get("also_grade_with") or []
+    if JUDGE not in (*(reward if isinstance(reward, list) else [reward]), *also):
+        return
+    if judge["model"].startswith(PREFIX):
+        yield f"judge.model: {judge['model']}: a simulated expert knows the answers and judges nothing; name a model"
+    variable, template = judge["api_key_env"], judge["template"]
+    if variable is not None and not os.environ.get(variable) and not v.get("dry_run"):
+        yield f"judge.api_key_env: {variable}: not set in the environment; export it, or judge=openai_server"
+    if template is not None and not Path(template).expanduser().is_file():
+        yield f"judge.template: {template}: no such file; give a text file with {{completion}} in it"
+    if judge["cache"] is not None and judge["cache"] == v["external"].get("cache", ""):
+        yield f"judge.cache: {judge['cache']}: external.cache is the same file; give the judge one of its own"
+    for secret in _secrets(judge["params"]):
+        yield f"judge.params.{secret}: settings are written to disk; use judge.api_key_env instead"
+
+
 def _recording(v: Values) -> Iterator[str]:
     if v["external.kind"] != "recorded" or v["M"] == 0:
         return
@@ -153,7 +184,7 @@ def _evaluated(v: Values) -> Iterator[str]:
         yield from (line for rule in (*EXTERNAL, _some_external) for line in rule(v))
 
 
-COMMON: tuple[Rule, ...] = (_task, _data, _pixels, _vllm_temperature)
+COMMON: tuple[Rule, ...] = (_task, _data, _pixels, _vllm_temperature, _rewards, _judge)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
 RULES: dict[str, tuple[Rule, ...]] = {
     "train": (*COMMON, policy, *EXTERNAL, _train_rows, *LEARNING, *ENGINE),

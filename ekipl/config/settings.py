@@ -22,10 +22,11 @@ from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.data.synthetic.source import SyntheticData
 from ekipl.data.table.source import TableData
 from ekipl.engine.settings import EngineSettings
-from ekipl.external.settings import Demonstrated, LiteLLM, Nobody, OwnPool, Recorded
+from ekipl.external.settings import Demonstrated, JudgeSettings, LiteLLM, Nobody, OwnPool, Recorded
 from ekipl.importing import Named
 from ekipl.policy.settings import ModelSettings, OwnRollout, Rollout, VLLMRollout
-from ekipl.reward.graders import GRADERS
+from ekipl.reward.graders import REWARDS
+from ekipl.reward.own import misfit
 
 Command = Literal["train", "rollout", "external_sample", "eval", "passk", "show"]
 
@@ -144,6 +145,11 @@ def one_of(key: str, *known: str) -> Discriminator:
     return Discriminator(tag)
 
 
+RewardName = Annotated[str, Named(REWARDS, misfit)]
+AnyReward = Annotated[
+    Annotated[RewardName, Tag("one")] | Annotated[tuple[RewardName, ...], MinLen(1), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
 AnyData = Annotated[
     Annotated[SyntheticData, Tag("synthetic")]
     | Annotated[ReasonRFTData, Tag("reason_rft")]
@@ -175,7 +181,10 @@ class Settings(Hyperparameters):
         eps: clip range of the ratio: 1 - eps to 1 + eps; null: no clip.
         beta: weight of the KL term; at 0 no reference model is loaded.
         epochs: passes over the training problems, in place of B; may be a fraction.
-        reward: what counts as right: ``strict``, a published grader (docs/tasks.md), or an import path.
+        reward: what counts as right: ``strict``, a published grader (docs/tasks.md), ``judge``, an import path, or a
+            list of these, whose weighted sum is trained on (docs/rewards.md).
+        reward_weights: one for each of several rewards; null: all 1.
+        judge: the model behind ``reward=judge``.
         first_stage: settings that differ in a stage that is trained before, in ``first_stage/`` of the run directory;
             its model is the initial policy of the run.
         task: ``_target_`` is the import path of the task's class; the other keys are its arguments.
@@ -216,7 +225,9 @@ class Settings(Hyperparameters):
     eps: TopP | None
     beta: NotNegative
     epochs: Positive | None
-    reward: Annotated[str, Named(GRADERS)]
+    reward: AnyReward
+    reward_weights: tuple[float, ...] | None
+    judge: JudgeSettings
     first_stage: dict[str, Any] | None
     task: dict[str, Any]
     prompt: PromptSettings
@@ -235,7 +246,7 @@ class Settings(Hyperparameters):
     splits: tuple[Name, ...] | None = None
     limit: Count | None = None
     missing_split: Literal["error", "skip"] = ABSENT
-    also_grade_with: tuple[Annotated[str, Named(GRADERS)], ...] = ABSENT
+    also_grade_with: tuple[RewardName, ...] = ABSENT
     predictions: Name | None = None
     decoding: Decoding = ABSENT
     samples: Count = ABSENT
@@ -247,6 +258,11 @@ class Settings(Hyperparameters):
     gpu_gib: Annotated[float, Ge(2)] | None = None
     report: ReportSettings = ABSENT
     dry_run: bool = False
+
+    @property
+    def rewards(self) -> tuple[str, ...]:
+        """Those of ``reward``, also where it is one."""
+        return (self.reward,) if isinstance(self.reward, str) else self.reward
 
     @property
     def candidates(self) -> tuple[int, int]:

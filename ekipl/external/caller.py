@@ -42,7 +42,7 @@ class ModelCaller:
 
     def __init__(
         self,
-        number: int,
+        here: str,
         model: ExternalModel,
         decoding: Decoding,
         timeout_s: float,
@@ -50,13 +50,13 @@ class ModelCaller:
         ledger: Ledger,
         max_body: int = 8 * 10**6,
     ) -> None:
-        """``number`` is the model's place in the setting ``external.models``; the rest as in ``LiteLLMPool``."""
+        """``here`` is where the model's settings stand (``external.models.0``); the rest as in ``LiteLLMPool``."""
         self.model = model
         self.parameters = parameters(model, decoding, seed)
         self.meter = Meter(model.model, price_of(model), limit_of(self.parameters), model.image_tokens)
         self.slots = asyncio.Semaphore(model.concurrency)
         self.choices = 1 if model.is_simulated else model.choices  # per call; 1 once the provider has sent fewer
-        self._number = number
+        self._here = here
         self._key = key_to(model)
         self._timeout_s, self._max_body = timeout_s, max_body
         self._rng = random.Random(f"{seed}/{model.name}")
@@ -137,7 +137,7 @@ class ModelCaller:
 
     def _judge(self, rejected: Rejected, question: Question) -> None:
         """Decide whether a refusal concerns this problem, the model, or the settings: then raise UsageError."""
-        error = rejection(self._number, self.model, rejected, question.name)
+        error = rejection(self._here, self.model, rejected, question.name)
         answered, may_be_row = self._health.has_answered, rejected.status in OF_ONE_PROBLEM
         if not answered and may_be_row and rejected.of_row is None:
             self._unclear.add(question.name)
@@ -176,7 +176,7 @@ class ModelCaller:
                     raise
             except Unavailable as busy:
                 if busy.misdirected and not self._health.has_answered:
-                    raise misdirection(self._number, self.model, busy) from None
+                    raise misdirection(self._here, self.model, busy) from None
                 if not busy.again:
                     self._tell(question, samples[:1], f"{busy}: {busy.detail}")
                     raise Failed(str(busy)) from None
@@ -226,7 +226,7 @@ class ModelCaller:
         while True:
             if self._overrun is not None and self._ledger.has_budget:
                 raise UsageError(
-                    f"external.models.{self._number}.image_tokens: {self.model.image_tokens or 'null'}: "
+                    f"{self._here}.image_tokens: {self.model.image_tokens or 'null'}: "
                     f"{self.model.name}: {self._overrun} the bound that the budget relies on; raise image_tokens or "
                     "max_tokens, whichever was exceeded"
                 )

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from ekipl.external.store import Database
 
-FILE = "ledger.sqlite"  # in the run directory
+FILE = "ledger.sqlite"  # of the external models, in the run directory
+JUDGED = "judge.sqlite"  # of the judge, whose budget is its own
 ANSWERED = "answered"
 LEFT_OUT = "not in the answer"
 _SHOWN = 5  # problems without an answer that a summary names
@@ -213,10 +214,18 @@ class Ledger:
 
 
 def read_spending(directory: Path) -> Spending:
-    """The sums of a run directory; empty where it has no ledger. Raises UsageError when the file cannot be used."""
-    if not (directory / FILE).exists():
-        return Spending([], [], [])
-    ledger = Ledger(directory / FILE, None, 0.0)
+    """The sums of a run directory; empty where it has no ledger. Raises UsageError when a file cannot be used."""
+    found = [_sums(directory / name) for name in (FILE, JUDGED) if (directory / name).exists()]
+    return Spending(
+        [row for sums in found for row in sums.models],
+        [row for sums in found for row in sums.failed],
+        [row for sums in found for row in sums.dropped],
+        [row for sums in found for row in sums.faults],
+    )
+
+
+def _sums(path: Path) -> Spending:
+    ledger = Ledger(path, None, 0.0)
     try:
         return ledger.spending()
     finally:

@@ -51,6 +51,7 @@ class LiteLLMPool:
         *,
         max_body: int = 8 * MB,
         dry: bool = False,
+        section: str = "external",
     ) -> None:
         """Checks everything that needs no call. Takes seconds, because it imports LiteLLM.
 
@@ -65,24 +66,27 @@ class LiteLLMPool:
             on_exhausted: ``stop`` raises when the budget is spent; ``policy_only`` goes on with the cache alone.
             max_body: most bytes of an answer's body.
             dry: only ``remaining_cost`` will be called, so keys may be missing.
+            section: of the settings, for messages; in another than ``external`` it holds the one model itself.
 
         Raises:
             UsageError: a model cannot be called as configured (for example its key is not in the environment), a
                 budget is set and a cost has no known bound, or a file cannot be used.
         """
-        errors = [line for number, model in enumerate(models) for line in model_errors(number, model, dry=dry)]
+        places = [f"{section}.models.{n}" if section == "external" else section for n in range(len(models))]
+        placed = list(zip(places, models, strict=True))
+        errors = [line for here, model in placed for line in model_errors(here, model, dry=dry)]
         if budget_usd is not None and not errors:
-            errors = [line for number, model in enumerate(models) for line in budget_errors(number, model, decoding)]
+            errors = [line for here, model in placed for line in budget_errors(here, model, decoding)]
         if errors:
             raise UsageError("\n".join(errors))
         self.names = tuple(model.name for model in models)
         self._ledger = Ledger(ledger, budget_usd, timeout_s + GRACE_S)
         self._callers = [
-            ModelCaller(i, model, decoding, timeout_s, seed, self._ledger, max_body) for i, model in enumerate(models)
+            ModelCaller(here, model, decoding, timeout_s, seed, self._ledger, max_body) for here, model in placed
         ]
-        self._budget_usd, self._on_exhausted = budget_usd, on_exhausted
+        self._section, self._budget_usd, self._on_exhausted = section, budget_usd, on_exhausted
         has_real = not all(model.is_simulated for model in models)
-        self._cache = Cache(cache) if cache is not None and has_real else None
+        self._cache = Cache(cache, f"{section}.cache") if cache is not None and has_real else None
         self._has_warned = False
         self._fatal: UsageError | None = None
         self._loop = LoopThread("ekipl-external")
@@ -232,7 +236,7 @@ class LiteLLMPool:
     def _budget_spent(self, caller: ModelCaller, exhausted: Exhausted) -> None:
         """Warns once, or raises UsageError with ``on_exhausted=stop``."""
         name, budget = caller.model.name, f"{self._budget_usd:g}"
-        text = f"external.budget_usd: {budget}: {exhausted}, and a call of {name} may cost more than is left"
+        text = f"{self._section}.budget_usd: {budget}: {exhausted}, and a call of {name} may cost more than is left"
         if self._on_exhausted == "stop":
             raise UsageError(
                 f"{text}; raise it and start again (what is in the cache is not asked again), or set "

@@ -173,4 +173,39 @@ class OwnPool:
     args: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgeSettings(Each):
+    """The model that ``reward=judge`` asks (docs/rewards.md).
+
+    Attributes:
+        model: LiteLLM's name of it.
+        template: a text file with ``{completion}`` in it, and ``{question}`` and ``{answer}`` where they are wanted;
+            null: the built-in one.
+        scale: points of a fully right answer, of which the accuracy is the part; null: the verdict is right or wrong.
+        longest: characters of a completion that the judge sees; the middle of a longer one is left out.
+        samples: judgements of a completion; its accuracy is their mean.
+        temperature: 0 is greedy.
+        top_p: 1 is off.
+        max_tokens: of a reply.
+        timeout_s: of one call, seconds.
+        max_body_mb: of one reply as it arrives and unpacked, millions of bytes.
+        cache: file that keeps the replies for all runs, not that of ``external.cache``; null: they are not kept.
+        budget_usd: dollars that judging may cost a run, earlier starts included; beyond, completions are ungraded;
+            null: no limit.
+    """
+
+    model: Name
+    template: Name | None
+    scale: Count | None
+    longest: Count
+    samples: Count
+    temperature: NotNegative
+    top_p: TopP
+    max_tokens: Count
+    timeout_s: Positive
+    max_body_mb: Positive
+    cache: Name | None
+    budget_usd: NotNegative | None
+
+
 External = Nobody | LiteLLM | Recorded | Demonstrated | OwnPool

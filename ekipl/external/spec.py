@@ -58,9 +58,8 @@ def price_of(model: ExternalModel) -> Price | None:
     return None if listed is None else Price(*listed)
 
 
-def budget_errors(number: int, model: ExternalModel, decoding: Decoding) -> Iterator[str]:
-    """One line for each reason why the cost of a call of model ``number`` has no known bound."""
-    here = f"external.models.{number}"
+def budget_errors(here: str, model: ExternalModel, decoding: Decoding) -> Iterator[str]:
+    """One line for each reason why the cost of a call of the model whose settings stand at ``here`` has no bound."""
     price = price_of(model)
     if price is None:
         yield (
@@ -76,12 +75,11 @@ def budget_errors(number: int, model: ExternalModel, decoding: Decoding) -> Iter
         yield f"{here}.params.max_tokens: null: a budget is set, and this call has no limit; leave it out of params"
 
 
-def model_errors(number: int, model: ExternalModel, *, dry: bool = False) -> Iterator[str]:
-    """One line for each setting of model ``number`` with which it cannot be called; a ``dry`` run needs no keys.
+def model_errors(here: str, model: ExternalModel, *, dry: bool = False) -> Iterator[str]:
+    """One line for each setting at ``here`` with which the model cannot be called; a ``dry`` run needs no keys.
 
     The types of the settings and ``config/rules.py`` have checked names and counts.
     """
-    here = f"external.models.{number}"
     for parameter in sorted(RESERVED & set(model.params)):
         yield f"{here}.params.{parameter}: the pool sets this itself; leave it out"
     if model.is_simulated:
@@ -112,9 +110,9 @@ def _expert_errors(model: ExternalModel, here: str) -> Iterator[str]:
         yield f"{here}.params.{key}: no setting of a simulated expert; there are {', '.join(simulated.SETTINGS)}"
 
 
-def rejection(number: int, model: ExternalModel, rejected: Rejected, problem: str) -> UsageError:
-    """The error for the user when the API rejects a call of model ``number``, with the way out."""
-    where, way_out = f"external.models.{number}", "see what the provider says"
+def rejection(here: str, model: ExternalModel, rejected: Rejected, problem: str) -> UsageError:
+    """The error for the user when the API rejects a call of the model at ``here``, with the way out."""
+    where, way_out = here, "see what the provider says"
     if rejected.status in (401, 403):
         way_out = f"check the key in {model.api_key_env or 'the environment'} and what it is allowed to use"
     elif rejected.status == 404:
@@ -133,10 +131,10 @@ def rejection(number: int, model: ExternalModel, rejected: Rejected, problem: st
     )
 
 
-def misdirection(number: int, model: ExternalModel, found: Unavailable) -> UsageError:
-    """The error for the user when something else than the API answers at the address of model ``number``."""
+def misdirection(here: str, model: ExternalModel, found: Unavailable) -> UsageError:
+    """The error for the user when something else than the API answers at the address of the model at ``here``."""
     given = without_password(model.api_base) if model.api_base else "null"
     return UsageError(
-        f"external.models.{number}.api_base: {given}: {model.name} ({model.model}): {found.detail}; "
+        f"{here}.api_base: {given}: {model.name} ({model.model}): {found.detail}; "
         "give the address of the API itself (of an OpenAI-compatible server it often ends in /v1)"
     )

@@ -148,9 +148,14 @@ class Cache:
     one per file and process.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Opens or creates the file and its lock file ``NAME.lock``. Raises UsageError when it cannot be used."""
-        self._database = Database(path, "external.cache", _TABLES)
+    def __init__(self, path: Path, setting: str = "external.cache") -> None:
+        """Opens or creates the file and its lock file ``NAME.lock``; ``setting`` names it, for messages.
+
+        Raises:
+            UsageError: it cannot be used.
+        """
+        self._database = Database(path, setting, _TABLES)
+        self._setting = setting
         self._locks = path.with_name(f"{path.name}.lock").open("ab")
         self._path = path
         self._claimed: set[str] = set()
@@ -169,7 +174,7 @@ class Cache:
             return _STORED.validate_python({name: value[name] for name in _FIELDS & value.keys()})
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
-                f"external.cache: {self._path}: the value of the key {key} is not what was written; remove it "
+                f"{self._setting}: {self._path}: the value of the key {key} is not what was written; remove it "
                 f"(sqlite3 {self._path} \"DELETE FROM answers WHERE key = '{key}'\") to ask again, or name another file"
             ) from error
 
@@ -188,7 +193,7 @@ class Cache:
         """
         if shutil.disk_usage(self._path.parent).free < ROOM:
             raise UsageError(
-                f"external.cache: {self._path}: less than {ROOM / 2**20:.0f} MiB are free on its disk, and an answer "
+                f"{self._setting}: {self._path}: less than {ROOM / 2**20:.0f} MiB are free on its disk, and an answer "
                 "that cannot be kept is paid for again; make room, or name another file"
             )
         if key in self._claimed:
@@ -199,7 +204,7 @@ class Cache:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
             raise UsageError(
-                f"external.cache: {self._path}: no file locks here; name a file on a local disk"
+                f"{self._setting}: {self._path}: no file locks here; name a file on a local disk"
             ) from error
         self._claimed.add(key)
         return True

@@ -71,6 +71,7 @@ class GradedAction:
             "format": reward and reward.format,
             "accuracy": reward and reward.accuracy,
             "detail": dict(reward.detail) if reward else {},
+            **({"parts": dict(reward.parts), "total": reward.total} if reward and reward.parts else {}),
             "error": self.error,
             "also": {**self.also, **dict.fromkeys(self.ungraded)},
             "ungraded": dict(self.ungraded),
@@ -108,6 +109,7 @@ class SplitResult:
         families: results by family; empty when the data names none.
         reasons: number of completions without a reward, by reason.
         ungraded: number of failures of further graders, by grader and reason.
+        parts: mean of each part of the reward, where it is a sum; each on a scale of its own.
     """
 
     split: str
@@ -120,6 +122,7 @@ class SplitResult:
     families: Mapping[str, Part]
     reasons: Mapping[str, int]
     ungraded: Mapping[str, int]
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
             "length": summary.length,
             "errors": float(summary.total.errors),
         }
+        parts |= {f"part/{name}": value for name, value in summary.parts.items()}
         values |= {f"eval/{summary.split}/{key}": value for key, value in parts.items()}
     return values
 
@@ -186,6 +190,10 @@ def _summary(split: str, scores: Sequence[GradedAction]) -> SplitResult:
         families={family: _part(families[family]) for family in sorted(families)},
         reasons=Counter(score.error for score in scores if score.error is not None),
         ungraded=Counter(f"{name}: {why}" for score in scores for name, why in score.ungraded.items()),
+        parts={
+            name: _mean((score, reward.parts[name]) for score, reward in graded if name in reward.parts)
+            for name in dict.fromkeys(name for _, reward in graded for name in reward.parts)
+        },
     )
 
 

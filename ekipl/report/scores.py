@@ -48,7 +48,7 @@ def write_scores(
     ``meta`` is the provenance in ``scores.json``, ``further`` are tables after those of the accuracies, and ``notes``
     stand below the first.
     """
-    shown = [accuracy_table(title, evaluations, notes), *_against_first(evaluations), *further]
+    shown = [accuracy_table(title, evaluations, notes), *_against_first(evaluations), *_parts(evaluations), *further]
     shown += _breakdown("kind of answer", evaluations, lambda summary: summary.kinds)
     families = _breakdown("family", evaluations, lambda summary: summary.families)
     lines = ({"model": model, **score.as_row()} for model, e in evaluations.items() for score in e.scores)
@@ -72,6 +72,7 @@ def as_dict(summary: SplitResult) -> dict[str, Any]:
         "families": {name: _part_dict(part) for name, part in summary.families.items()},
         "error_reasons": dict(summary.reasons),
         "ungraded": dict(summary.ungraded),
+        **({"parts": dict(summary.parts)} if summary.parts else {}),
     }
 
 
@@ -84,6 +85,17 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _parts(evaluations: Evaluations) -> list[Table]:
+    """The parts of the reward, on their own scales."""
+    rows = [
+        [model, summary.split, name, f"{mean:.4g}"]
+        for model, summary in _rows(evaluations)
+        for name, mean in summary.parts.items()
+    ]
+    title, header = "Parts of the reward (means, each on its own scale)", ["model", "split", "part", "mean"]
+    return [Table(title, header, rows)] if rows else []
 
 
 def _rows(evaluations: Evaluations) -> Iterator[tuple[str, SplitResult]]:

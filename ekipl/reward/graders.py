@@ -19,7 +19,6 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
-from numbers import Real
 from typing import NamedTuple
 
 from ekipl.algorithm.seams import Grader
@@ -36,6 +35,8 @@ GRADERS: dict[str, tuple[AnswerKind, ...]] = {  # name -> the kinds of answer th
     "reason_rft_penalty": ("functions",),
     "reason_rft_tolerance": ("number", "choice", "expression"),
 }
+JUDGE = "judge"  # the reward of ``reward/judge.py``
+REWARDS = (*GRADERS, JUDGE)  # every name that the setting ``reward`` knows
 PUBLISHED = tuple(name for name in GRADERS if name != "strict")  # those that compare texts as they stand
 
 
@@ -82,24 +83,6 @@ def _best(text: str, problem: Problem, name: str) -> Reward:
     if failure or best is None:
         raise failure or GraderError("no accepted answer")
     return best
-
-
-def grader_of(name: str, function: Callable[[Problem, str], Reward | float]) -> Grader:
-    """A function of the user's own as a grader; a number that it returns is the accuracy, with format 0.
-
-    The grader raises GraderError for a reward that is not finite, and UsageError for a value that is no reward.
-    """
-
-    def graded(problem: Problem, text: str) -> Reward:
-        got = function(problem, text)
-        if not isinstance(got, Reward | Real):
-            raise UsageError(f"reward: {name}: returned {type(got).__name__}; return a Reward or a number")
-        reward = got if isinstance(got, Reward) else Reward(0.0, float(got))
-        if not math.isfinite(reward.total):
-            raise GraderError(f"{name} returned a reward of {reward.total}")
-        return reward
-
-    return graded
 
 
 def grade(text: str, gold: str, kind: AnswerKind, name: str, scene: Scene | None = None, question: str = "") -> Reward:

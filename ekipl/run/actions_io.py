@@ -14,7 +14,7 @@ from ekipl.report.evaluate import Evaluation, GradedAction, summarize
 from ekipl.report.passk import Outcome
 from ekipl.run import build, describe
 from ekipl.run.records import Record, Sampling, actions_file, map_actions, write_actions
-from ekipl.run.sampling import Graders, Progress, draw, grade_action
+from ekipl.run.sampling import Graders, Progress, draw, grade_drawn
 from ekipl.run.thumbnails import statement_of
 
 if TYPE_CHECKING:
@@ -76,16 +76,20 @@ def write_graded(path: Path, grade: Grader, drawn: Iterable[Drawn], seed: int) -
     graded: dict[str, list[GradedAction]] = {}
 
     def records() -> Iterator[Record]:
-        for model, sampling, problem, actions in drawn:
-            statement = statement_of(problem, path.parent)
-            for action in actions:
-                one = grade_action(grade, problem, action)
-                graded.setdefault(model, []).append(one)
-                rewarded = action if one.reward is None else action.with_reward(one.reward)
-                yield Record(problem.task, problem.split, rewarded, sampling, seed, statement=statement)
+        for one, scores in grade_drawn(grade, drawn, lambda one: (one.problem, one.actions)):
+            graded.setdefault(one.model, []).extend(scores)
+            yield from rewarded(one, scores, seed, path.parent)
 
     write_actions(path, records())
     return {model: summarize(own) for model, own in graded.items()}
+
+
+def rewarded(drawn: Drawn, scores: Sequence[GradedAction], seed: int, directory: Path) -> Iterator[Record]:
+    """The records of graded actions, of a run in ``directory``; one that could not be graded has no reward."""
+    statement = statement_of(drawn.problem, directory)
+    for action, score in zip(drawn.actions, scores, strict=True):
+        graded = action if score.reward is None else action.with_reward(score.reward)
+        yield Record(drawn.problem.task, drawn.problem.split, graded, drawn.sampling, seed, statement=statement)
 
 
 def regrade(
@@ -99,10 +103,14 @@ def regrade(
     for model, split, action in _replay(paths, task, lambda m, r: (m, r.split, r.action)):
         actions.setdefault((split, action.problem_id), []).append((model, action))
     graded: dict[str, list[GradedAction]] = {}
-    for split, of_split in problems.items():
-        for problem in of_split if actions else ():
-            for model, action in actions.get((split, problem.id), ()):
-                graded.setdefault(model, []).append(grade_action(grade, problem, action, also))
+    found = (
+        (problem, actions.get((split, problem.id), ()))
+        for split, of_split in problems.items()
+        for problem in (of_split if actions else ())
+    )
+    for (_, recorded), scores in grade_drawn(grade, found, lambda one: (one[0], [a for _, a in one[1]]), also):
+        for (model, _), score in zip(recorded, scores, strict=True):
+            graded.setdefault(model, []).append(score)
     if paths and not graded:
         there = ", ".join(sorted({split for split, _ in actions})) or "none"
         raise UsageError(

@@ -9,7 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ekipl.algorithm.seams import Decoding, Engine, ExternalPool, Grader, Sampler, Task
+from ekipl.algorithm.seams import Decoding, Engine, ExternalPool, Sampler, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
@@ -17,7 +17,6 @@ from ekipl.external.simulated import PREFIX
 from ekipl.files import decode_text, write_text
 from ekipl.importing import imported
 from ekipl.policy.settings import OwnRollout, VLLMRollout
-from ekipl.reward.graders import check_grader, grader, grader_of
 from ekipl.run.reading import reader_of_command
 from ekipl.run.records import actions_file
 
@@ -62,9 +61,10 @@ def build_task(settings: Settings) -> Task:
     if prompt.file and "prompt" not in accepted:
         raise UsageError(f"prompt.file: {prompt.file}: {target} takes no argument prompt; leave it out")
     if prompt.file:
-        arguments["prompt"] = _template("file", prompt.file)
+        arguments["prompt"] = read_template("prompt.file", prompt.file, "question")
     if "choice_prompt" in accepted and (choice := prompt.choice_file or prompt.file):
-        arguments["choice_prompt"] = _template("choice_file" if prompt.choice_file else "file", choice)
+        key = "prompt.choice_file" if prompt.choice_file else "prompt.file"
+        arguments["choice_prompt"] = read_template(key, choice, "question")
     try:
         task: Task = make(**arguments)
     except UsageError:
@@ -75,32 +75,17 @@ def build_task(settings: Settings) -> Task:
     return task
 
 
-def _template(key: str, name: str) -> str:
+def read_template(key: str, name: str, slot: str) -> str:
+    """The text of the file ``name``, which the setting ``key`` gives; ``slot`` is for the message.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
         return decode_text(Path(name).expanduser().read_bytes())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"prompt.{key}: {name}: {reason}; give a text file with {{question}} in it") from error
-
-
-def build_grader(settings: Settings, task: Task) -> Grader:
-    """The reward of the setting ``reward``. Raises UsageError when it does not fit the task or cannot be imported."""
-    return _grader("reward", settings.reward, task)
-
-
-def further_graders(settings: Settings, task: Task) -> dict[str, Grader]:
-    """The graders of ``also_grade_with`` by name, without that of ``reward``. Raises UsageError."""
-    names = [(f"also_grade_with.{number}", name) for number, name in enumerate(settings.also_grade_with)]
-    return {name: _grader(key, name, task) for key, name in names if name != settings.reward}
-
-
-def _grader(key: str, name: str, task: Task) -> Grader:
-    if ":" in name:
-        return grader_of(name, imported(key, name))
-    try:
-        return grader(check_grader(name, task.name, task.kinds))
-    except UsageError as error:
-        raise UsageError(f"{key}: {error}") from error
+        raise UsageError(f"{key}: {name}: {reason}; give a text file with {{{slot}}} in it") from error
 
 
 def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]]:
@@ -180,10 +165,14 @@ def _as_called(model: ExternalModel, settings: Settings) -> ExternalModel:
     assert isinstance(settings.external, LiteLLM)
     expert = next((e for e in settings.external.experts if f"{PREFIX}{e.name}" == model.model), None)
     own = {key: value for key, value in asdict(expert).items() if key != "name"} if expert else {}
+    return at_share_of_rates(replace(model, params={**own, **model.params}), settings)
+
+
+def at_share_of_rates(model: ExternalModel, settings: Settings) -> ExternalModel:
+    """The model with this rank's share of its rates."""
     ranks = settings.engine.world_size if settings.command == "train" else 1
     return replace(
         model,
-        params={**own, **model.params},
         requests_per_minute=model.requests_per_minute and model.requests_per_minute / ranks,
         tokens_per_minute=model.tokens_per_minute and model.tokens_per_minute / ranks,
     )

@@ -18,6 +18,7 @@ from ekipl.masking import masked_values
 from ekipl.report.scores import versions
 from ekipl.report.spending import spending_table
 from ekipl.report.tables import Table
+from ekipl.run.code import asks_judge, digests
 from ekipl.run.records import Sampling
 
 
@@ -62,11 +63,13 @@ def policy_sampling(path: str, decoding: Decoding) -> Sampling:
 
 def meta(settings: Settings) -> dict[str, Any]:
     """What the results of a command depend on, and when they were made."""
-    parts = {"task", "prompt", "reward", "seed", "data", "model", "splits", "limit", "samples", "decoding", "passk"}
+    parts = {"task", "prompt", "reward", "reward_weights", "seed", "data", "model", "splits", "limit", "samples"}
+    parts |= {"decoding", "passk", *(["judge"] if asks_judge(settings) else [])}
     inputs = {"models", "records", "predictions"}
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     told = {key: value for key, value in as_dict(settings).items() if key in parts | inputs}
-    return {**masked_values(told), "versions": versions(), "date": date}
+    own = digests(settings)
+    return {**masked_values(told), **({"code": own} if own else {}), "versions": versions(), "date": date}
 
 
 def spending(directory: Path) -> Table | None:

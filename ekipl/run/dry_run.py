@@ -16,6 +16,7 @@ from ekipl.data.problems import first_of
 from ekipl.data.reason_rft import ReasonRFTData, published_images
 from ekipl.errors import UsageError
 from ekipl.report.tables import Table, show_all
+from ekipl.reward.graders import JUDGE
 from ekipl.run.fitting import fit_of
 from ekipl.run.memory import READ, Prompt, memory_of, outline_of
 
@@ -36,13 +37,14 @@ def of_training(stages: Sequence[DictConfig]) -> None:
     from ekipl.config import check
     from ekipl.run import build
     from ekipl.run.reading import opened
+    from ekipl.run.rewards import build_grader
 
     bad: list[str] = []
     for cfg in stages:
         settings = check(cfg, "train")
         task = build.build_task(settings)
         settings = _with_length(settings, task)
-        build.build_grader(settings, task)  # refused here as in the run
+        build_grader(settings, task)  # refused here as in the run
         outline, prompt = outline_of(settings.model), prompt_of(settings, task)
         tokens = prompt.tokens(outline.pixels_per_token if outline else PIXELS_A_TOKEN)
         show_all([work_table(settings, tokens), memory_of(settings, outline, prompt)])
@@ -166,5 +168,9 @@ def work_table(settings: Settings, prompt: int) -> Table:
         ("tokens sampled", problems * own * answer, f"at most: rollout.max_tokens={answer}"),
         ("tokens trained on", trained * answer, "at most"),
     ]
+    if JUDGE in settings.rewards:
+        samples = settings.judge.samples
+        note = f"at most, to {settings.judge.model}: {samples} a candidate, equal ones once; evaluation comes on top"
+        rows.append(("judgements", problems * (own + others) * samples, note))
     lines = [(name, f"{number:,}", note) for name, number, note in rows]
     return Table(f"{settings.method.name}: what is done", ["", "number", "of which"], lines)

@@ -19,11 +19,11 @@ from ekipl.algorithm.seams import Decoding, Grader
 from ekipl.algorithm.types import Problem
 from ekipl.errors import UsageError
 from ekipl.files import atomic_write, write_text
-from ekipl.run.actions_io import draw_model
+from ekipl.run.actions_io import draw_model, rewarded
+from ekipl.run.code import digests
 from ekipl.run.records import Record, line_of, read_actions, write_actions
-from ekipl.run.sampling import Progress, grade_action
+from ekipl.run.sampling import Progress, grade_drawn
 from ekipl.run.signals import lock_directory
-from ekipl.run.thumbnails import statement_of
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
@@ -48,19 +48,15 @@ def sample_models(
     completions of another command.
     """
     with lock_directory(directory), _told_when_interrupted(directory):
-        done = _taken_up(directory, _identity(directory / "config.yaml", paths), samples)
+        done = _taken_up(directory, _identity(directory / "config.yaml", paths, digests(settings)), samples)
         progress(len(done))
-        seed = settings.seed
 
         def records() -> Iterator[Record]:
             for path in paths:
                 missing = [Missing(split, path, name, done) for name, split in problems.items()]
-                for _, sampling, problem, actions in draw_model(settings, path, decoding, missing, samples, progress):
-                    statement = statement_of(problem, directory)
-                    for action in actions:
-                        reward = grade_action(grade, problem, action).reward
-                        graded = action if reward is None else action.with_reward(reward)
-                        yield Record(problem.task, problem.split, graded, sampling, seed, statement=statement)
+                drawn = draw_model(settings, path, decoding, missing, samples, progress)
+                for one, scores in grade_drawn(grade, drawn, lambda one: (one.problem, one.actions)):
+                    yield from rewarded(one, scores, settings.seed, directory)
 
         write_actions(directory / ACTIONS, records(), append=True)
         (directory / MARK).unlink()
@@ -83,9 +79,11 @@ class Missing(Sequence[Problem]):
         return self._problems[self._places[place]]
 
 
-def _identity(config: Path, paths: Sequence[str]) -> str:
-    """What completions depend on, as a digest: the settings, and names, sizes and times of the models' files."""
+def _identity(config: Path, paths: Sequence[str], code: Mapping[str, str]) -> str:
+    """What completions depend on, as a digest: settings, own code, and names, sizes and times of the models' files."""
     digest = hashlib.sha256(config.read_bytes())
+    if code:
+        digest.update(repr(sorted(code.items())).encode())
     for path in paths:
         folder = Path(path).expanduser()
         files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []

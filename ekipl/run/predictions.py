@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ekipl.algorithm.grading import grade_all
 from ekipl.algorithm.seams import Grader, Task
-from ekipl.algorithm.types import Problem
+from ekipl.algorithm.types import Problem, Reward
 from ekipl.data.gold import Gold, gold_as_it_stands, gold_of
 from ekipl.data.problems import Unreadable, refuse
-from ekipl.errors import GraderError, UsageError
+from ekipl.errors import UsageError
 from ekipl.files import atomic_write, dump_line, parse_rows
 from ekipl.report.predictions import GradedRow, write_predictions
 from ekipl.report.tables import Table
@@ -32,7 +33,7 @@ def evaluate_predictions(settings: Settings, task: Task, grade: Grader, director
 
     assert settings.predictions is not None
     path = Path(settings.predictions).expanduser()
-    gold = partial(gold_as_it_stands if settings.reward in PUBLISHED else gold_of, task=task)
+    gold = partial(gold_as_it_stands if set(settings.rewards) <= set(PUBLISHED) else gold_of, task=task)
     total, graded = grade_predictions(path, task.name, gold, grade, directory)
     title = f"{task.name}: accuracy (95 % interval)"
     return write_predictions(directory, title, path.name, total, graded, describe.meta(settings))
@@ -44,27 +45,30 @@ def grade_predictions(path: Path, task: str, gold: Find, grade: Grader, out_dir:
     A row may state the ``kind`` of its answer, and have its question as ``problem`` and its ``scene``. Ids may repeat:
     they are completions of one problem. The rows of ``scores.jsonl`` are in the order of the file and have ``id``,
     ``format``, ``accuracy``, ``error`` and the details of the reward. Tokens that end a turn are taken off the
-    completions. A row that cannot be graded, because of its gold
-    answer or its completion, has null scores and the reason as ``error``.
+    completions. A row that cannot be graded, because of its gold answer or its completion, has null scores and the
+    reason as ``error``.
 
     Returns the number of rows, and those that were graded. Raises UsageError when the file cannot be read or has
     invalid lines; nothing is written then.
     """
     rows = _without_ends(path, _read(path))
-    unreadable, graded = Unreadable(), []
+    read = [_problem(row, task, gold) for row in rows]
+    asked = [(one, row["completion"]) for one, row in zip(read, rows, strict=True) if isinstance(one, Problem)]
+    rewards, graded = iter(grade_all(grade, asked)), []
     with atomic_write(out_dir / "scores.jsonl") as file:
-        for row in rows:
+        for row, one in zip(rows, read, strict=True):
             scores: dict[str, Any] = {"id": row["id"], "format": None, "accuracy": None, "error": None}
-            try:
-                problem = _problem(row, task, gold)
-                unreadable.note(problem)
-                reward = grade(problem, row["completion"])
-            except (_NoGold, GraderError) as error:
-                scores["error"] = str(error)
+            got = next(rewards) if isinstance(one, Problem) else one
+            if isinstance(one, Problem) and isinstance(got, Reward):
+                scores |= {"format": got.format, "accuracy": got.accuracy, **got.detail}
+                scores |= {"parts": dict(got.parts)} if got.parts else {}
+                graded.append(GradedRow(json.dumps(row["id"]), one.kind, got))
             else:
-                scores |= {"format": reward.format, "accuracy": reward.accuracy, **reward.detail}
-                graded.append(GradedRow(json.dumps(row["id"]), problem.kind, reward))
+                scores["error"] = str(got)
             file.write(dump_line(scores))
+    unreadable = Unreadable()
+    for problem, _ in asked:
+        unreadable.note(problem)
     unreadable.say(f"predictions: {path}")
     return len(rows), graded
 
@@ -97,12 +101,12 @@ class _NoGold(Exception):
     """A row without a gold answer of a kind that the task has."""
 
 
-def _problem(row: Mapping[str, Any], task: str, gold: Find) -> Problem:
+def _problem(row: Mapping[str, Any], task: str, gold: Find) -> Problem | _NoGold:
     question = str(row.get("problem", ""))
     try:
         found = gold(row, question)
     except ValueError as error:
-        raise _NoGold(str(error)) from error
+        return _NoGold(str(error))
     metadata = {"scene": row["scene"]} if row.get("scene") else {}
     metadata |= {"accepted": found.accepted} if found.accepted else {}
     return Problem(str(row["id"]), task, "predictions", (), question, "", found.answer, found.kind, metadata)

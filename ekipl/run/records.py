@@ -140,7 +140,7 @@ def line_of(record: Record) -> bytes:
         "finish": action.finish,
         "tokens": action.tokens,
         "logprobs": action.logprobs,
-        "reward": reward and {"format": reward.format, "accuracy": reward.accuracy, "detail": dict(reward.detail)},
+        "reward": reward and _reward_row(reward),
         "kept": record.kept,
         "advantage": record.advantage,
         **({"refused": dict(record.refused)} if record.refused else {}),
@@ -152,6 +152,11 @@ def line_of(record: Record) -> bytes:
     except ValueError as error:
         who = f"action {action.index} of {action.source} for {action.problem_id}"
         raise ValueError(f"{who}: {error} ({reward})") from error
+
+
+def _reward_row(reward: Reward) -> dict[str, Any]:
+    row = {"format": reward.format, "accuracy": reward.accuracy, "detail": dict(reward.detail)}
+    return row if reward.weighed is None else {**row, "parts": dict(reward.parts), "total": reward.weighed}
 
 
 def _record(row: Mapping[str, Any]) -> Record:
@@ -197,9 +202,12 @@ def _statement(row: Mapping[str, Any]) -> Statement:
 
 
 def _reward(row: Mapping[str, Any]) -> Reward:
-    detail = _get(row, "detail", dict)
-    scores = {key: _get(detail, key, float) for key in detail}
-    return Reward(_get(row, "format", float), _get(row, "accuracy", float), scores)
+    detail, parts = (
+        {key: _get(scores, key, float) for key in scores}
+        for scores in (_get(row, "detail", dict), _get(row, "parts", dict) if "parts" in row else {})
+    )
+    weighed = _get(row, "total", float) if "total" in row else None
+    return Reward(_get(row, "format", float), _get(row, "accuracy", float), detail, parts, weighed)
 
 
 def _tuple(row: Mapping[str, Any], key: str, kind: type[T]) -> tuple[T, ...] | None:

@@ -14,6 +14,10 @@ MAY_CHANGE = {
         *("budget_usd", "on_exhausted", "prefetch", "image_tokens", "max_body_mb", "choices", "concurrency"),
         *("requests_per_minute", "tokens_per_minute"),
     },
+    "judge": {
+        *("budget_usd", "image_tokens", "max_body_mb", "choices", "concurrency"),
+        *("requests_per_minute", "tokens_per_minute"),
+    },
     "checkpoint": {"keep"},
     "data": {"check", "bad_rows", "changed", "cache"},  # the rows themselves are compared with those in the checkpoint
     "logger": {"wandb", "project", "mode", "name"},
@@ -28,6 +32,7 @@ FILES = (
     *("config.yaml", "metrics.jsonl", "ledger.sqlite", "summary.md", "actions.jsonl", "actions.jsonl.partial"),
     *("scores.json", "scores.jsonl", "table.md", "passk.json", "passk.png", "curve.png", "provenance.png"),
     *("report.html", "sweep.csv"),
+    *("code.json", "judge.sqlite", "ungraded.log"),
 )
 
 

@@ -24,13 +24,13 @@ INDENT = "    "
 
 
 def show(
-    stages: Sequence[Settings], grade: Grader, problems: Mapping[str, Sequence[Problem]], vlm: VLM
+    stages: Sequence[Settings], grade: Grader | None, problems: Mapping[str, Sequence[Problem]], vlm: VLM
 ) -> Iterator[str]:
     """The lines about these problems.
 
     Args:
         stages: of the training; the last one words the prompts and says how answers are graded.
-        grade: of the last stage.
+        grade: of the last stage; None: a model judges, and is not asked.
         problems: by split.
         vlm: tokenizer and image processor.
     """
@@ -43,7 +43,8 @@ def show(
             yield ""
             yield f"{split}, problem {number + 1}: id {printable(repr(problem.id))}"
             yield from _prompt(vlm, problem)
-            yield from _grades(settings, grade, problem)
+            if grade is not None:
+                yield from _grades(settings, grade, problem)
             for stage in stages:
                 yield from _trained(stage, vlm, problem)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ekipl.algorithm.types import POLICY, Action, Finish, Reward
-from ekipl.data.pictures import BadPicture, read
+from ekipl.data.pictures import BadPicture, decode
+from ekipl.data.sources import content_of
 from ekipl.errors import UsageError
 from ekipl.files import parse_line
 from ekipl.report.html.parts import Shown
@@ -116,7 +117,7 @@ def images_of(directory: Path, roots: Iterable[Path]) -> Callable[[str], bytes |
                 return None
             if path.parent.name == FOLDER and path.suffix == ".webp" and path.stat().st_size <= SMALL:
                 return path.read_bytes()
-            return thumbnail(read(path))
+            return thumbnail(decode(content_of(path)))
         except (OSError, ValueError, RuntimeError, BadPicture):
             return None
 

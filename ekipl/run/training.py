@@ -23,6 +23,7 @@ from ekipl.run.course import course_of
 from ekipl.run.log import Loggers, last_step, open_logger
 from ekipl.run.reading import batches, opened, reader_of
 from ekipl.run.recorder import Recorder
+from ekipl.run.rewards import build_grader
 from ekipl.run.scoring import evaluated
 from ekipl.run.signals import Stop, Stopped, lock_directory
 from ekipl.run.viewing import write_page
@@ -59,7 +60,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
 
     settings = _after_first_stage(check(cfg, "train"), directory)
     task = build.build_task(settings)
-    grade = build.build_grader(settings, task)
+    grade = build_grader(settings, task, directory)
     problems, held_out = opened(settings, task)
     if is_finished(directory, build.with_length(settings, len(problems)).steps):
         return
