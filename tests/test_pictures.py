@@ -19,7 +19,7 @@ from PIL import Image
 
 from ekipl.algorithm.types import FILE, Problem
 from ekipl.data.inspection import Picture, inspect
-from ekipl.data.pictures import BadPicture, decode, measure, rgb
+from ekipl.data.pictures import BadPicture, decode, inspected, measure, rgb
 from ekipl.external import images
 from ekipl.external.images import changes, encoded
 from ekipl.external.request import Question, data_url
@@ -153,6 +153,33 @@ def test_no_flipped_byte_changes_a_png_unseen(data: st.DataObject) -> None:
         assert same(decode(bytes(content)), noise(8, 8))  # the last checksum is that of no pixels
 
 
+def test_a_flipped_byte_that_derails_a_jpeg_is_found() -> None:
+    content = file_of(noise(), "JPEG")
+    start = content.index(b"\xff\xda") + 14  # behind the header of the scan
+    found = harmful = 0
+    for place in range(start, len(content) - 2, 7):
+        flipped = bytearray(content)
+        flipped[place] ^= 0x10
+        try:
+            inspected(bytes(flipped))
+            changed = np.abs(np.asarray(decode(bytes(flipped)), int) - np.asarray(decode(content), int)).mean()
+            harmful += changed > 20
+        except BadPicture as bad:
+            assert "cannot be read: " in str(bad)  # noqa: PT017 - most flips are no error
+            found += 1
+    assert found > 2 * harmful > 0  # JPEG has no checksum: not every one can be found
+
+
+def test_a_sound_jpeg_of_any_kind_is_no_fault() -> None:
+    colour = noise()
+    for image in (colour, colour.convert("L"), colour.convert("CMYK"), colour.resize((1, 1))):
+        for options in ({}, {"progressive": True}, {"subsampling": 0, "restart_marker_rows": 1}):
+            assert inspected(file_of(image, "JPEG", **options)) == image.size
+    content = file_of(colour, "JPEG")
+    assert inspected(content + b"\0" * 100) == colour.size
+    assert inspected(content[:-2] + b"\0\0" + content[-2:]) == colour.size  # padding, as some cameras write it
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @given(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "WEBP"]), st.binary(max_size=40), st.integers(0, 3000))
 def test_whatever_the_bytes_it_is_a_picture_or_a_line(format: str, inserted: bytes, place: int) -> None:
@@ -163,7 +190,9 @@ def test_whatever_the_bytes_it_is_a_picture_or_a_line(format: str, inserted: byt
 
 def test_each_content_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr("ekipl.data.inspection.decode", lambda content: seen.append(len(content)) or decode(content))
+    monkeypatch.setattr(
+        "ekipl.data.inspection.inspected", lambda content: seen.append(len(content)) or inspected(content)
+    )
     good, copy, cut = (tmp_path / name for name in ("good.png", "copy.png", "cut.png"))
     for path in (good, copy):
         path.write_bytes(file_of(noise(), "PNG"))

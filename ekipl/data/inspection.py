@@ -23,7 +23,7 @@ from typing import Literal, TypeVar
 
 from PIL import __version__
 
-from ekipl.data.pictures import RULES, BadPicture, Size, decode, measure
+from ekipl.data.pictures import RULES, BadPicture, Size, inspected, measure
 from ekipl.data.sources import Held, Source, content_of, opened
 
 Check = Literal["pixels", "headers"]
@@ -135,7 +135,7 @@ def _by_content(source: Source, known: Known) -> _Known | str:
     verdict = known(digest)
     if verdict is None:
         try:
-            verdict = Picture(decode(content).size, digest)
+            verdict = Picture(inspected(content), digest)
         except BadPicture as bad:
             verdict = str(bad)
     return _Known(file, digest, verdict)

@@ -8,11 +8,12 @@ animation. Grey values are scaled by their range:
                              else from the picture's least value (black) to its largest (white)
 
 A file is read strictly: one that is cut, has a wrong checksum or leaves pixels undefined is an error. JPEG has no
-checksum, so a changed byte that still decodes is not found.
+checksum: a changed byte is found where the decoder is derailed by it, which it says in a warning, and else not.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from io import SEEK_END, BytesIO
@@ -28,7 +29,8 @@ MOST_PIXELS = 89_478_485  # about 9,459 x 9,459, 268 MB in memory; beyond it Pil
 MOST_BYTES = 2**28  # of a file
 ORIENTATION = 0x0112  # the EXIF tag
 END = 4096  # bytes at the end of a PNG that hold its last chunk
-RULES = 1  # version of what this file accepts; a cache of verdicts is kept by it
+DERAILED = re.compile(r"Corrupt JPEG data: (?!(1[0-6]|\d) extraneous)")  # so few bytes before a marker are padding
+RULES = 2  # version of what this file accepts; a cache of verdicts is kept by it
 
 Size = tuple[int, int]  # width, height in pixels
 
@@ -62,6 +64,20 @@ def decode(content: bytes) -> Image.Image:
         raise
     except Exception as error:  # decoders raise many classes
         raise BadPicture(_reason(error)) from error
+
+
+def inspected(content: bytes) -> Size:
+    """Width and height of the picture, with every doubt that a decoder has about the bytes. Raises BadPicture."""
+    picture = decode(content)
+    if picture.info[LOSSY]:
+        import simplejpeg  # Pillow keeps the warnings of libjpeg to itself
+
+        try:
+            simplejpeg.decode_jpeg(content, "GRAY", fastdct=True, strict=True, min_height=1, min_width=1)  # an eighth
+        except ValueError as error:  # also for what this decoder does not know and Pillow has read
+            if DERAILED.match(str(error)):
+                raise BadPicture(f"cannot be read: {error}") from error
+    return picture.size
 
 
 def measure(file: BinaryIO) -> Size:

@@ -43,8 +43,7 @@ def show(
             yield ""
             yield f"{split}, problem {number + 1}: id {printable(repr(problem.id))}"
             yield from _prompt(vlm, problem)
-            if grade is not None:
-                yield from _grades(settings, grade, problem)
+            yield from _grades(settings, grade, problem)
             for stage in stages:
                 yield from _trained(stage, vlm, problem)
 
@@ -65,9 +64,12 @@ def _prompt(vlm: VLM, problem: Problem) -> Iterator[str]:
         yield "  images: none"
 
 
-def _grades(settings: Settings, grade: Grader, problem: Problem) -> Iterator[str]:
+def _grades(settings: Settings, grade: Grader | None, problem: Problem) -> Iterator[str]:
     accepted = problem.metadata.get("accepted") or (problem.answer,)
     yield f"  gold: {' or '.join(printable(repr(one)) for one in accepted)} ({problem.kind})"
+    if grade is None:
+        yield f"  {settings.reward}: a model grades, which is not asked here"
+        return
     wrong = mistake(problem.answer, problem.kind, random.Random(problem.id))[0]
     answers = {"the gold answer": problem.answer, "another answer": wrong}
     texts = {name: f"<think>...</think>\n<answer>{text}</answer>" for name, text in answers.items()}
