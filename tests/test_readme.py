@@ -12,7 +12,7 @@ import pytest
 from tests.command import ekipl
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("quickstart", "configuration", "tasks", "distributed", "reproducing")
+PAGES = ("quickstart", "configuration", "tasks", "distributed", "reproducing", "your-data")
 DOCUMENTS = ("README.md", *(f"docs/{page}.md" for page in PAGES))
 
 

@@ -142,7 +142,8 @@ def no_such_setting(key: str) -> str:
     if kinds := _kinds_with(key):
         chosen, having = key.partition(".")[0], " or ".join(kinds)
         return f"{shown(key)}: the chosen {chosen}= does not read it, kind {having} does; choose that, or leave it out"
-    others = [known for known, _ in keys(Settings) if known != key]  # the key may belong to another command
+    if f"evaluation.{key}" in (others := [known for known, _ in keys(Settings) if known != key]):
+        return f"{shown(key)}: no such setting here; did you mean evaluation.{key}, which train evaluates by?"
     name = key.rpartition(".")[2]
     meant = [known for known in others if known.rpartition(".")[2] == name]
     meant = meant or [known for known in others if known.casefold() == key.casefold()]
@@ -218,8 +219,7 @@ def _unknown_names(section: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _named(hint: Any) -> list[Named]:
-    parts = get_args(hint)
-    return [part for part in (*parts, *(n for part in parts for n in get_args(part))) if isinstance(part, Named)]
+    return [one for part in get_args(hint) for one in ([part] if isinstance(part, Named) else _named(part))]
 
 
 def keys(section: type, prefix: str = "") -> Iterator[tuple[str, type]]:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from ekipl.algorithm.seams import Decoding, Engine, ExternalPool, Grader, Sampler, Task
 from ekipl.algorithm.types import Problem
+from ekipl.data.reason_rft import reported_by
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
 from ekipl.external.simulated import PREFIX
-from ekipl.files import decode_text, write_text
+from ekipl.files import write_text
 from ekipl.importing import imported
 from ekipl.policy.settings import OwnRollout, VLLMRollout
 from ekipl.reward.graders import check_grader, grader, grader_of
 from ekipl.run.reading import reader_of_command
 from ekipl.run.records import actions_file
+from ekipl.tasks.templates import template_in
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -62,9 +64,9 @@ def build_task(settings: Settings) -> Task:
     if prompt.file and "prompt" not in accepted:
         raise UsageError(f"prompt.file: {prompt.file}: {target} takes no argument prompt; leave it out")
     if prompt.file:
-        arguments["prompt"] = _template("file", prompt.file)
+        arguments["prompt"] = template_in("file", prompt.file)
     if "choice_prompt" in accepted and (choice := prompt.choice_file or prompt.file):
-        arguments["choice_prompt"] = _template("choice_file" if prompt.choice_file else "file", choice)
+        arguments["choice_prompt"] = template_in("choice_file" if prompt.choice_file else "file", choice)
     try:
         task: Task = make(**arguments)
     except UsageError:
@@ -75,14 +77,6 @@ def build_task(settings: Settings) -> Task:
     return task
 
 
-def _template(key: str, name: str) -> str:
-    try:
-        return decode_text(Path(name).expanduser().read_bytes())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"prompt.{key}: {name}: {reason}; give a text file with {{question}} in it") from error
-
-
 def build_grader(settings: Settings, task: Task) -> Grader:
     """The reward of the setting ``reward``. Raises UsageError when it does not fit the task or cannot be imported."""
     return _grader("reward", settings.reward, task)
@@ -90,7 +84,8 @@ def build_grader(settings: Settings, task: Task) -> Grader:
 
 def further_graders(settings: Settings, task: Task) -> dict[str, Grader]:
     """The graders of ``also_grade_with`` by name, without that of ``reward``. Raises UsageError."""
-    names = [(f"also_grade_with.{number}", name) for number, name in enumerate(settings.also_grade_with)]
+    wanted = reported_by(task.name) if settings.also_grade_with is None else settings.also_grade_with
+    names = [(f"also_grade_with.{number}", name) for number, name in enumerate(wanted)]
     return {name: _grader(key, name, task) for key, name in names if name != settings.reward}
 
 
