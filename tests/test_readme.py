@@ -14,7 +14,7 @@ from ekipl.cli import PLAIN
 from tests.command import ekipl
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("quickstart", "configuration", "tasks", "distributed", "reproducing", "view")
+PAGES = ("quickstart", "configuration", "tasks", "distributed", "reproducing", "view", "your-data")
 DOCUMENTS = ("README.md", *(f"docs/{page}.md" for page in PAGES))
 
 

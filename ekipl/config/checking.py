@@ -144,7 +144,8 @@ def no_such_setting(key: str) -> str:
     if kinds := _kinds_with(key):
         chosen, having = key.partition(".")[0], " or ".join(kinds)
         return f"{shown(key)}: the chosen {chosen}= does not read it, kind {having} does; choose that, or leave it out"
-    others = [known for known, _ in keys(Settings) if known != key]  # the key may belong to another command
+    if f"evaluation.{key}" in (others := [known for known, _ in keys(Settings) if known != key]):
+        return f"{shown(key)}: no such setting here; did you mean evaluation.{key}, which train evaluates by?"
     name = key.rpartition(".")[2]
     meant = [known for known in others if known.rpartition(".")[2] == name]
     meant = meant or [known for known in others if known.casefold() == key.casefold()]

@@ -25,6 +25,11 @@ def _idle(v: Values, command: str) -> Iterator[tuple[str, str]]:
     """Patterns of the keys that are not read, and what makes them so."""
     if command == "train":
         yield from _of_training(v)
+    else:
+        for name in ("splits", "limit", "samples"):
+            if name in v:
+                yield rf"evaluation\.{name}", f"train reads it, and {command} reads {name}; set {name} instead"
+        yield r"evaluation\.(?!(splits|limit|samples)$).+", "only train evaluates as it goes; leave it out"
     if JUDGE not in (*_list(v["reward"]), *(v.get("also_grade_with") or [])):
         yield r"judge(\..+)?", "only reward=judge reads it; set that, or leave it out"
     if command in ("train", "external_sample") and v["external"].get("budget_usd", 0) is None:

@@ -203,7 +203,7 @@ class Settings(Hyperparameters):
         limit: problems of each split; null: all.
         missing_split: a split without a file: ``error``, or ``skip``, with a note below the table.
         also_grade_with: further rewards whose accuracy is reported beside that of ``reward``, of the same completions
-            (not of a file of ``predictions``).
+            (not of a file of ``predictions``); null: ``[strict, reason_rft]`` for Reason-RFT's tasks, none for others.
         predictions: a file of completions that is graded instead of sampling.
         decoding: how ``eval`` and ``passk`` sample.
         samples: actions a problem.
@@ -246,7 +246,7 @@ class Settings(Hyperparameters):
     splits: tuple[Name, ...] | None = None
     limit: Count | None = None
     missing_split: Literal["error", "skip"] = ABSENT
-    also_grade_with: tuple[RewardName, ...] = ABSENT
+    also_grade_with: tuple[RewardName, ...] | None = None
     predictions: Name | None = None
     decoding: Decoding = ABSENT
     samples: Count = ABSENT

@@ -18,6 +18,7 @@ LONGEST_ANSWER = 10_000  # characters of a gold answer
 MOST_ANSWERS = 1_000  # accepted answers of one row
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 _HALVES = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which alone are no character
+_PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")  # the most frequent numbers, without the rest of the grammar
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _NAMES = frozenset({"pi", "infinity", "inf"})  # words that are values
 _DATE = re.compile(r"\d{1,4}([-/.:])\d{1,2}\1\d{1,4}")
@@ -46,6 +47,8 @@ def answer_kind(answer: str, question: str = "") -> AnswerKind:
     ``functions`` if it holds functions; ``choice`` if it is a letter A to D or, where the question lists its options,
     chooses letters in any way that ``strict`` reads; ``number`` if it has an exact rational value; else ``expression``.
     """
+    if _PLAIN.fullmatch(answer):
+        return "number"
     if parse.functions(answer):
         return "functions"
     if letters.read(answer) if letters.lists_options(question) else re.fullmatch("[A-D]", answer):
@@ -67,6 +70,8 @@ def inferred(answers: tuple[str, ...], question: str, task: Task) -> AnswerKind:
 
 def _is_worded(answer: str) -> bool:
     """Whether an answer that may be read as a value is words, or a date or time."""
+    if _PLAIN.fullmatch(answer):
+        return False
     if _WORD.fullmatch(answer):
         return answer.casefold() not in _NAMES and not values.exact(answer)  # "three" is a number
     return bool(_DATE.fullmatch(answer)) or comparison.only_as_spelled(answer)

@@ -43,6 +43,11 @@ _TASKS: Mapping[str, _Published] = {
 }
 
 
+def reported_by(task: str) -> tuple[str, ...]:
+    """The graders by which a published task is reported; none for other tasks."""
+    return ("strict", "reason_rft") if task in _TASKS else ()
+
+
 def published_images(task: str) -> int:
     """Images of a published problem of this task; 1 for other tasks."""
     return _TASKS[task].images if task in _TASKS else 1

@@ -46,7 +46,7 @@ def _turned(ours: Value, wanted: Value) -> bool:
 
 def only_as_spelled(gold: str) -> bool:
     """Whether nothing but its own spelling meets the gold answer: it states no value that could be compared."""
-    return read(gold) is None and _counted(gold) is None
+    return not _PLAIN.fullmatch(gold) and read(gold) is None and _counted(gold) is None
 
 
 _NO_NOUN = re.compile(

@@ -14,11 +14,12 @@ from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
 from ekipl.external.simulated import PREFIX
-from ekipl.files import decode_text, write_text
+from ekipl.files import write_text
 from ekipl.importing import imported
 from ekipl.policy.settings import OwnRollout, VLLMRollout
 from ekipl.run.reading import reader_of_command
 from ekipl.run.records import actions_file
+from ekipl.tasks.templates import template_in
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -61,10 +62,9 @@ def build_task(settings: Settings) -> Task:
     if prompt.file and "prompt" not in accepted:
         raise UsageError(f"prompt.file: {prompt.file}: {target} takes no argument prompt; leave it out")
     if prompt.file:
-        arguments["prompt"] = read_template("prompt.file", prompt.file, "question")
+        arguments["prompt"] = template_in("prompt.file", prompt.file)
     if "choice_prompt" in accepted and (choice := prompt.choice_file or prompt.file):
-        key = "prompt.choice_file" if prompt.choice_file else "prompt.file"
-        arguments["choice_prompt"] = read_template(key, choice, "question")
+        arguments["choice_prompt"] = template_in("prompt.choice_file" if prompt.choice_file else "prompt.file", choice)
     try:
         task: Task = make(**arguments)
     except UsageError:
@@ -73,19 +73,6 @@ def build_task(settings: Settings) -> Task:
         reason = " ".join(str(error).split())
         raise UsageError(f"task._target_: {target}: {reason}; see conf/task/counting.yaml") from error
     return task
-
-
-def read_template(key: str, name: str, slot: str) -> str:
-    """The text of the file ``name``, which the setting ``key`` gives; ``slot`` is for the message.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        return decode_text(Path(name).expanduser().read_bytes())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{key}: {name}: {reason}; give a text file with {{{slot}}} in it") from error
 
 
 def open_problems(settings: Settings, task: Task) -> dict[str, Sequence[Problem]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ekipl.algorithm.seams import Decoding, Grader, Task
+from ekipl.data.reason_rft import reported_by
 from ekipl.errors import UsageError
 from ekipl.external.settings import Each, ExternalModel
 from ekipl.importing import imported
@@ -17,8 +18,9 @@ from ekipl.masking import masked
 from ekipl.reward.graders import JUDGE, check_grader, grader
 from ekipl.reward.own import OwnReward, print_told
 from ekipl.reward.several import Graded, Several, Valued
-from ekipl.run.build import at_share_of_rates, read_template
+from ekipl.run.build import at_share_of_rates
 from ekipl.run.sampling import Graders
+from ekipl.tasks.templates import template_in
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
@@ -49,7 +51,8 @@ def build_graders(settings: Settings, task: Task, directory: Path | None = None)
     keys = ["reward"] if isinstance(settings.reward, str) else [f"reward.{n}" for n in range(len(rewards))]
     parts = [one(key, name) for key, name in zip(keys, rewards, strict=True)]
     weights = settings.reward_weights or [1.0] * len(parts)
-    also = [(f"also_grade_with.{n}", name) for n, name in enumerate(settings.also_grade_with or ())]
+    wanted = reported_by(task.name) if settings.also_grade_with is None else settings.also_grade_with
+    also = [(f"also_grade_with.{n}", name) for n, name in enumerate(wanted)]
     further = {name: _alone(key, name, one(key, name)) for key, name in also if name != settings.reward}
     if len(parts) == 1 and settings.reward_weights is None:
         return _alone("reward", rewards[0], parts[0]), further
@@ -96,7 +99,7 @@ def build_judge(settings: Settings, directory: Path | None) -> Grader:
     from ekipl.reward.judge import TEMPLATE, Judge, check_template
 
     judge = settings.judge
-    template = TEMPLATE if judge.template is None else read_template("judge.template", judge.template, "completion")
+    template = TEMPLATE if judge.template is None else template_in("judge.template", judge.template, "completion")
     model = ExternalModel(JUDGE, judge.model, **{field.name: getattr(judge, field.name) for field in fields(Each)})
     pool = LiteLLMPool(
         [at_share_of_rates(model, settings)],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.errors import UsageError
+from ekipl.files import decode_text
 
 SLOTS = ("{question}", "{Question}")  # the second is Reason-RFT's spelling
 
@@ -51,3 +53,12 @@ def render(template: str, question: str) -> str:
     slot = next(slot for slot in SLOTS if slot in template)
     head, _, tail = template.partition(slot)
     return head + question + tail
+
+
+def template_in(key: str, name: str, slot: str = "question") -> str:
+    """The template in the file that the setting ``key`` names; ``slot`` is for the message. Raises UsageError."""
+    try:
+        return decode_text(Path(name).expanduser().read_bytes())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{key}: {name}: {reason}; give a text file with {{{slot}}} in it") from error
