@@ -60,7 +60,8 @@ def evaluate_pool(
 ) -> dict[str, Evaluation]:
     """An evaluation of each external model; closes the pool.
 
-    ``progress`` gets the number of problems done since its last call, ``also`` are further graders. A sample that a model never answered is an error and in no mean.
+    ``progress`` gets the number of problems done since its last call, ``also`` are further graders. A sample that a
+    model never answered is an error and in no mean.
     """
     graded: dict[str, list[GradedAction]] = {name: [] for name in pool.names}
     try:
