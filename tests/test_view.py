@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ekipl as ekipl_package
 from benchmarks.view import write_run
 from ekipl.algorithm.types import POLICY, Action, Group, Problem, Reward
 from ekipl.errors import UsageError
@@ -21,6 +23,7 @@ from ekipl.report.html.parts import Run, Shown
 from ekipl.report.html.why import reasons
 from ekipl.report.statement import Statement
 from ekipl.run.records import Record, read_actions, records_of_group, write_actions
+from ekipl.run.serving import Page
 from ekipl.run.shown import images_of
 from ekipl.run.thumbnails import statement_of
 from ekipl.run.viewing import read_run, runs_at, view_data, write_view
@@ -213,6 +216,63 @@ def test_a_large_image_of_the_data_is_scaled_down(tmp_path: Path) -> None:
     assert Image.open(BytesIO(image)).size == (512, 256)
 
 
+@pytest.mark.slow
+def test_runs_of_other_commands_are_shown(tmp_path: Path) -> None:
+    few = ["limit=2", "splits=[id]", "decoding.max_tokens=16"]
+    for name, words in {
+        "eval": [*few, "models=[external]"],
+        "passk": [*few, "--k", "1,2"],
+        "rollout": ["limit=2", "splits=[id]", "samples=2", "rollout.max_tokens=16"],
+        "external-sample": ["limit=2", "splits=[id]", "samples=2"],
+    }.items():
+        done = ekipl(name, *words, f"hydra.run.dir={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+        done = ekipl("view", str(tmp_path / name))
+        assert (done.returncode, done.stdout) == (0, f"{tmp_path / name / 'report.html'}\n"), done.stderr
+        (run,) = data_in((tmp_path / name / "report.html").read_text())["runs"]  # type: ignore[misc]
+        answers = dict(run["answers"]["points"])
+        models = {"eval": ["tiny", "expert_a", "expert_b"], "external-sample": ["expert_a", "expert_b"]}
+        assert [*answers] == models.get(name, ["tiny"])
+        assert all(len(rows) == 2 for rows in answers.values())
+        assert all(problem[2] and problem[3] and problem[5] for problem in run["answers"]["problems"]), name
+        assert None not in run["answers"]["images"]
+    assert data_in((tmp_path / "passk" / "report.html").read_text())["runs"][0]["passk"]["id"][0]["k"] == [1, 2]  # type: ignore[index]
+
+
+def test_a_live_page_is_made_again_only_when_the_run_has_written(tmp_path: Path) -> None:
+    made, clock = write_run(tmp_path / "r", 2, **SMALL), iter(range(0, 10_000, 10))
+    shown_live = Page([made], 10**7, lambda: float(next(clock)))
+    html, data, tag = shown_live.current()
+    assert b"connect-src 'self'" in html
+    assert shown_live.current() == (html, data, tag)
+    lines = (made / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (made / "metrics.jsonl").write_bytes(b"".join(lines[:2]))
+    for _ in range(9):  # the clock moves by 10 s each time it is read, and a page took 10 s: 5 times that is waited
+        shown_live.current()
+    assert [step for step, _ in json.loads(shown_live.current()[1])["runs"][0]["groups"]["steps"]] == [1]
+    assert shown_live.current()[2] != tag
+
+
+# In a notebook.
+
+
+def test_a_run_is_loaded_as_data_frames(made: Path) -> None:
+    run = ekipl_package.load(made)
+    assert list(run.metrics["step"]) == [0, 1, 2, 3, 4, 5]
+    assert len(run.actions) == 5 * 3 * 6
+    records = read_actions(made / "actions" / "step-000002.jsonl")
+    second = run.actions[run.actions["step"] == 2]
+    assert list(second["text"]) == [record.action.text for record in records]
+    assert list(second["reward"]) == [record.action.total for record in records]
+    assert set(run.evaluations["split"]) == {"id", "ood"}
+
+
+def test_without_pandas_the_message_says_what_to_install(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=re.escape("pip install 'ekipl[frames]'")):
+        ekipl_package.load(made)
+
+
 # What is worked out.
 
 
@@ -285,7 +345,7 @@ def test_the_page_is_bounded_and_says_what_was_left_out(made: Path, room: int, t
     data, _, _ = view_data([made], 10**7)
     empty = len(page({**data, "runs": [{**data["runs"][0], "groups": None, "answers": None}]}))
     bounded, _, _ = view_data([made], empty + room)
-    assert len(page(bounded)) <= empty + room + 2_000
+    assert len(page(bounded)) <= empty + room
     kept = [number for number, _ in bounded["runs"][0]["groups"]["steps"]]
     if len(kept) < 5:
         assert any(f"groups of {len(kept)} evenly spaced steps of 5" in line for line in bounded["left_out"])

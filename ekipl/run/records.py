@@ -213,7 +213,10 @@ def _reward(row: Mapping[str, Any]) -> Reward:
 def _tuple(row: Mapping[str, Any], key: str, kind: type[T]) -> tuple[T, ...] | None:
     if row.get(key) is None:
         return None
-    return tuple(_is(item, key, kind) for item in _get(row, key, list))
+    items = _get(row, key, list)
+    if set(map(type, items)) <= {kind} and (kind is not float or all(map(math.isfinite, items))):
+        return tuple(items)  # most lines: no look at each item in turn
+    return tuple(_is(item, key, kind) for item in items)
 
 
 def _get(row: Mapping[str, Any], key: str, kind: type[T]) -> T:

@@ -59,7 +59,7 @@ def statements_in(path: Path) -> dict[tuple[str, str], Statement]:
     for record in stream_actions(path):
         key = (record.split, record.action.problem_id)
         if record.statement is not None and key not in found:
-            images = tuple(str(path.parent / name) for name in record.statement.images)
+            images = tuple(str(path.parent.absolute() / name) for name in record.statement.images)
             found[key] = replace(record.statement, images=images)
     return found
 

@@ -20,7 +20,9 @@ from ekipl.report.html.compare import sweep_csv
 from ekipl.report.html.numbers import best_step, evaluated
 from ekipl.report.html.page import MB, data_of, page
 from ekipl.report.html.parts import Read, Run
+from ekipl.report.spending import Spent
 from ekipl.run import shown
+from ekipl.run.describe import labels
 from ekipl.run.records import actions_file
 from ekipl.run.saved import load_saved
 
@@ -147,10 +149,18 @@ def read_run(directory: Path) -> Run:
         splits=scores.get("splits", ()),
         differences=scores.get("differences", ()),
         passk=passk.get("splits", {}),
-        spending=read_spending(directory).models,
+        spending=_spending(directory),
         written=_written(directory),
         wanted=cfg.I * cfg.B if is_training and cfg.B is not None else None,
     )
+
+
+def _spending(directory: Path) -> Sequence[Spent]:
+    """What the external models cost; nothing where the ledger cannot be opened, as in a folder of somebody else."""
+    try:
+        return read_spending(directory).models
+    except UsageError:
+        return ()
 
 
 def _label(settings: Mapping[str, Any], command: str, directory: Path) -> str:
@@ -217,7 +227,11 @@ def _models(directory: Path, records: Sequence[Path]) -> dict[str, Read]:
         statements = {key: said for file in files for key, said in shown.statements_in(file).items()}
         models = dict.fromkeys(str(row.get("model")) for row in shown.rows_in(scores))
         return {model: partial(shown.scored_in, scores, model, statements) for model in models}
-    return {model: partial(shown.shown_in, file, model) for file in files for model in shown.models_in(file)}
+    found: dict[str, Read] = {
+        model: partial(shown.shown_in, file, model) for file in files for model in shown.models_in(file)
+    }
+    names = labels(list(found))
+    return {names[model]: read for model, read in found.items()}
 
 
 def _json(path: Path) -> dict[str, Any]:

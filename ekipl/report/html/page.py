@@ -20,6 +20,7 @@ from ekipl.report.html.why import rule_in_words
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("base.js", "charts.js", "overview.js", "texts.js", "groups.js", "answers.js", "runs.js", "main.js")
 MB = 10**6
+RESERVE = 4_000  # bytes for what holds the parts together
 ANSWERS = 0.3  # of the room, at most for the answers of evaluations
 
 
@@ -39,7 +40,7 @@ def data_of(runs: Sequence[Run], max_bytes: int, title: str, is_sweep: bool = Fa
     if is_sweep:
         told["sweep"] = compare.sweep_rows(runs)
         return told
-    room = max(0, max_bytes - len(page(told))) // len(runs)
+    room = max(0, max_bytes - RESERVE - len(page(told))) // len(runs)
     for run, into in zip(runs, plain, strict=True):
         found = encode.answers(run.points, round(room * (ANSWERS if run.steps else 1)), run.image)
         left = room - encode.size_of(found)

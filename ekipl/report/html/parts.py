@@ -35,9 +35,13 @@ class Shown:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What makes it the same problem in another run: data of another seed have the same ids."""
-        said = self.statement
-        return (self.split, self.id, *(() if said is None else (said.question, said.answer, said.images)))
+        """What makes it the same problem in another run: data of another seed have the same ids.
+
+        Of images the file names count: a copy is called by its pixels, and data may have been moved.
+        """
+        if (said := self.statement) is None:
+            return (self.split, self.id)
+        return (self.split, self.id, said.question, said.answer, *(name.rpartition("/")[2] for name in said.images))
 
     @property
     def accuracy(self) -> float | None:

@@ -25,7 +25,8 @@ function answersOf(run) {
   const count = el("p", { class: "note count" });
   const pick = (key, other) => (names.includes(state[key]) ? state[key] : other);
   const first = pick("a", names[0]);
-  const second = names.length > 1 ? pick("b", names.at(-1)) : null;
+  const isTraining = run.command === "train";
+  const second = names.length > 1 ? pick("b", isTraining ? names.at(-1) : names[1]) : null;
   const changes = second ? CHANGES : VERDICTS;
   const filter = () => (changes.some(([key]) => key === state.change) ? state.change : "");
   let limit = SHOWN;
@@ -58,8 +59,8 @@ function answersOf(run) {
   const values = (place) => [...new Set(told.problems.map((problem) => problem[place]).filter(Boolean))].sort();
   const options = (all, found, name = (x) => x) => [["", all], ...found.map((value) => [value, name(value)])];
   const bar = el("div", { class: "bar" }, el("div", { class: "controls" },
-    choice(second ? "Before" : "Model", names.map((name) => [name, name]), first, change("a", true)),
-    second ? choice("After", names.map((name) => [name, name]), second, change("b", true)) : null,
+    choice(isTraining ? "Before" : "Model", names.map((name) => [name, name]), first, change("a", true)),
+    second ? choice(isTraining ? "After" : "Against", names.map((name) => [name, name]), second, change("b", true)) : null,
     choice(second ? "Change" : "Verdict", changes, filter(), change("change")),
     choice("Split", options("all splits", values(1), splitName), state.split || "", change("split")),
     values(4).length ? choice("Family", options("all families", values(4)), state.family || "", change("family")) : null,

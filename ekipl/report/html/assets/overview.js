@@ -2,21 +2,21 @@
 
 const FACTS = [
   ["model", "model.path"],
-  ["method", "method.name"],
   ["task", "task._target_"],
   ["data", "data.kind"],
   ["reward", "reward"],
   ["prompt", "prompt.strategy"],
-  ["selection", "selection.rule"],
 ];
+const OF_TRAINING = [["method", "method.name"], ["selection", "selection.rule"]];
+const OF_SAMPLING = [["samples", "samples"], ["pass@k samples", "passk.samples"], ["temperature", "decoding.temperature"], ["problems of a split, at most", "limit"], ["seed", "seed"]];
 const SYMBOLS = ["N", "M", "G", "I", "B", "mu", "eps", "beta", "seed", "problems_per_step"];
 
 function overview(data, run) {
   const settings = Object.fromEntries(run.settings);
-  const facts = FACTS.filter(([, key]) => settings[key] && settings[key] !== "None").map(([name, key]) => [name, name === "task" ? settings[key].split(".").at(-1) : settings[key]]);
+  const facts = [...FACTS, ...(run.command === "train" ? OF_TRAINING : OF_SAMPLING)].filter(([, key]) => settings[key] && settings[key] !== "None").map(([name, key]) => [name, name === "task" ? settings[key].split(".").at(-1) : settings[key]]);
   if (settings["data.root"] && settings["data.root"] !== "None") facts.push(["data folder", settings["data.root"]]);
   if (run.command === "train") facts.push(["steps", run.step === null ? "none yet" : `${run.step}${run.wanted ? ` of ${run.wanted}` : ""}`]);
-  facts.push(["symbols", SYMBOLS.filter((key) => key in settings && settings[key] !== "None").map((key) => `${key.replace("problems_per_step", "problems a step")} = ${settings[key]}`).join(", ")]);
+  if (run.command === "train") facts.push(["symbols", SYMBOLS.filter((key) => key in settings && settings[key] !== "None").map((key) => `${key.replace("problems_per_step", "problems a step")} = ${settings[key]}`).join(", ")]);
   facts.push(["last written", run.written], ["folder", run.folder]);
   const unfinished = run.command === "train" && run.wanted && (run.step ?? 0) < run.wanted;
   return [
