@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoModelForImageTextToText
 
 from ekipl.engine.lora import target_layers
 from ekipl.errors import UsageError
 from ekipl.policy.encoding import encode_prompts
-from ekipl.policy.model import freeze, outline
+from ekipl.policy.folders import base_of
+from ekipl.policy.model import TINY, freeze, outline
 from ekipl.policy.prefix import ActionLogProbs
 from ekipl.policy.settings import Lora
 from tests.float64 import EXACT, in_float64
@@ -71,6 +73,34 @@ def test_resuming_with_adapters_is_exact(tmp_path: Path) -> None:
     third = make(lora=LORA)
     third.load_state(tmp_path)
     assert run(third, 2) == expected[2:]
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+@in_float64()
+def test_the_adapter_alone_is_pefts_and_adds_up_to_the_saved_model(stage: int, tmp_path: Path) -> None:
+    engine = make(lora=LORA, zero_stage=stage)
+    run(engine, 2)
+    engine.save(str(tmp_path / "model"))
+    engine.save_adapter(str(tmp_path / "adapter"))
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} >= {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert base_of(tmp_path / "adapter") == str(TINY)
+
+    base = tiny().model
+    opened = PeftModel.from_pretrained(base, str(tmp_path / "adapter"))
+    layers = [name for name, _ in opened.named_parameters() if ".lora_B." in name]
+    assert layers
+    assert all(opened.get_parameter(name).abs().max() > 0 for name in layers)  # they were trained, and found
+    added, saved = opened.merge_and_unload(), AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    for name, weight in saved.named_parameters():
+        assert (weight - added.get_parameter(name)).abs().max() < EXACT, name
+
+
+def test_without_adapters_there_is_no_adapter_folder(tmp_path: Path) -> None:
+    make().save_adapter(str(tmp_path / "adapter"))
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_unknown_targets_are_rejected_before_weights_load() -> None:

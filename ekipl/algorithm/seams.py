@@ -125,6 +125,10 @@ class Engine(Protocol):
         """Write a model folder for transformers; it appears complete or not at all."""
         ...
 
+    def save_adapter(self, directory: str) -> None:
+        """Write the adapters alone, in peft's format, where there are any; complete or not at all."""
+        ...
+
     def save_state(self, directory: Path) -> None:
         """Write the training state: weights, optimizer, reference. Raises UsageError when the disk is full."""
         ...

@@ -18,7 +18,7 @@ from ekipl.algorithm.loss import Loss, loss
 from ekipl.algorithm.types import POLICY, Group, Problem
 from ekipl.engine.batch import MicroBatch, ids, micro_batches, split, with_likelihoods
 from ekipl.engine.collectives import Processes, join
-from ekipl.engine.lora import add_adapters, without_adapters
+from ekipl.engine.lora import adapter_weights, add_adapters, save_adapter, without_adapters
 from ekipl.engine.recompute import recompute_layers
 from ekipl.engine.rules import zero_stage
 from ekipl.engine.settings import EngineSettings
@@ -75,6 +75,7 @@ class DeepSpeedEngine:
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
         self.vlm, self.h, self.settings = vlm, h, settings
         self.updates = 0
+        self.lora = lora
         if lora is not None:
             add_adapters(vlm.model, lora, h.seed)
         self.policy = policy = ActionLogProbs(vlm.model, temperature, vlm.suppressed)
@@ -208,6 +209,13 @@ class DeepSpeedEngine:
         weights = {name: tensor.cpu().clone() for name, tensor in self.named_weights() if self.processes.first}
         if self.processes.first:
             save_model(self.vlm, weights, Path(directory))
+        self.processes.wait()
+
+    def save_adapter(self, directory: str) -> None:
+        """Write the adapters in peft's own format; without adapters nothing."""
+        weights = dict(adapter_weights(self.vlm.model))
+        if self.lora is not None and self.processes.first:
+            save_adapter(self.lora, self.vlm.path, weights, Path(directory))
         self.processes.wait()
 
     def save_state(self, directory: Path) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ekipl.errors import UsageError
+from ekipl.files import usual_modes
 from ekipl.policy.settings import Lora
 
 ADAPTER = "default"  # peft's name of the first adapter
+PREFIX = "base_model.model."  # of the names of weights in peft's files
 
 
 def target_layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
@@ -50,6 +55,44 @@ def add_adapters(model: nn.Module, lora: Lora, seed: int) -> None:
             LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=names), model, ADAPTER
         )
     model.eval()
+
+
+def save_adapter(lora: Lora, base: str, weights: Mapping[str, Tensor], target: Path) -> None:
+    """Write an adapter folder as peft does; it appears complete or not at all.
+
+    Args:
+        lora: its settings.
+        base: the model without it, as ``adapter_config.json`` names it.
+        weights: of ``adapter_weights``.
+        target: the folder, which is replaced.
+    """
+    from peft import LoraConfig
+
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir(parents=True)
+    save_file({f"{PREFIX}{name}": tensor for name, tensor in weights.items()}, partial / "adapter_model.safetensors")
+    LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        target_modules=sorted({name.rpartition(".lora_")[0] for name in weights}),
+        base_model_name_or_path=base,
+        inference_mode=True,
+    ).save_pretrained(str(partial))
+    usual_modes(partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def adapter_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Copies of the adapters' weights by peft's names in files. With ZeRO-3 a collective."""
+    from ekipl.engine.state import whole
+
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            with whole(parameter):
+                yield name.replace(f".{ADAPTER}.", "."), parameter.detach().to("cpu", copy=True).contiguous()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Literal
 
 Content = Literal["model", "run", "checkpoint", "adapter", "nothing"]
 MODEL = "model"  # the model in the folder of a run, and the one made of a checkpoint or an adapter
+ADAPTERS = "adapter"  # the adapter alone in the folder of a run, in peft's format
 ADAPTER = "adapter_config.json"
 
 

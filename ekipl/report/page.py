@@ -28,7 +28,8 @@ def write_report(directory: Path, spending: Table | None) -> str:
     parts = [_accuracy(evaluated)] if evaluated else []
     parts += [_learning(steps)] if steps else []
     parts += [spending] if spending else []
-    files = [name for name, is_there in drawn.items() if is_there] + ["model/", "metrics.jsonl", "actions/"]
+    files = [name for name, is_there in drawn.items() if is_there] + ["model/"]
+    files += [*(["adapter/"] if (directory / "adapter").is_dir() else []), "metrics.jsonl", "actions/"]
     return "\n".join([table.markdown() for table in parts] + [f"In {directory}: {', '.join(files)}", ""])
 
 

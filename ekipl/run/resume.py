@@ -27,7 +27,7 @@ MAY_CHANGE = {
         *("gradient_checkpointing", "offload_optimizer", "offload_parameters"),
     },
 }
-FOLDERS = ("actions", "evaluations", "images", "checkpoints", "model", "first_stage", ".hydra", "wandb")
+FOLDERS = ("actions", "evaluations", "images", "checkpoints", "model", "adapter", "first_stage", ".hydra", "wandb")
 FILES = (
     *("config.yaml", "metrics.jsonl", "ledger.sqlite", "summary.md", "actions.jsonl", "actions.jsonl.partial"),
     *("scores.json", "scores.jsonl", "table.md", "passk.json", "passk.png", "curve.png", "provenance.png"),

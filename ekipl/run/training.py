@@ -16,7 +16,7 @@ from ekipl.algorithm.types import POLICY
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import write_text
-from ekipl.policy.folders import MODEL
+from ekipl.policy.folders import ADAPTERS, MODEL
 from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
 from ekipl.run.course import course_of
@@ -107,14 +107,20 @@ def _train(cfg: DictConfig, directory: Path) -> None:
                 train(coming, grade, policy, pool, engine, settings, recorder.after_step, first_step)
         except Stopped as stopped:
             if stopped.__cause__ is None:  # else another rank is gone, and nothing can be saved together
-                engine.save(str(directory / MODEL))  # of the steps done; going on sets it aside
+                _save(engine, directory)  # of the steps done; going on sets it aside
             raise
         finally:
             pool.close()
             logger.close()
-    engine.save(str(directory / MODEL))
+    _save(engine, directory)
     if processes.first:
         shutil.rmtree(directory / BEFORE, ignore_errors=True)
+
+
+def _save(engine: Engine, directory: Path) -> None:
+    """The model, and its adapter alone where it has one. The model comes last: it says that the run has ended."""
+    engine.save_adapter(str(directory / ADAPTERS))
+    engine.save(str(directory / MODEL))
 
 
 def _refuse_another_world(settings: Settings, processes: Processes) -> None:
