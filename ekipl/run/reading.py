@@ -12,6 +12,7 @@ from ekipl.errors import BadRow, UsageError
 if TYPE_CHECKING:
     from ekipl.config import Settings
     from ekipl.engine.collectives import Processes
+    from ekipl.engine.settings import EngineSettings
 
 Told = Callable[[int, Sequence[BadRow]], None]
 
@@ -88,6 +89,22 @@ def reader_of(settings: Settings, paths: Iterable[str], section: str) -> Fits | 
     options = {**limits, "trust_remote_code": model.trust_remote_code, "answer": answer}
     readers = [one for path in paths if (one := reader(path, **options, key=f"{section}.max_tokens"))]
     return lambda prompt, sizes: (reason for one in readers for reason in one(prompt, sizes))
+
+
+def with_images(fits: Fits | None, engine: EngineSettings) -> Fits | None:
+    """``fits``, which also wants an image in every row where the ranks wait for each other's vision tower."""
+    if engine.world_size == 1 or engine.zero_stage == 0:
+        return fits
+
+    def reasons(prompt: str, sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
+        if not sizes:
+            yield (
+                f"no image: every row needs one with ZeRO-{engine.zero_stage} on {engine.world_size} ranks, which wait "
+                "for each other's vision tower; leave the row out, or set engine=zero0"
+            )
+        yield from fits(prompt, sizes) if fits else ()
+
+    return reasons
 
 
 def reader_of_command(settings: Settings) -> Fits | None:

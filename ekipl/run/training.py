@@ -22,7 +22,7 @@ from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
 from ekipl.run.course import course_of
 from ekipl.run.log import Loggers, last_step, open_logger
-from ekipl.run.reading import batches, reader_of
+from ekipl.run.reading import batches, reader_of, with_images
 from ekipl.run.recorder import Recorder
 from ekipl.run.signals import Stop, Stopped, lock_directory
 
@@ -58,7 +58,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     settings = _after_first_stage(check(cfg, "train"), directory)
     task, data = build.build_task(settings), settings.data
     grade = build.build_grader(settings, task)
-    fits = reader_of(settings, [settings.model.path], "rollout")
+    fits = with_images(reader_of(settings, [settings.model.path], "rollout"), settings.engine)
     problems = data.problems(task, "train", data.train_limit, fits)
     if is_finished(directory, build.with_length(settings, len(problems)).steps):
         return
