@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ekipl.algorithm.types import Problem
+from ekipl.config import check
 from ekipl.data.table.source import TableData
 from ekipl.errors import MissingSplit, UsageError
+from ekipl.policy.fits import reader
+from ekipl.run.reading import with_images
 from ekipl.tasks.vqa import VQA
 from tests.tables import (
     FORMATS,
@@ -30,6 +34,7 @@ from tests.tables import (
     write_jsonl,
     write_parquet,
 )
+from tests.test_config import composed
 
 
 @pytest.fixture(autouse=True)
@@ -441,6 +446,47 @@ def test_a_file_that_changes_while_it_is_used(folder: Path) -> None:
     os.truncate(path, 20)
     with pytest.raises(BadRow, match="line 2"):
         found[1]
+
+
+def test_a_picture_too_thin_for_the_model_is_told_by_its_row(folder: Path) -> None:
+    limits = reader("tiny", min_pixels=2304, max_pixels=153_600, trust_remote_code=False, answer=64, key="k")
+    thin = {**ROW, "id": "thin", "image": base64_of(encoded(Image.new("RGB", (20_000, 20)), "PNG"))}
+    data = TableData(path=write_jsonl(folder / "t", [ROW, thin]), holdout=0, cache=None)
+    with pytest.raises(UsageError, match=r"line 2 \(id 'thin'\): image: 20000 x 20 pixels: .*ratio must be smaller"):
+        data.problems(VQA(), "train", None, limits)
+
+
+def test_ranks_that_wait_for_each_other_need_an_image_in_every_row(folder: Path) -> None:
+    engine = check(composed("train", "engine=zero3", "engine.num_processes=2"), "train").engine
+    data = TableData(path=write_jsonl(folder / "t", [{**ROW, "image": None}]), holdout=0, cache=None)
+    with pytest.raises(UsageError, match=r"line 1 \(id 'a'\): no image: every row needs one with ZeRO-3 on 2 ranks"):
+        data.problems(VQA(), "train", None, with_images(None, engine))
+    assert with_images(None, replace(engine, zero_stage=0)) is None
+
+
+def test_a_data_set_of_a_hub_that_does_not_help_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    assert "nor in the cache of datasets, and the hub was not asked (HF_HUB_OFFLINE)" in refused("Some/Data")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    message = refused("Some/Data")
+    assert "data.path: Some/Data: no such file or folder here, and the hub cannot be reached (" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_metadata_and_reasoning(folder: Path) -> None:
+    rows = [{**ROW, "cot": "<think>I look.</think><answer>3</answer>", "metadata": {"family": "cups", "x": None}}]
+    for write in (write_jsonl, write_csv, write_parquet):
+        (found,) = problems(write(folder / "t", rows))
+        assert dict(found.metadata) == {"cot": "I look.", "family": "cups"}
+    for value, told in [
+        ([1], "not a mapping"),
+        ({"accepted": ["x"]}, "accepted: names of ekipl's own"),
+        ({"scene": {"objects": 3}}, "scene: not as docs/tasks.md describes it"),
+        ("text", "not a mapping"),
+    ]:
+        assert told in refused(write_jsonl(folder / "t", [{**ROW, "metadata": value}]))
 
 
 # --- large tables ---

@@ -93,10 +93,11 @@ def opened(settings: Settings, task: Task) -> tuple[Sequence[Problem], list[Sequ
         raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
     found: list[Sequence[Problem]] = []
     faults: list[str] = []
-    wanted = [("train", data.train_limit, "rollout"), *((split, evaluation.limit, "evaluation") for split in splits)]
-    for split, limit, section in wanted:
+    wanted = [("train", data.train_limit, reader_of_training(settings))]
+    judged = reader_of(settings, [settings.model.path], "evaluation") if splits else None
+    for split, limit, fits in [*wanted, *((split, evaluation.limit, judged) for split in splits)]:
         try:
-            found.append(data.problems(task, split, limit, reader_of(settings, [settings.model.path], section)))
+            found.append(data.problems(task, split, limit, fits))
         except UsageError as error:
             faults.append(str(error))
     if faults:
@@ -115,6 +116,23 @@ def reader_of(settings: Settings, paths: Iterable[str], section: str) -> Fits | 
     options = {**limits, "trust_remote_code": model.trust_remote_code, "answer": answer}
     readers = [one for path in paths if (one := reader(path, **options, key=f"{section}.max_tokens"))]
     return lambda prompt, sizes: (reason for one in readers for reason in one(prompt, sizes))
+
+
+def reader_of_training(settings: Settings) -> Fits | None:
+    """Why a run cannot train on a prompt: also for want of an image, where ranks wait for each other's vision tower."""
+    fits, engine = reader_of(settings, [settings.model.path], "rollout"), settings.engine
+    if engine.world_size == 1 or engine.zero_stage == 0:
+        return fits
+
+    def reasons(prompt: str, sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
+        if not sizes:
+            yield (
+                f"no image: every row needs one with ZeRO-{engine.zero_stage} on {engine.world_size} ranks, which wait "
+                "for each other's vision tower; leave the row out, or set engine=zero0"
+            )
+        yield from fits(prompt, sizes) if fits else ()
+
+    return reasons
 
 
 def reader_of_command(settings: Settings) -> Fits | None:

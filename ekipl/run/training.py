@@ -21,7 +21,7 @@ from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
 from ekipl.run.course import course_of
 from ekipl.run.log import Loggers, last_step, open_logger
-from ekipl.run.reading import batches, opened, reader_of
+from ekipl.run.reading import batches, opened, reader_of_training
 from ekipl.run.recorder import Recorder
 from ekipl.run.rewards import build_grader
 from ekipl.run.scoring import evaluated
@@ -66,7 +66,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         return
     _refuse_copies(settings, len(problems))
     _check_targets(settings.model)
-    fits = reader_of(settings, [settings.model.path], "rollout")
+    fits = reader_of_training(settings)
     pool = build.build_pool(settings, directory)
     build.refuse_strangers(pool, problems)
 

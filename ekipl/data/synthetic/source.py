@@ -63,7 +63,7 @@ class SyntheticData(Limits):
         if generate is None:
             raise UsageError(
                 f"data.kind: synthetic: the task {task.name} has no built-in generator; "
-                "set data=reason_rft data.root=FOLDER, or data=package.module:Source"
+                "set data=table data.path=FILE, data=reason_rft data.root=FOLDER, or data=package.module:Source"
             )
         check_split(task, split)
         start, size = (self.train_start, self.train_size) if split == "train" else (0, self.test_size)

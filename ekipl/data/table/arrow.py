@@ -94,17 +94,21 @@ def open_folder(path: Path) -> dict[str | None, ArrowTable]:
 
 def open_hub(name: str) -> dict[str | None, ArrowTable]:
     """The splits of a data set on the hub, downloaded into the cache of ``datasets``. Raises UsageError."""
-    if fault := contact(f"api/datasets/{name}", "data set"):
-        raise UsageError(
-            f"data.path: {name}: no such file or folder here, and the hub {fault}; name a file or folder, or a data "
-            "set that the hub has (HF_TOKEN for one behind a login; HF_HUB_OFFLINE=1 for one that is in the cache)"
-        )
+    from huggingface_hub import constants
+
+    fault = contact(f"api/datasets/{name}", "data set")
+    way = "name a file or folder, or a data set that the hub has (HF_TOKEN for one behind a login)"
+    if fault and not constants.HF_HUB_OFFLINE:
+        raise UsageError(f"data.path: {name}: no such file or folder here, and the hub {fault}; {way}")
     from datasets import load_dataset
 
     try:
         with _quiet():
             return _tables(load_dataset(name))
     except Exception as error:  # network, hub and builders raise many classes
+        if fault:
+            what = f"no such file or folder here, nor in the cache of datasets, and the hub {fault}"
+            raise UsageError(f"data.path: {name}: {what}; {way}") from error
         raise UsageError(f"data.path: {name}: {one_line(error)}; download it, and name its files") from error
 
 

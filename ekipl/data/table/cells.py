@@ -81,8 +81,8 @@ def finding(rows: Path, root: Path | None) -> Find:
     """The function from names to pictures in ``root`` (a folder or a zip file), else beside the rows."""
     if root is not None and root.is_file():
         return lambda name: _in_zip(root, name)
-    base = (root or rows.resolve().parent).resolve()
-    inside = (rows.resolve().name,) if root is None and rows.is_dir() else ()
+    base = (root or rows.absolute().parent).resolve()
+    inside = (rows.absolute().name,) if root is None and rows.is_dir() else ()
     find = finder(Place(rows, (base,), (*inside, "", "images")))
 
     def found(name: str) -> Source | str:

@@ -95,10 +95,11 @@ def by_column(values: Iterable[Any]) -> dict[str, array[int]]:
 
 def missing(where: str, split: str, there: Sequence[str], first: str) -> MissingSplit:
     """The error of a split that the data do not have."""
+    named = "" if split == "train" else ", name only splits that are there (splits; of train: evaluation.splits)"
     held = ", or data.holdout=0.05 to hold training rows out" if split == first else ""
     return MissingSplit(
         f"data.path: {where}: no rows of the split {split}; it has {', '.join(there[:20])}; name a file for it "
-        f"(data.path={{{split}: FILE, ...}}), name the splits that are there (task.splits){held}"
+        f"(data.path={{{split}: FILE, ...}}){named}{held}"
     )
 
 
