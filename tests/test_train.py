@@ -73,6 +73,13 @@ def test_a_run_killed_twice_ends_as_if_nothing_had_happened(finished: Path, tmp_
     done = ekipl(*WHOLE, f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
     assert same(run, finished), kills
+    assert told(run) == told(finished)
+
+
+def told(run: Path) -> dict[str, bytes]:
+    """What the run keeps of its candidates and evaluations."""
+    folders = [run / name for name in ("actions", "evaluations", "images")]
+    return {f"{folder.name}/{file.name}": file.read_bytes() for folder in folders for file in folder.iterdir()}
 
 
 def test_another_run_in_the_same_directory_is_refused(finished: Path) -> None:
