@@ -21,6 +21,7 @@ from benchmarks.kills import metrics, same
 from ekipl.engine.collectives import join
 from ekipl.errors import UsageError
 from ekipl.run.launch import meeting_point
+from ekipl.run.records import read_actions
 from tests.command import WHOLE
 from tests.float64 import EXACT
 from tests.sharded import CASES, SETTINGS, updates
@@ -88,6 +89,10 @@ def two_processes(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.mark.slow
 def test_another_number_of_processes_resumes(two_processes: Path, finished: Path) -> None:
     assert [row["step"] for row in metrics(two_processes)] == [0, 1, 2, 3, 4]
+    for name in ("actions", "evaluations"):  # of both processes, with the images of their problems
+        records, alone = (read_actions(run / name / "step-000004.jsonl") for run in (two_processes, finished))
+        assert {record.statement for record in records} == {record.statement for record in alone}
+        assert all(r.statement and (two_processes / r.statement.images[0]).is_file() for r in records)
     ours, theirs = (load_file(run / "model" / "model.safetensors") for run in (two_processes, finished))
     for name in ours:
         assert (ours[name] - theirs[name]).norm() <= 1e-3 * theirs[name].norm() + 1e-6, name

@@ -48,6 +48,12 @@ def test_a_run_directory_describes_itself(finished: Path) -> None:
     assert None not in kept
 
 
+def told(run: Path) -> dict[str, bytes]:
+    """What the run keeps of its candidates and evaluations."""
+    folders = [run / name for name in ("actions", "evaluations", "images")]
+    return {f"{folder.name}/{file.name}": file.read_bytes() for folder in folders for file in folder.iterdir()}
+
+
 def test_a_damaged_checkpoint_costs_only_its_own_step(finished: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     shutil.copytree(finished, directory)
@@ -58,6 +64,7 @@ def test_a_damaged_checkpoint_costs_only_its_own_step(finished: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "step-4: damaged: learning-0.safetensors has " in done.stderr
     assert same(directory, finished)
+    assert told(directory) == told(finished)
 
 
 @pytest.mark.slow
@@ -73,6 +80,7 @@ def test_a_run_killed_twice_ends_as_if_nothing_had_happened(finished: Path, tmp_
     done = ekipl(*WHOLE, f"hydra.run.dir={run}")
     assert done.returncode == 0, done.stderr
     assert same(run, finished), kills
+    assert told(run) == told(finished)
 
 
 def test_another_run_in_the_same_directory_is_refused(finished: Path) -> None:

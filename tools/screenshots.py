@@ -59,9 +59,11 @@ def take(tab: Tab, shot: Shot, path: Path) -> None:
     tab.js("scrollTo(0, 0)")
     tab.js("Promise.all([...document.images].filter((i) => i.loading !== 'lazy').map((i) => i.decode()))")
     image = Image.open(BytesIO(tab.screenshot())).convert("RGB")
-    for colours in (256, 128, 64, 32):
+    for colours in (None, 256, 128, 64):
+        fast = Image.Quantize.FASTOCTREE  # keeps rare colours, which marks have
+        picture = image if colours is None else image.quantize(colours, fast, dither=Image.Dither.NONE)
         content = BytesIO()
-        image.quantize(colours, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+        picture.save(content, "PNG", optimize=True)
         if len(content.getvalue()) <= MOST:
             break
     path.write_bytes(content.getvalue())

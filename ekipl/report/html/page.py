@@ -18,7 +18,10 @@ from ekipl.report.html.parts import Run
 from ekipl.report.html.why import rule_in_words
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("base.js", "charts.js", "overview.js", "texts.js", "groups.js", "answers.js", "runs.js", "main.js")
+SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("base", "charts", "texts", "overview", "scores", "groups", "candidates", "answers", "runs", "main")
+)
 MB = 10**6
 RESERVE = 4_000  # bytes for what holds the parts together
 ANSWERS = 0.3  # of the room, at most for the answers of evaluations

@@ -4,9 +4,14 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 // Characters that are not to be seen, or that turn the text around them: they are shown by their number.
-const HIDDEN = /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb])/;
+const HIDDEN =
+  /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb])/;
 const codeOf = (character) => `U+${character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-const told = (value) => String(value).split(HIDDEN).map((part, i) => (i % 2 ? `[${codeOf(part)}]` : part)).join("");
+const told = (value) =>
+  String(value)
+    .split(HIDDEN)
+    .map((part, i) => (i % 2 ? `[${codeOf(part)}]` : part))
+    .join("");
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
@@ -15,7 +20,8 @@ function fill(node, attributes, children) {
     else node.setAttribute(name, value === true ? "" : name === "value" ? value : told(value));
   }
   for (const child of children.flat(Infinity)) {
-    if (child !== null && child !== undefined && child !== false) node.append(child instanceof Node ? child : told(child));
+    if (child !== null && child !== undefined && child !== false)
+      node.append(child instanceof Node ? child : told(child));
   }
   return node;
 }
@@ -38,7 +44,8 @@ function number(value, digits = 3) {
 }
 
 const percent = (value) => (isNumber(value) ? (100 * value).toFixed(1) : DASH);
-const signed = (value, digits = 1) => (isNumber(value) ? (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits) : DASH);
+const signed = (value, digits = 1) =>
+  isNumber(value) ? (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits) : DASH;
 
 function interval(estimate) {
   if (!estimate || !isNumber(estimate[0])) return DASH;
@@ -100,7 +107,8 @@ function setState(changes) {
 const quoted = (cell) => (/[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
 // A spreadsheet would take such a text for a formula.
 const harmless = (cell) => (/^[=+\-@\t\r]/.test(cell) && !/^[-+]?[\d.]+(e[-+]?\d+)?$/i.test(cell) ? `'${cell}` : cell);
-const csv = (header, rows) => [header, ...rows].map((row) => row.map((cell) => quoted(harmless(String(cell ?? "")))).join(",")).join("\n") + "\n";
+const csv = (header, rows) =>
+  [header, ...rows].map((row) => row.map((cell) => quoted(harmless(String(cell ?? "")))).join(",")).join("\n") + "\n";
 
 function copyButton(header, rows) {
   const button = el("button", { type: "button", class: "quiet" }, "Copy as CSV");
@@ -125,14 +133,27 @@ const rank = (cell) => {
 };
 
 function table(header, rows, options = {}) {
-  const numeric = header.map((_, i) => rows.length > 0 && rows.every((row) => row[i] === DASH || /^[-+\u2212(]?[\d.,]/.test(String(row[i]))));
+  const numeric = header.map(
+    (_, i) => rows.length > 0 && rows.every((row) => row[i] === DASH || /^[-+\u2212(]?[\d.,]/.test(String(row[i]))),
+  );
   const body = el("tbody");
-  const show = (ordered) => body.replaceChildren(...ordered.map((row) => el("tr", {}, row.map((cell, i) => el(i ? "td" : "th", { class: numeric[i] ? "number" : null, scope: i ? null : "row" }, String(cell ?? DASH))))));
+  const show = (ordered) =>
+    body.replaceChildren(
+      ...ordered.map((row) =>
+        el(
+          "tr",
+          {},
+          row.map((cell, i) =>
+            el(i ? "td" : "th", { class: numeric[i] ? "number" : null, scope: i ? null : "row" }, String(cell ?? DASH)),
+          ),
+        ),
+      ),
+    );
   let last = null;
   const sort = (i, head) => {
     const down = last === i;
     last = down ? null : i;
-    const value = (row) => (numeric[i] ? rank(row[i]) ?? -Infinity : String(row[i]));
+    const value = (row) => (numeric[i] ? (rank(row[i]) ?? -Infinity) : String(row[i]));
     const ordered = [...rows].sort((a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0));
     for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -140,22 +161,35 @@ function table(header, rows, options = {}) {
   };
   const heads = header.map((name, i) => {
     const head = el("th", { scope: "col", class: numeric[i] ? "number" : null });
-    head.append(options.sortable ? el("button", { type: "button", class: "sort", onclick: () => sort(i, head) }, name) : name);
+    head.append(
+      options.sortable ? el("button", { type: "button", class: "sort", onclick: () => sort(i, head) }, name) : name,
+    );
     return head;
   });
   show(rows);
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": options.label || header.join(", ") }, el("table", {}, el("thead", {}, el("tr", {}, heads)), body));
+  return el(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": options.label || header.join(", ") },
+    el("table", {}, el("thead", {}, el("tr", {}, heads)), body),
+  );
 }
 
 function dataTable(header, rows, title = "Numbers") {
-  return el("details", { class: "data" }, el("summary", {}, title), copyButton(header, () => rows), table(header, rows));
+  return el(
+    "details",
+    { class: "data" },
+    el("summary", {}, title),
+    copyButton(header, () => rows),
+    table(header, rows),
+  );
 }
 
 // Controls.
 
 function choice(label, options, value, onchange) {
   const select = el("select", { "aria-label": label, onchange: (event) => onchange(event.target.value) });
-  for (const [key, name] of options) select.append(el("option", { value: key, selected: String(key) === String(value) }, name));
+  for (const [key, name] of options)
+    select.append(el("option", { value: key, selected: String(key) === String(value) }, name));
   return el("label", { class: "control" }, el("span", {}, label), select);
 }
 

@@ -10,8 +10,10 @@ function tabsOf() {
   if (data.sweep) tabs.push(["sweep", "Sweep", () => sweep(data)]);
   if (data.comparison) tabs.push(["compare", "Compare", () => comparison(data)]);
   tabs.push(["overview", "Overview", () => overview(data, runAt())]);
-  if (run.groups && (run.groups.steps.length || run.command === "train")) tabs.push(["groups", "Groups", () => groupsOf(runAt())]);
-  if (run.answers && run.answers.points.length) tabs.push(["answers", run.command === "train" ? "Evaluation" : "Answers", () => answersOf(runAt())]);
+  if (run.groups && (run.groups.steps.length || run.command === "train"))
+    tabs.push(["groups", "Groups", () => groupsOf(runAt())]);
+  if (run.answers && run.answers.points.length)
+    tabs.push(["answers", run.command === "train" ? "Evaluation" : "Answers", () => answersOf(runAt())]);
   tabs.push(["settings", "Settings", () => [section("Settings", table(["setting", "value"], runAt().settings))]]);
   return tabs;
 }
@@ -19,15 +21,60 @@ function tabsOf() {
 function draw() {
   const tabs = tabsOf();
   const chosen = tabs.find(([key]) => key === state.tab) || tabs[0];
-  const nav = el("nav", { "aria-label": "Parts of the page" }, tabs.map(([key, name]) => el("button", { type: "button", class: "tab", "aria-current": key === chosen[0] ? "page" : null, onclick: () => { setState({ tab: key }); draw(); } }, name)));
+  const nav = el(
+    "nav",
+    { "aria-label": "Parts of the page" },
+    tabs.map(([key, name]) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "tab",
+          "aria-current": key === chosen[0] ? "page" : null,
+          onclick: () => {
+            setState({ tab: key });
+            draw();
+          },
+        },
+        name,
+      ),
+    ),
+  );
   const forOne = !["sweep", "compare"].includes(chosen[0]);
-  const picker = data.runs.length > 1 && forOne ? choice("Run", data.runs.map((run, i) => [i, run.name]), state.run || 0, (value) => { setState({ run: value, step: "", a: "", b: "", problem: "" }); draw(); }) : null;
-  const left = data.left_out.length && chosen[0] !== "groups" ? el("p", { class: "note" }, `To keep the page small it holds ${data.left_out.join("; ")}.`) : null;
+  const picker =
+    data.runs.length > 1 && forOne
+      ? choice(
+          "Run",
+          data.runs.map((run, i) => [i, run.name]),
+          state.run || 0,
+          (value) => {
+            setState({ run: value, step: "", a: "", b: "", problem: "" });
+            draw();
+          },
+        )
+      : null;
+  const left =
+    data.left_out.length && chosen[0] !== "groups"
+      ? el("p", { class: "note" }, `To keep the page small it holds ${data.left_out.join("; ")}.`)
+      : null;
   groupsOf.move = null;
-  document.getElementById("page").replaceChildren(
-    el("header", { class: "top" }, el("div", {}, el("h1", {}, visible(data.title)), data.live ? el("span", { class: "live", id: "live" }, "live") : null), nav),
-    el("main", {}, picker, fill(el("div", { id: "content" }), {}, chosen[2]()), left),
-    el("footer", {}, "Made by ekipl view. This file loads nothing and sends nothing."));
+  document
+    .getElementById("page")
+    .replaceChildren(
+      el(
+        "header",
+        { class: "top" },
+        el(
+          "div",
+          {},
+          el("h1", {}, visible(data.title)),
+          data.live ? el("span", { class: "live", id: "live" }, "live") : null,
+        ),
+        nav,
+      ),
+      el("main", {}, picker, fill(el("div", { id: "content" }), {}, chosen[2]()), left),
+      el("footer", {}, "Made by ekipl view. This file loads nothing and sends nothing."),
+    );
 }
 
 document.addEventListener("keydown", (event) => {
@@ -41,7 +88,10 @@ document.addEventListener("keydown", (event) => {
   else if (!typing && groupsOf.move && event.key === "ArrowRight") groupsOf.move(1);
 });
 
-window.addEventListener("hashchange", () => { readState(); draw(); });
+window.addEventListener("hashchange", () => {
+  readState();
+  draw();
+});
 
 const POLL = 3000; // milliseconds between two questions to the server of a live page
 

@@ -7,23 +7,47 @@ const FACTS = [
   ["reward", "reward"],
   ["prompt", "prompt.strategy"],
 ];
-const OF_TRAINING = [["method", "method.name"], ["selection", "selection.rule"]];
-const OF_SAMPLING = [["samples", "samples"], ["pass@k samples", "passk.samples"], ["temperature", "decoding.temperature"], ["problems of a split, at most", "limit"], ["seed", "seed"]];
+const OF_TRAINING = [
+  ["method", "method.name"],
+  ["selection", "selection.rule"],
+];
+const OF_SAMPLING = [
+  ["samples", "samples"],
+  ["pass@k samples", "passk.samples"],
+  ["temperature", "decoding.temperature"],
+  ["problems of a split, at most", "limit"],
+  ["seed", "seed"],
+];
 const SYMBOLS = ["N", "M", "G", "I", "B", "mu", "eps", "beta", "seed", "problems_per_step"];
 
 function overview(data, run) {
   const settings = Object.fromEntries(run.settings);
-  const facts = [...FACTS, ...(run.command === "train" ? OF_TRAINING : OF_SAMPLING)].filter(([, key]) => settings[key] && settings[key] !== "None").map(([name, key]) => [name, name === "task" ? settings[key].split(".").at(-1) : settings[key]]);
+  const facts = [...FACTS, ...(run.command === "train" ? OF_TRAINING : OF_SAMPLING)]
+    .filter(([, key]) => settings[key] && settings[key] !== "None")
+    .map(([name, key]) => [name, name === "task" ? settings[key].split(".").at(-1) : settings[key]]);
   if (settings["data.root"] && settings["data.root"] !== "None") facts.push(["data folder", settings["data.root"]]);
-  if (run.command === "train") facts.push(["steps", run.step === null ? "none yet" : `${run.step}${run.wanted ? ` of ${run.wanted}` : ""}`]);
-  if (run.command === "train") facts.push(["symbols", SYMBOLS.filter((key) => key in settings && settings[key] !== "None").map((key) => `${key.replace("problems_per_step", "problems a step")} = ${settings[key]}`).join(", ")]);
+  if (run.command === "train")
+    facts.push(["steps", run.step === null ? "none yet" : `${run.step}${run.wanted ? ` of ${run.wanted}` : ""}`]);
+  if (run.command === "train")
+    facts.push([
+      "symbols",
+      SYMBOLS.filter((key) => key in settings && settings[key] !== "None")
+        .map((key) => `${key.replace("problems_per_step", "problems a step")} = ${settings[key]}`)
+        .join(", "),
+    ]);
   facts.push(["last written", run.written], ["folder", run.folder]);
   const unfinished = run.command === "train" && run.wanted && (run.step ?? 0) < run.wanted;
   return [
     unfinished ? el("p", { class: "notice" }, `This run is at step ${run.step ?? 0} of ${run.wanted}.`) : null,
     outcomes(run),
     run.sentence ? el("p", { class: "lead" }, run.sentence) : null,
-    el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", { class: value.length > 40 ? "wide" : null }, el("dt", {}, name), el("dd", {}, value)))),
+    el(
+      "dl",
+      { class: "facts" },
+      facts.map(([name, value]) =>
+        el("div", { class: value.length > 40 ? "wide" : null }, el("dt", {}, name), el("dd", {}, value)),
+      ),
+    ),
     ...resultsOf(run),
     ...(run.command === "train" ? trainingOf(run) : scoresOf(run)),
     spendingOf(run),
@@ -33,11 +57,26 @@ function overview(data, run) {
 // The result in large figures: the last evaluation, and the gain over the first.
 function outcomes(run) {
   if (!run.results.length) return null;
-  return el("dl", { class: "outcomes" }, run.results.map((one) => {
-    const [mean, low, high] = one.last;
-    const gain = one.gain ? `${points(one.gain[0])} points since step ${one.at[0]}` : "";
-    return el("div", {}, el("dt", {}, `${splitName(one.split)}, step ${one.at[2]}`), el("dd", {}, `${percent(mean)} %`, el("span", {}, isNumber(low) ? `${percent(low)} to ${percent(high)}` : ""), el("span", {}, gain)));
-  }));
+  return el(
+    "dl",
+    { class: "outcomes" },
+    run.results.map((one) => {
+      const [mean, low, high] = one.last;
+      const gain = one.gain ? `${points(one.gain[0])} points since step ${one.at[0]}` : "";
+      return el(
+        "div",
+        {},
+        el("dt", {}, `${splitName(one.split)}, step ${one.at[2]}`),
+        el(
+          "dd",
+          {},
+          `${percent(mean)} %`,
+          el("span", {}, isNumber(low) ? `${percent(low)} to ${percent(high)}` : ""),
+          el("span", {}, gain),
+        ),
+      );
+    }),
+  );
 }
 
 function resultsOf(run) {
@@ -47,9 +86,32 @@ function resultsOf(run) {
     const gain = one.gain ? [points(one.gain[0]), one.gain[1]] : [DASH, DASH];
     return [splitName(one.split), interval(one.first), interval(one.best), interval(one.last), ...gain];
   });
-  const header = ["accuracy in % (95 % interval)", `step ${start}`, `best, step ${best}`, `last, step ${end}`, "last \u2212 first, points", "problems"];
-  const note = run.curves.length && run.curves[0].at.length > 2 ? `The best of ${run.curves[0].at.length} evaluations (highest ${splitName(run.results[0].split)}) is better than it would be on other problems. ` : "";
-  return [section("Result", table(header, cells), el("p", { class: "note" }, note + (run.results.some((one) => one.gain) ? "Differences are paired by problem." : "This run kept no answers of its evaluations, so differences cannot be paired.")))];
+  const header = [
+    "accuracy in % (95 % interval)",
+    `step ${start}`,
+    `best, step ${best}`,
+    `last, step ${end}`,
+    "last \u2212 first, points",
+    "problems",
+  ];
+  const note =
+    run.curves.length && run.curves[0].at.length > 2
+      ? `The best of ${run.curves[0].at.length} evaluations (highest ${splitName(run.results[0].split)}) is better than it would be on other problems. `
+      : "";
+  return [
+    section(
+      "Result",
+      table(header, cells),
+      el(
+        "p",
+        { class: "note" },
+        note +
+          (run.results.some((one) => one.gain)
+            ? "Differences are paired by problem."
+            : "This run kept no answers of its evaluations, so differences cannot be paired."),
+      ),
+    ),
+  ];
 }
 
 function accuracyChart(title, curves, names, colours, xlabel = "step") {
@@ -59,7 +121,9 @@ function accuracyChart(title, curves, names, colours, xlabel = "step") {
     const pick = (k) => x.map((step) => at.get(step)?.[k] ?? null);
     return { name: names[i], colour: colours[i], y: pick(0), low: pick(1), high: pick(2) };
   });
-  return x.length ? chart({ title, note: "%, with 95 % intervals over problems", xlabel, x, series, percent: true }) : null;
+  return x.length
+    ? chart({ title, note: "%, with 95 % intervals over problems", xlabel, x, series, percent: true })
+    : null;
 }
 
 function trainingOf(run) {
@@ -67,23 +131,80 @@ function trainingOf(run) {
   const sources = sourcesOf(run);
   const mean = width > 1 ? `means of ${width} steps` : "";
   const note = (text) => [text, mean].filter(Boolean).join(", ");
-  const bySource = (prefix) => sources.filter((source) => values[prefix + source]).map((source) => ({ name: source, colour: colourOf(run, source), y: values[prefix + source] }));
-  const named = (pairs) => pairs.filter(([key]) => values[key]).map(([key, name], i) => ({ name, colour: colour(i), y: values[key] }));
-  const starting = (prefix) => Object.keys(values).filter((key) => key.startsWith(prefix) && key !== "time/step" && key !== "time/evaluate");
-  const charts = [accuracyChart("Accuracy on held-out problems", run.curves, run.curves.map((curve) => splitName(curve.split)), run.curves.map((_, i) => colour(i)))];
+  const bySource = (prefix) =>
+    sources
+      .filter((source) => values[prefix + source])
+      .map((source) => ({ name: source, colour: colourOf(run, source), y: values[prefix + source] }));
+  const named = (pairs) =>
+    pairs.filter(([key]) => values[key]).map(([key, name], i) => ({ name, colour: colour(i), y: values[key] }));
+  const starting = (prefix) =>
+    Object.keys(values).filter((key) => key.startsWith(prefix) && key !== "time/step" && key !== "time/evaluate");
+  const charts = [
+    accuracyChart(
+      "Accuracy on held-out problems",
+      run.curves,
+      run.curves.map((curve) => splitName(curve.split)),
+      run.curves.map((_, i) => colour(i)),
+    ),
+  ];
   const draw = (spec) => x.length && charts.push(chart({ xlabel: "step", x, ...spec }));
-  draw({ title: "Who was offered", note: note("% of candidates"), series: bySource("share/offered/"), percent: true, stacked: true, share: true });
-  draw({ title: "Who was kept", note: note("% of kept actions"), series: bySource("share/kept/"), percent: true, stacked: true, share: true });
-  draw({ title: "Accuracy of candidates", note: note("% by source, training problems"), series: bySource("reward/accuracy/"), percent: true });
-  draw({ title: "Reward", note: note("mean over actions"), series: named([["reward/kept", "kept"], ["reward/offered", "offered"]]) });
-  draw({ title: "Groups without gradient", note: note("%, all advantages are 0"), series: named([["group/frac_zero_variance", "dead groups"]]), percent: true });
+  draw({
+    title: "Who was offered",
+    note: note("% of candidates"),
+    series: bySource("share/offered/"),
+    percent: true,
+    stacked: true,
+    top: 1,
+  });
+  draw({
+    title: "Who was kept",
+    note: note("% of kept actions"),
+    series: bySource("share/kept/"),
+    percent: true,
+    stacked: true,
+    top: 1,
+  });
+  draw({
+    title: "Accuracy of candidates",
+    note: note("% by source, training problems"),
+    series: bySource("reward/accuracy/"),
+    percent: true,
+  });
+  draw({
+    title: "Reward",
+    note: note("mean over actions"),
+    series: named([
+      ["reward/kept", "kept"],
+      ["reward/offered", "offered"],
+    ]),
+  });
+  draw({
+    title: "Groups without gradient",
+    note: note("%, all advantages are 0"),
+    series: named([["group/frac_zero_variance", "dead groups"]]),
+    percent: true,
+  });
   draw({ title: "KL to the reference", note: note("nats a token"), series: named([["loss/kl", "KL"]]) });
   draw({ title: "Entropy", note: note("nats a token, own actions"), series: named([["loss/entropy", "entropy"]]) });
   draw({ title: "Length", note: note("tokens of an action"), series: bySource("length/tokens/") });
-  draw({ title: "Cut off at the limit", note: note("% of actions"), series: bySource("length/truncated/"), percent: true });
+  draw({
+    title: "Cut off at the limit",
+    note: note("% of actions"),
+    series: bySource("length/truncated/"),
+    percent: true,
+  });
   draw({ title: "Gradient norm", note: note("before it is clipped"), series: named([["loss/grad_norm", "2-norm"]]) });
-  draw({ title: "Seconds a step, by phase", note: mean, series: starting("time/").map((key, i) => ({ name: key.slice(5), colour: colour(i), y: values[key] })), stacked: true });
-  draw({ title: "Refused candidates", note: note("a step, by reason"), series: starting("group/refused/").map((key, i) => ({ name: key.slice(14), colour: colour(i), y: values[key] })) });
+  draw({
+    title: "Seconds a step, by phase",
+    note: mean,
+    series: starting("time/").map((key, i) => ({ name: key.slice(5), colour: colour(i), y: values[key] })),
+    stacked: true,
+  });
+  draw({
+    title: "Refused candidates",
+    note: note("a step, by reason"),
+    series: starting("group/refused/").map((key, i) => ({ name: key.slice(14), colour: colour(i), y: values[key] })),
+  });
   return [section("Over training", el("div", { class: "charts" }, charts.filter(Boolean)), anyMetric(run))];
 }
 
@@ -92,52 +213,20 @@ function anyMetric(run) {
   if (!names.length) return null;
   const holder = el("div", { class: "charts" });
   const show = (name) => {
-    const drawn = name && chart({ title: name, xlabel: "step", x: run.metrics.step, series: [{ name, colour: colour(0), y: run.metrics.values[name] }] });
+    const drawn =
+      name &&
+      chart({
+        title: name,
+        xlabel: "step",
+        x: run.metrics.step,
+        series: [{ name, colour: colour(0), y: run.metrics.values[name] }],
+      });
     holder.replaceChildren(...(drawn ? [drawn] : []));
   };
-  return el("div", { class: "any" }, choice("Any metric", [["", "choose one"], ...names.map((name) => [name, name])], "", show), holder);
-}
-
-// The numbers of eval: scores.json; of passk: its curves; of the others: what their answers say.
-
-function scoresOf(run) {
-  const parts = [];
-  const triple = (one) => (one ? [one.mean, one.low, one.high] : null);
-  if (run.splits.length) {
-    const details = [...new Set(run.splits.flatMap((one) => Object.keys(one.detail || {})))];
-    const header = ["model", "split", "problems", "accuracy %", ...details.map((name) => `${name} %`), "format %", "cut off %", "tokens", "errors"];
-    const rows = run.splits.map((one) => [one.model, splitName(one.split), one.problems, interval(triple(one.accuracy)), ...details.map((name) => interval(triple((one.detail || {})[name]))), percent(one.format), percent(one.truncated), number(one.length), one.errors]);
-    parts.push(section("Accuracy", table(header, rows, { sortable: true }), dataTable(header, rows, "Copy")));
-  }
-  if (run.differences.length) {
-    const rows = run.differences.map((one) => [one.model, one.against, splitName(one.split), points(triple(one.accuracy))]);
-    parts.push(section("Differences", table(["model", "against", "split", "accuracy, points"], rows), el("p", { class: "note" }, "Paired by problem, 95 % intervals.")));
-  }
-  const charts = Object.entries(run.passk).map(([split, curves]) => {
-    const ks = [...new Set(curves.flatMap((one) => one.k))].sort((a, b) => a - b);
-    const series = curves.map((one, i) => {
-      const pick = (name) => ks.map((k) => one[name][one.k.indexOf(k)] ?? null);
-      return { name: one.model, colour: colour(i), y: pick("mean"), low: pick("low"), high: pick("high") };
-    });
-    return chart({ title: `pass@k, ${splitName(split)}`, note: "%, 95 % interval over problems", xlabel: "k", x: ks.map((_, i) => i), ticks: ks.map(String), series, percent: true });
-  });
-  if (charts.length) parts.push(section("pass@k", el("div", { class: "charts" }, charts.filter(Boolean))));
-  if (!run.splits.length && run.breakdown.length) parts.push(section("Accuracy", breakdownTable(run)));
-  return parts;
-}
-
-function breakdownTable(run) {
-  const names = [...new Set(run.breakdown.map(([name]) => name))];
-  const kinds = new Map(run.breakdown.map(([, split, family, count]) => [`${split}/${family ?? ""}`, [split, family, count]]));
-  const cell = (name, split, family) => run.breakdown.find((row) => row[0] === name && row[1] === split && row[2] === family);
-  const header = ["split", "family", "problems", ...names.map((name) => `${name}, %`)];
-  const rows = [...kinds.values()].map(([split, family, count]) => [splitName(split), family ?? "all", count, ...names.map((name) => interval((cell(name, split, family) || [])[4]))]);
-  return el("div", {}, table(header, rows, { sortable: true }), copyButton(header, () => rows));
-}
-
-function spendingOf(run) {
-  if (!run.spending.length) return null;
-  const header = ["model", "requests", "retries", "answers", "prompt tokens", "completion tokens", "from cache", "USD"];
-  const rows = run.spending.map((row) => [row[0], ...row.slice(1, 7).map((value) => number(value)), isNumber(row[7]) ? row[7].toFixed(4) : "unknown"]);
-  return section("External models", table(header, rows));
+  return el(
+    "div",
+    { class: "any" },
+    choice("Any metric", [["", "choose one"], ...names.map((name) => [name, name])], "", show),
+    holder,
+  );
 }
