@@ -19,7 +19,7 @@ from ekipl.config import check
 from ekipl.data.table.source import TableData
 from ekipl.errors import MissingSplit, UsageError
 from ekipl.policy.fits import reader
-from ekipl.run.reading import with_images
+from ekipl.run.reading import reader_of_training
 from ekipl.tasks.vqa import VQA
 from tests.tables import (
     FORMATS,
@@ -457,11 +457,12 @@ def test_a_picture_too_thin_for_the_model_is_told_by_its_row(folder: Path) -> No
 
 
 def test_ranks_that_wait_for_each_other_need_an_image_in_every_row(folder: Path) -> None:
-    engine = check(composed("train", "engine=zero3", "engine.num_processes=2"), "train").engine
+    settings = check(composed("train", "engine=zero3", "engine.num_processes=2"), "train")
     data = TableData(path=write_jsonl(folder / "t", [{**ROW, "image": None}]), holdout=0, cache=None)
     with pytest.raises(UsageError, match=r"line 1 \(id 'a'\): no image: every row needs one with ZeRO-3 on 2 ranks"):
-        data.problems(VQA(), "train", None, with_images(None, engine))
-    assert with_images(None, replace(engine, zero_stage=0)) is None
+        data.problems(VQA(), "train", None, reader_of_training(settings))
+    alone = replace(settings, engine=replace(settings.engine, num_processes=1))
+    assert len(data.problems(VQA(), "train", None, reader_of_training(alone))) == 1
 
 
 def test_a_data_set_of_a_hub_that_does_not_help_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,8 +124,20 @@ def _login(v: Values) -> Iterator[str]:
     )
 
 
+def _watched(v: Values) -> Iterator[str]:
+    """What looks at the periodic evaluation needs one."""
+    best, splits = v["checkpoint.best"], v["evaluation.splits"]
+    for key, value in (("checkpoint.best", best), ("stop.at", v["stop.at"]), ("stop.patience", v["stop.patience"])):
+        if value is not None and v["evaluation.every"] == 0:
+            yield f"{key}: {value}: evaluation.every=0 evaluates nothing; set it to 1 or more, or {key}=null"
+    if best is not None and v["checkpoint.every"] == 0:
+        yield f"checkpoint.best: {best}: checkpoint.every=0 keeps none; set it to 1 or more, or checkpoint.best=null"
+    if best is not None and splits is not None and best not in splits:
+        yield f"checkpoint.best: {best}: not among evaluation.splits={', '.join(splits)}; name one of them"
+
+
 LEARNING: tuple[Rule, ...] = (
     *(_somebody, _length, _selection, _clip, _temperature),
-    *(_something_learned, _rate, _login),
+    *(_something_learned, _rate, _login, _watched),
 )
 ENGINE: tuple[Rule, ...] = (_processes, _accumulation, _offload, _lora)

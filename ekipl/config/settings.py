@@ -86,10 +86,26 @@ class CheckpointSettings:
     Attributes:
         every: steps between two; 0: none, nor on SIGTERM and Ctrl-C.
         keep: the newest ones that are kept; a damaged one is skipped in favour of the one before it.
+        best: a split: the checkpoint with the highest accuracy on it in the periodic evaluation (of equal ones the
+            earlier) is kept too; null: none is.
     """
 
     every: Whole
     keep: Count
+    best: Name | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopSettings:
+    """When a run ends before its last step, by the accuracy on ``checkpoint.best``, else on the first split evaluated.
+
+    Attributes:
+        at: ends at an accuracy of so much or more; null: never.
+        patience: ends after so many evaluations in a row that are not above the best; null: never.
+    """
+
+    at: TopP | None
+    patience: Count | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +214,7 @@ class Settings(Hyperparameters):
         recipe: lengths, rates and data that belong together: ``tiny`` or ``paper``; a model brings its own.
         evaluation: the periodic evaluation of ``train``.
         checkpoint: resumable checkpoints.
+        stop: when a run ends early.
         logger: where metrics go.
         splits: list of splits; null: every evaluation split of the task.
         limit: problems of each split; null: all.
@@ -241,6 +258,7 @@ class Settings(Hyperparameters):
     recipe: Label
     evaluation: EvaluationSettings
     checkpoint: CheckpointSettings
+    stop: StopSettings
     logger: LoggerSettings
 
     splits: tuple[Name, ...] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,8 +17,15 @@ from ekipl.report.tables import Table, percent, percent_interval
 MetricsRow = Mapping[str, Any]
 
 
-def write_report(directory: Path, spending: Table | None) -> str:
-    """Draw ``curve.png`` and ``provenance.png``; return the summary as Markdown, with the table of ``spending``."""
+def write_report(directory: Path, spending: Table | None, split: str | None = None, ended: str | None = None) -> str:
+    """Draw ``curve.png`` and ``provenance.png``; return the summary as Markdown.
+
+    Args:
+        directory: of the run.
+        spending: the table of the external models' cost; None: there was none.
+        split: by whose accuracy the best checkpoint was kept; None: none was, and the first split decides.
+        ended: why the run ended before its last step; None: it did not.
+    """
     rows = read_jsonl(directory / "metrics.jsonl")
     evaluated = [row for row in rows if any(key.startswith("eval/") for key in row)]
     steps = [row for row in rows if "group/frac_zero_variance" in row]
@@ -25,7 +33,7 @@ def write_report(directory: Path, spending: Table | None) -> str:
         "curve.png": plots.curve(directory / "curve.png", rows),
         "provenance.png": plots.provenance(directory / "provenance.png", rows),
     }
-    parts = [_accuracy(evaluated)] if evaluated else []
+    parts = [_with_files(accuracy_table(evaluated, split), evaluated, directory, split, ended)] if evaluated else []
     parts += [_learning(steps)] if steps else []
     parts += [spending] if spending else []
     files = [name for name, is_there in drawn.items() if is_there] + ["model/"]
@@ -33,15 +41,40 @@ def write_report(directory: Path, spending: Table | None) -> str:
     return "\n".join([table.markdown() for table in parts] + [f"In {directory}: {', '.join(files)}", ""])
 
 
-def _accuracy(rows: Sequence[MetricsRow]) -> Table:
-    """The first and the last evaluation of each split."""
-    first, last = rows[0], rows[-1]
-    splits = [k.split("/")[1] for k in last if k.startswith("eval/") and k.endswith("/accuracy")]
-    body = [
-        [split, percent_interval(_estimate(first, split)), percent_interval(_estimate(last, split))] for split in splits
-    ]
-    header = ["split", f"step {first['step']}", f"step {last['step']}"]
-    return Table("Accuracy in percent (95 % interval)", header, body)
+def accuracy_table(rows: Sequence[MetricsRow], split: str | None) -> Table:
+    """The first, the best and the last evaluation of each split; ``split`` decides which is best, else the first."""
+    first, best, last = rows[0], _best(rows, split), rows[-1]
+    splits = _splits(last)
+    shown = {f"step {first['step']}": first, f"best: step {best['step']}": best, f"step {last['step']}": last}
+    notes = []
+    if best in (first, last):
+        del shown[f"best: step {best['step']}"]
+    else:
+        note = f"best by {split or splits[0]}; as the best of {len(rows)} evaluations it looks better than it is"
+        notes.append(note)
+    body = [[name, *(percent_interval(_estimate(row, name)) for row in shown.values())] for name in splits]
+    return Table("Accuracy in percent (95 % interval)", ["split", *shown], body, notes)
+
+
+def _with_files(
+    table: Table, rows: Sequence[MetricsRow], directory: Path, split: str | None, ended: str | None
+) -> Table:
+    """The table with notes on the end of the run and on the checkpoint that is kept as the best."""
+    step = _best(rows, split)["step"]
+    kept = directory / "checkpoints" / f"step-{step}"
+    notes = [f"ended before its last step: {ended}"] if ended else []
+    if split and kept.is_dir():
+        notes.append(f"the model of step {step}, the best by {split}: ekipl eval model.path={kept}")
+    return replace(table, notes=[*table.notes, *notes])
+
+
+def _splits(row: MetricsRow) -> list[str]:
+    return [key.split("/")[1] for key in row if key.startswith("eval/") and key.endswith("/accuracy")]
+
+
+def _best(rows: Sequence[MetricsRow], split: str | None) -> MetricsRow:
+    key = f"eval/{split or _splits(rows[-1])[0]}/accuracy"
+    return max(rows, key=lambda row: -1.0 if row.get(key) is None else float(row[key]))
 
 
 def _estimate(row: MetricsRow, split: str) -> Estimate:

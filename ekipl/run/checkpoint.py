@@ -66,8 +66,15 @@ def newest(directory: Path, processes: Processes) -> Path | None:
     return found[len(errors)] if found else None
 
 
-def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, processes: Processes) -> None:
-    """Write ``directory/step-N``, then remove all but the newest ``keep`` checkpoints. A collective.
+def save(
+    directory: Path,
+    step: int,
+    write: Callable[[Path], None],
+    keep: int,
+    processes: Processes,
+    best: int | None = None,
+) -> None:
+    """Write ``directory/step-N``, then remove all but the newest ``keep`` and that of the step ``best``. A collective.
 
     ``write(folder)`` runs on every rank. When it raises, the older checkpoints stay as they are.
     """
@@ -86,7 +93,7 @@ def save(directory: Path, step: int, write: Callable[[Path], None], keep: int, p
             (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
             shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)
-            for old in checkpoints(directory)[keep:]:
+            for old in [one for one in checkpoints(directory)[keep:] if step_of(one) != best]:
                 # renamed first, so that a kill leaves an incomplete checkpoint and not a damaged one
                 shutil.rmtree(old.rename(old.with_name(f"{old.name}.partial")))
     except BaseException:

@@ -89,7 +89,8 @@ def opened(settings: Settings, task: Task) -> tuple[Sequence[Problem], list[Sequ
     """
     evaluation, data = settings.evaluation, settings.data
     splits = (evaluation.splits or task.splits) if evaluation.every else ()
-    if wrong := [split for split in splits if split not in task.splits]:
+    best = [split for split in [settings.checkpoint.best] if split is not None]
+    if wrong := [split for split in [*splits, *best] if split not in task.splits]:
         raise UsageError(f"evaluation.splits: {', '.join(wrong)}: {task.name} has {', '.join(task.splits)}")
     found: list[Sequence[Problem]] = []
     faults: list[str] = []

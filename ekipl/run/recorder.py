@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from ekipl.algorithm.seams import Engine, Logger
 from ekipl.algorithm.types import Group
 from ekipl.errors import BadRow, UsageError
 from ekipl.run import checkpoint
+from ekipl.run.best import Best, Ended
 from ekipl.run.course import Course
 from ekipl.run.records import Record, Sampling, records_of_group, write_actions
 from ekipl.run.signals import Stop, Stopped
@@ -41,6 +43,8 @@ class Recorder:
         course: the run's way through its data.
         skipped: rows that could not be read.
         latest: gets the newest value of each metric, for the progress shown.
+        best: the best evaluation so far.
+        watched: the split that decides which that is.
         recent: metrics of the last steps.
         warned: the kinds of warning that were printed; each is printed once.
     """
@@ -55,6 +59,8 @@ class Recorder:
     advance: Callable[[int], None]
     stop: Stop
     course: Course
+    watched: str
+    best: Best = Best()
     skipped: int = 0
     latest: dict[str, float] = field(default_factory=dict)
     recent: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -71,6 +77,7 @@ class Recorder:
 
         Raises:
             Stopped: a rank was asked to stop; the checkpoint is saved.
+            Ended: the run has learned enough; the checkpoint is saved.
         """
         statements = [statement_of(group.problem, self.directory) for group in step.groups]
         own = list(zip(_without_images(step.groups), statements, strict=True))
@@ -85,10 +92,11 @@ class Recorder:
         }
         if self.processes.first:
             self._write_actions(step.number, told)
-        last, failed = step.number == self.settings.steps, None
+        last, failed, enough = step.number == self.settings.steps, None, None
         if self._due(self.settings.evaluation.every, step.number, last):
             try:
                 metrics |= self._evaluate(step.number)
+                enough = self.enough
             except BadRow as error:  # on all ranks
                 failed = error
         self.logger.log(step.number, metrics)
@@ -96,7 +104,8 @@ class Recorder:
         if self.processes.first:
             self._warn(step.number, groups, metrics)
         requested = self.processes.most(self.stop.requested)
-        if requested or failed or self._due(self.settings.checkpoint.every, step.number, last):
+        ends = requested or failed or (enough and self.settings.checkpoint.every)
+        if ends or self._is_best(step.number) or self._due(self.settings.checkpoint.every, step.number, last):
             self._save(step.number)
         self.advance(1)
         self.stop.step_done()
@@ -104,6 +113,13 @@ class Recorder:
             raise failed
         if requested and not last:
             raise Stopped(requested)
+        if enough and not last:
+            raise Ended(enough, step.number)
+
+    @property
+    def enough(self) -> str | None:
+        """Why the run has learned enough by its last evaluation; None: it has not."""
+        return self.best.enough(self.settings.stop, self.watched)
 
     def bad_rows(self, steps: int, errors: Sequence[BadRow]) -> None:
         """Save what was learned in so many steps before rows that cannot be read are left out, or end the run.
@@ -128,8 +144,12 @@ class Recorder:
 
     def _save(self, steps: int) -> None:
         """Write a checkpoint after so many steps."""
-        keep = self.settings.checkpoint.keep
-        checkpoint.save(self._checkpoints, steps, partial(self._write, steps), keep, self.processes)
+        keep, best = self.settings.checkpoint.keep, self.best.step if self.settings.checkpoint.best else None
+        checkpoint.save(self._checkpoints, steps, partial(self._write, steps), keep, self.processes, best)
+
+    def _is_best(self, steps: int) -> bool:
+        """Whether the checkpoint after so many steps is to be kept as the best."""
+        return self.settings.checkpoint.best is not None and self.best.step == steps
 
     @property
     def _checkpoints(self) -> Path:
@@ -139,6 +159,7 @@ class Recorder:
         self.engine.save_state(folder)
         if self.processes.first:
             self.course.save(folder, steps, self.settings)
+            self.best.save(folder)
 
     @staticmethod
     def _due(every: int, step: int, last: bool) -> bool:
@@ -150,6 +171,7 @@ class Recorder:
             values, records = self.measure()
         if self.processes.first:
             write_actions(self.directory / "evaluations" / f"step-{number:06d}.jsonl", records)
+        self.best = self.best.after(number, values.get(f"eval/{self.watched}/accuracy", math.nan))
         return {**values, "time/evaluate": clock.seconds["evaluate"]}
 
     def _write_actions(self, number: int, told: Sequence[tuple[Group, Statement]]) -> None:

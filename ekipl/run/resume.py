@@ -19,6 +19,7 @@ MAY_CHANGE = {
         *("requests_per_minute", "tokens_per_minute"),
     },
     "checkpoint": {"keep"},
+    "stop": {"at", "patience"},
     "data": {"check", "bad_rows", "changed", "cache"},  # the rows themselves are compared with those in the checkpoint
     "logger": {"wandb", "project", "mode", "name"},
     "report": {"html", "max_mb"},
@@ -32,7 +33,7 @@ FILES = (
     *("config.yaml", "metrics.jsonl", "ledger.sqlite", "summary.md", "actions.jsonl", "actions.jsonl.partial"),
     *("scores.json", "scores.jsonl", "table.md", "passk.json", "passk.png", "curve.png", "provenance.png"),
     *("report.html", "sweep.csv"),
-    *("code.json", "judge.sqlite", "ungraded.log"),
+    *("code.json", "ended.json", "judge.sqlite", "ungraded.log"),
 )
 
 

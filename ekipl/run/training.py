@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -15,10 +16,12 @@ from ekipl.algorithm.seams import Engine, Sampler
 from ekipl.algorithm.types import POLICY
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
-from ekipl.files import write_text
+from ekipl.files import read_jsonl, write_text
+from ekipl.masking import masked_values
 from ekipl.policy.folders import ADAPTERS, MODEL
 from ekipl.policy.settings import ModelSettings, OwnRollout, VLLMRollout
 from ekipl.run import checkpoint
+from ekipl.run.best import ENDED, Ended, best_of, end_of, keep_end, watched
 from ekipl.run.course import course_of
 from ekipl.run.log import Loggers, last_step, open_logger
 from ekipl.run.reading import batches, opened, reader_of_training
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from ekipl.config import Settings
+    from ekipl.config.settings import StopSettings
     from ekipl.engine.collectives import Processes
 
 BEFORE = "model.before"  # the model of a run that goes on
@@ -45,10 +49,10 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
     """
     is_first = launched_rank() in (None, 0)
     with lock_directory(directory) if is_first else nullcontext():
-        if cfg.B is None or not is_finished(directory, cfg.I * cfg.B):
+        if cfg.B is None or not is_finished(directory, cfg.I * cfg.B, cfg.stop):
             _train(cfg, directory)
         if is_first:
-            _report(directory)
+            _report(directory, cfg)
             write_page(cfg, directory)
 
 
@@ -62,7 +66,7 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     task = build.build_task(settings)
     grade = build_grader(settings, task, directory)
     problems, held_out = opened(settings, task)
-    if is_finished(directory, build.with_length(settings, len(problems)).steps):
+    if is_finished(directory, build.with_length(settings, len(problems)).steps, settings.stop):
         return
     _refuse_copies(settings, len(problems))
     _check_targets(settings.model)
@@ -96,15 +100,24 @@ def _train(cfg: DictConfig, directory: Path) -> None:
     so_far = partial(describe.course, latest, pool)
     with progress(settings.steps, "train", so_far, "step", first_step, processes.first) as advance:
         where = (directory, settings, processes)
-        recorder = Recorder(*where, engine, logger, sampling, measure, advance, stop, course, latest=latest)
+        recorder = Recorder(
+            *where, engine, logger, sampling, measure, advance, stop, course, watched(settings, task.splits),
+            best_of(done), latest=latest,
+        )  # fmt: skip
         if first_step == 0:
             recorder.record_step_0()
         shares = (processes.mine(indices) for indices in course.order(settings))
         pool = build.prefetching(pool, problems, shares, settings)
         coming = batches(problems, course.order(settings), first_step, processes, recorder.bad_rows, fits)
         try:
+            if first_step and (reason := recorder.enough):  # killed between this checkpoint and the end
+                raise Ended(reason, first_step)
             with stop if settings.checkpoint.every else nullcontext():
                 train(coming, grade, policy, pool, engine, settings, recorder.after_step, first_step)
+        except Ended as enough:
+            if processes.first:
+                print(f"ekipl train: ends after step {enough.step}: {enough}", file=sys.stderr)
+                keep_end(directory, enough.step, str(enough), settings.stop)
         except Stopped as stopped:
             if stopped.__cause__ is None:  # else another rank is gone, and nothing can be saved together
                 _save(engine, directory)  # of the steps done; going on sets it aside
@@ -131,16 +144,19 @@ def _refuse_another_world(settings: Settings, processes: Processes) -> None:
         )
 
 
-def is_finished(directory: Path, steps: int) -> bool:
-    """Whether the run's model is that of its last step: a stopped run has the model of the steps done."""
+def is_finished(directory: Path, steps: int, stop: StopSettings | DictConfig) -> bool:
+    """Whether the run's model is that of its last step, or it has ended early: a stopped run has that of its steps."""
     if not (directory / MODEL).exists():
         return False
     done = last_step(directory / "metrics.jsonl")
-    return done is None or done >= steps
+    end = end_of(directory)
+    as_now = end and (end["step"], end["at"], end["patience"]) == (done, stop.at, stop.patience)
+    return done is None or done >= steps or bool(as_now)
 
 
 def _set_aside(directory: Path, first_step: int) -> None:
     """Rename the model that this run had before it goes on."""
+    (directory / ENDED).unlink(missing_ok=True)
     if not (directory / MODEL).exists():
         return
     if first_step == 0:
@@ -170,13 +186,22 @@ def _refuse_copies(settings: Settings, problems: int) -> None:
         )
 
 
-def _report(directory: Path) -> None:
-    """The figures, and a summary of one page."""
+def _report(directory: Path, cfg: DictConfig) -> None:
+    """The figures, a summary of one page, and the card of the model."""
+    from omegaconf import OmegaConf
+
+    from ekipl.report import card
     from ekipl.report.page import write_report
     from ekipl.run.describe import spending
 
-    page = write_report(directory, spending(directory))
+    page = write_report(directory, spending(directory), cfg.checkpoint.best, end_of(directory).get("reason"))
     write_text(directory / "summary.md", page)
+    if (directory / MODEL).is_dir():
+        settings = masked_values(OmegaConf.to_container(cfg, resolve=True))
+        text = card.model_card(settings, read_jsonl(directory / "metrics.jsonl"), directory.absolute().name)
+        file = directory / MODEL / card.FILE
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:  # its time is part of a model's identity
+            write_text(file, text)
     print(page)
 
 
