@@ -33,6 +33,7 @@ COMMANDS = {
     "train": "Algorithm 1 of Vision-EKIPL, or one of the baselines",
     "eval": "accuracy on the in-distribution and out-of-distribution splits",
     "passk": "pass@k curves with intervals",
+    "ask": "the answer of a model to one question about images",
 }
 # Spellings of overrides, where a bare override reads badly. They end up in .hydra/overrides.yaml like any other.
 DRY_RUN = {"--dry-run": "dry_run=true"}
@@ -77,9 +78,12 @@ def main() -> None:
             f"start ekipl {arguments[0]} once, without launcher: it starts engine.num_processes ranks itself"
         )
     else:
-        words = ordered(spelled_out(arguments[0], arguments[1:]))
+        try:
+            words = ordered(spelled_out(arguments[0], arguments[1:]))
+        except UsageError as error:
+            _refuse(str(error))
         _refuse_misplaced(arguments[0], words)
-        with _folder_of(words) as placed:
+        with _folder_of(words, arguments[0] == "ask") as placed:
             _compose_and_run(arguments[0], placed)
 
 
@@ -95,9 +99,9 @@ def _refuse_misplaced(command: str, words: list[str]) -> None:
 
 
 @contextmanager
-def _folder_of(words: list[str]) -> Iterator[list[str]]:
+def _folder_of(words: list[str], always: bool) -> Iterator[list[str]]:
     """The words, with a folder that is removed afterwards for a command that leaves nothing behind."""
-    if "dry_run=true" not in words and not any(word.startswith("export=") for word in words):
+    if not always and "dry_run=true" not in words and not any(word.startswith("export=") for word in words):
         yield words
         return
     places = ("hydra.run.dir=", "hydra.sweep.dir=")
@@ -123,8 +127,12 @@ def conf_dir() -> Path:
 def spelled_out(command: str, arguments: list[str]) -> list[str]:
     """The arguments with the command's own flags as overrides: ``--k 1,8`` becomes ``passk.k=[1,8]``.
 
-    A flag takes a value when its override contains ``{}``.
+    A flag takes a value when its override contains ``{}``. Raises UsageError for words that ``ask`` cannot tell apart.
     """
+    if command == "ask":
+        from ekipl.commands.ask import as_settings
+
+        arguments = as_settings(arguments)
     parser = argparse.ArgumentParser(f"ekipl {command}", add_help=False, allow_abbrev=False)
     flags = FLAGS.get(command, {})
     for flag, override in flags.items():

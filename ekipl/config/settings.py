@@ -7,7 +7,7 @@ generated from both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import MinLen
@@ -26,7 +26,7 @@ from ekipl.importing import Named
 from ekipl.policy.settings import ModelSettings, OwnRollout, Rollout, VLLMRollout
 from ekipl.reward.graders import GRADERS
 
-Command = Literal["train", "rollout", "external_sample", "eval", "passk"]
+Command = Literal["train", "rollout", "external_sample", "eval", "passk", "ask"]
 
 ABSENT: Any = None  # default of keys that a command does not define; a command that defines the key rejects null
 
@@ -36,14 +36,14 @@ class PromptSettings:
     """How the tasks ask (docs/tasks.md).
 
     Attributes:
-        strategy: ``cot`` (reasoning in tags, then the answer), ``answer`` (the question alone) or ``zero_shot``. With
-            ``answer``, demonstrations have no reasoning.
+        strategy: ``cot`` (reasoning in tags, then the answer), ``answer`` (the task's own words alone), ``zero_shot``
+            or ``plain`` (the question as it stands). With ``answer``, demonstrations have no reasoning.
         version: of the wording, for reports.
         file: a text file with ``{question}`` in it that is asked instead.
         choice_file: the same for questions with choices; null: ``prompt.file``.
     """
 
-    strategy: Literal["cot", "answer", "zero_shot"]
+    strategy: Literal["cot", "answer", "zero_shot", "plain"]
     version: Count
     file: Name | None
     choice_file: Name | None
@@ -181,11 +181,13 @@ class Settings(Hyperparameters):
         also_grade_with: further rewards whose accuracy is reported beside that of ``reward``, of the same completions
             (not of a file of ``predictions``).
         predictions: a file of completions that is graded instead of sampling.
-        decoding: how ``eval`` and ``passk`` sample.
+        decoding: how ``eval``, ``passk`` and ``ask`` sample from a policy.
         samples: actions a problem.
         records: files or run folders whose actions are used instead of sampling.
         models: further model folders, compared with ``model.path``.
         passk: the pass@k curve.
+        question: as it is typed: the word of ``ekipl ask`` that is no image and no setting.
+        images: files of pictures, in the order in which the question speaks of them.
         export: a run, one of its checkpoints or an adapter: ``train`` writes its model, prints the folder and ends.
         dry_run: ``--dry-run``: print steps, samples, tokens, memory a GPU and remaining API cost, and end.
     """
@@ -224,6 +226,8 @@ class Settings(Hyperparameters):
     records: tuple[Name, ...] = ABSENT
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
+    question: Name | None = None
+    images: tuple[Name, ...] = ABSENT
     export: Name | None = None
     dry_run: bool = False
 
@@ -249,6 +253,11 @@ def as_dict(settings: Settings) -> dict[str, Any]:
     return values
 
 
+def setting_names() -> frozenset[str]:
+    """What the key of an override begins with: a setting, or one of Hydra's own groups."""
+    return frozenset({"hydra", "experiment", *(field.name for field in fields(Settings))})
+
+
 # The keys of the last block, by command.
 OWN_KEYS: dict[str, frozenset[str]] = {
     "train": frozenset({"dry_run", "export"}),
@@ -257,4 +266,5 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})
     | {"predictions", "records", "models"},
     "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
+    "ask": frozenset({"question", "images", "decoding"}),
 }
