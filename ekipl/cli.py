@@ -34,6 +34,7 @@ COMMANDS = {
     "train": "Algorithm 1 of Vision-EKIPL, or one of the baselines",
     "eval": "accuracy on the in-distribution and out-of-distribution splits",
     "passk": "pass@k curves with intervals",
+    "ask": "the answer of a model to one question about images",
 }
 PLAIN = {  # these take no settings
     "view": "a run as one HTML page: its curves, its groups with their images, its evaluations",
@@ -41,7 +42,7 @@ PLAIN = {  # these take no settings
 # Spellings of overrides, where a bare override reads badly. They end up in .hydra/overrides.yaml like any other.
 DRY_RUN = {"--dry-run": "dry_run=true"}
 FLAGS = {"passk": {"--k": "passk.k=[{}]"}, "train": DRY_RUN, "external-sample": DRY_RUN}
-LEAVE_NOTHING = ("show",)  # commands without a run directory
+LEAVE_NOTHING = ("show", "ask")  # commands without a run directory
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit statuses after a signal, as shells count them
 
@@ -85,7 +86,10 @@ def main() -> None:
             f"start ekipl {arguments[0]} once, without launcher: it starts engine.num_processes ranks itself"
         )
     else:
-        words = ordered(spelled_out(arguments[0], arguments[1:]))
+        try:
+            words = ordered(spelled_out(arguments[0], arguments[1:]))
+        except UsageError as error:
+            _refuse(str(error))
         _refuse_misplaced(arguments[0], words)
         with _folder_of(arguments[0], words) as placed:
             _compose_and_run(arguments[0], placed)
@@ -140,8 +144,12 @@ def conf_dir() -> Path:
 def spelled_out(command: str, arguments: list[str]) -> list[str]:
     """The arguments with the command's own flags as overrides: ``--k 1,8`` becomes ``passk.k=[1,8]``.
 
-    A flag takes a value when its override contains ``{}``.
+    A flag takes a value when its override contains ``{}``. Raises UsageError for words that ``ask`` cannot tell apart.
     """
+    if command == "ask":
+        from ekipl.commands.ask import as_settings
+
+        arguments = as_settings(arguments)
     parser = argparse.ArgumentParser(f"ekipl {command}", add_help=False, allow_abbrev=False)
     flags = FLAGS.get(command, {})
     for flag, override in flags.items():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ekipl.config.settings import StopSettings
+from ekipl.config.sections import StopSettings
 from ekipl.report.page import write_report
 from ekipl.run import training
 from ekipl.run.best import Best, best_of, end_of

@@ -35,7 +35,7 @@ CASES = [
     for command in COMMANDS
     for group, options in GROUPS.items()
     for option in options
-    if (group != "decoding" or command in ("eval", "passk")) and option != "custom"
+    if (group != "decoding" or command in ("eval", "passk", "ask")) and option != "custom"
 ]
 APIS = ("gpt4o", "gemini")  # models that are asked, not loaded
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -88,7 +88,7 @@ def test_every_option_is_accepted_by_every_command(
         overrides.append(f"external.path={tmp_path}")
     if option == "table":
         overrides.append(f"data.path={tmp_path}")
-    if option in APIS and command not in ("eval", "external_sample"):
+    if option in APIS and command not in ("eval", "external_sample", "ask"):
         assert refusal(command, *overrides)[0].startswith("model.path: external")
     elif command == "external_sample" and composed(command, *overrides).M == 0:
         assert "M: 0: no external model to sample" in refusal(command, *overrides)[0]

@@ -42,6 +42,8 @@ def _idle(v: Values, command: str) -> Iterator[tuple[str, str]]:
             for name in ("temperature", "top_p", "top_k", "max_tokens"):
                 yield rf"rollout\.{name}", f"{command} samples as decoding.* says; set decoding.{name} instead"
             yield r"rollout\.importance_cap", f"{command} does not learn; leave it out"
+    if command == "ask":
+        yield from _of_question(v)
     if command == "eval" and v["predictions"] is not None:
         reason = "the rows of predictions are graded as they are; leave it out"
         yield r"(splits|limit|samples|missing_split|also_grade_with|data(\..+)?)", reason
@@ -49,6 +51,19 @@ def _idle(v: Values, command: str) -> Iterator[tuple[str, str]]:
 
 def _list(reward: str | list[str]) -> list[str]:
     return reward if isinstance(reward, list) else [reward]
+
+
+def _of_question(v: Values) -> Iterator[tuple[str, str]]:
+    yield r"data(\..+)?|reward", "ask reads no data and grades nothing; leave it out"
+    if v["model.path"] == "external":
+        yield (
+            r"(decoding|rollout)(\..+)?",
+            "external models sample as external.* says; set that instead",
+        )
+        return
+    for name in ("temperature", "top_p", "top_k", "max_tokens"):
+        yield rf"rollout\.{name}", f"ask samples as decoding.* says; set decoding.{name} instead"
+    yield r"external(\..+)?|M", "the policy at model.path is asked; set model.path=external, or leave it out"
 
 
 def _read_from(v: Values) -> str | None:

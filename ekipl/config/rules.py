@@ -184,6 +184,19 @@ def _evaluated(v: Values) -> Iterator[str]:
         yield from (line for rule in (*EXTERNAL, _some_external) for line in rule(v))
 
 
+def _asked(v: Values) -> Iterator[str]:
+    """The model of ``ask``: a policy, or external models that can answer what no data holds."""
+    if v["model.path"] != "external":
+        yield from model_path("model.path", v["model.path"])
+        return
+    kind, models = v["external.kind"], v["external"].get("models", [])
+    simulated = kind == "litellm" and any(model["model"].startswith(PREFIX) for model in models[: v["M"]])
+    if simulated or kind in ("recorded", "demonstrations"):
+        name = "simulated" if simulated else kind
+        yield f"external.kind: {name}: answers problems of the data only; choose model=gpt4o, or external=openai_server"
+    yield from (line for rule in (*EXTERNAL, _some_external) for line in rule(v))
+
+
 COMMON: tuple[Rule, ...] = (_task, _data, _pixels, _vllm_temperature, _rewards, _judge)
 EXTERNAL: tuple[Rule, ...] = (_external_count, _external_names, _external_models, _recording)
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -192,6 +205,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "show": (*COMMON, policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
     "eval": (*COMMON, _evaluated, _one_origin),
+    "ask": (_task, _pixels, _vllm_temperature, _asked),
     "passk": (*COMMON, policy, compared_models, _passk_samples),
 }
 

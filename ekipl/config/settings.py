@@ -7,7 +7,7 @@ generated from both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
@@ -17,6 +17,16 @@ from ekipl.algorithm.loop import Hyperparameters
 from ekipl.algorithm.ranges import Count, Name, NotNegative, Positive, TopP, Whole
 from ekipl.algorithm.seams import Decoding
 from ekipl.algorithm.selection import Selection
+from ekipl.config.sections import (
+    CheckpointSettings,
+    EvaluationSettings,
+    Label,
+    LoggerSettings,
+    PasskSettings,
+    PromptSettings,
+    ReportSettings,
+    StopSettings,
+)
 from ekipl.data.own import OwnData
 from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.data.synthetic.source import SyntheticData
@@ -28,127 +38,9 @@ from ekipl.policy.settings import ModelSettings, OwnRollout, Rollout, VLLMRollou
 from ekipl.reward.graders import REWARDS
 from ekipl.reward.own import misfit
 
-Command = Literal["train", "rollout", "external_sample", "eval", "passk", "show"]
+Command = Literal["train", "rollout", "external_sample", "eval", "passk", "show", "ask"]
 
 ABSENT: Any = None  # default of keys that a command does not define; a command that defines the key rejects null
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptSettings:
-    """How the tasks ask (docs/tasks.md).
-
-    Attributes:
-        strategy: ``cot`` (reasoning in tags, then the answer), ``answer`` (the question alone) or ``zero_shot``. With
-            ``answer``, demonstrations have no reasoning.
-        version: of the wording, for reports.
-        file: a text file with ``{question}`` in it that is asked instead.
-        choice_file: the same for questions with choices; null: ``prompt.file``.
-    """
-
-    strategy: Literal["cot", "answer", "zero_shot"]
-    version: Count
-    file: Name | None
-    choice_file: Name | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """A method or a recipe: its settings stand under the keys that it sets.
-
-    Attributes:
-        name: stands in reports.
-    """
-
-    name: Name
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings(Decoding):
-    """The periodic evaluation of ``train``.
-
-    Attributes:
-        every: steps between two evaluations; 0: none.
-        splits: such as ``[id]``; null: every evaluation split of the task.
-        limit: problems of each split; null: all.
-        samples: completions a problem.
-    """
-
-    every: Whole
-    splits: tuple[Name, ...] | None
-    limit: Count | None
-    samples: Count
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointSettings:
-    """Resumable checkpoints.
-
-    Attributes:
-        every: steps between two; 0: none, nor on SIGTERM and Ctrl-C.
-        keep: the newest ones that are kept; a damaged one is skipped in favour of the one before it.
-        best: a split: the checkpoint with the highest accuracy on it in the periodic evaluation (of equal ones the
-            earlier) is kept too; null: none is.
-    """
-
-    every: Whole
-    keep: Count
-    best: Name | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopSettings:
-    """When a run ends before its last step, by the accuracy on ``checkpoint.best``, else on the first split evaluated.
-
-    Attributes:
-        at: ends at an accuracy of so much or more; null: never.
-        patience: ends after so many evaluations in a row that are not above the best; null: never.
-    """
-
-    at: TopP | None
-    patience: Count | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoggerSettings:
-    """Weights & Biases beside metrics.jsonl.
-
-    Attributes:
-        wandb: whether it is used.
-        project: of Weights & Biases.
-        mode: ``offline`` (uploaded later by ``wandb sync``) or ``online``.
-        name: of the run; null: the name of the run folder.
-    """
-
-    wandb: bool
-    project: Name
-    mode: Literal["offline", "online"]
-    name: Name | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportSettings:
-    """The page of a training run (docs/view.md).
-
-    Attributes:
-        html: whether ``report.html`` is written at the end; ``ekipl view RUN`` writes it at any time.
-        max_mb: size of the page, at most; in a larger one, groups of evenly spaced steps are kept. 1 MB is 10^6 bytes.
-    """
-
-    html: bool
-    max_mb: Annotated[float, Ge(1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PasskSettings:
-    """The pass@k curve.
-
-    Attributes:
-        k: points of the curve; ``--k 1,8,64`` is the same.
-        samples: actions a problem, at least the largest k; null: the largest k.
-    """
-
-    k: Annotated[tuple[Count, ...], MinLen(1)]
-    samples: Count | None
 
 
 def one_of(key: str, *known: str) -> Discriminator:
@@ -222,12 +114,14 @@ class Settings(Hyperparameters):
         also_grade_with: further rewards whose accuracy is reported beside that of ``reward``, of the same completions
             (not of a file of ``predictions``); null: ``[strict, reason_rft]`` for Reason-RFT's tasks, none for others.
         predictions: a file of completions that is graded instead of sampling.
-        decoding: how ``eval`` and ``passk`` sample.
+        decoding: how ``eval``, ``passk`` and ``ask`` sample from a policy.
         samples: actions a problem.
         n: problems of each split that are shown.
         records: files or run folders whose actions are used instead of sampling.
         models: further model folders, compared with ``model.path``.
         passk: the pass@k curve.
+        question: as it is typed: the word of ``ekipl ask`` that is no image and no setting.
+        images: files of pictures, in the order in which the question speaks of them.
         export: a run, one of its checkpoints or an adapter: ``train`` writes its model, prints the folder and ends.
         gpu_gib: GiB of a GPU, from 2: ``--dry-run`` says whether the run fits and, if not, what would make it fit.
         report: the page of the run.
@@ -272,6 +166,8 @@ class Settings(Hyperparameters):
     records: tuple[Name, ...] = ABSENT
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
+    question: Name | None = None
+    images: tuple[Name, ...] = ABSENT
     export: Name | None = None
     gpu_gib: Annotated[float, Ge(2)] | None = None
     report: ReportSettings = ABSENT
@@ -304,6 +200,11 @@ def as_dict(settings: Settings) -> dict[str, Any]:
     return values
 
 
+def setting_names() -> frozenset[str]:
+    """What the key of an override begins with: a setting, or one of Hydra's own groups."""
+    return frozenset({"hydra", "experiment", *(field.name for field in fields(Settings))})
+
+
 # The keys of the last block, by command.
 OWN_KEYS: dict[str, frozenset[str]] = {
     "train": frozenset({"dry_run", "export", "gpu_gib", "report"}),
@@ -313,4 +214,5 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     | {"predictions", "records", "models"},
     "show": frozenset({"splits", "n"}),
     "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
+    "ask": frozenset({"question", "images", "decoding"}),
 }

@@ -17,6 +17,7 @@ from ekipl.algorithm.seams import Decoding, Engine
 from ekipl.algorithm.types import POLICY, Action, Problem
 from ekipl.errors import UsageError
 from ekipl.policy.family import family_of
+from ekipl.policy.streaming import Text, Told
 
 
 def evaluated_only(path: str, trust_remote_code: bool = False) -> bool:
@@ -69,6 +70,13 @@ class GenerateSampler:
         parts = [problems[start : start + size] for start in range(0, len(problems), size)]
         return [actions for part in parts for actions in self._batch(part, n, seed)]
 
+    def stream(self, problem: Problem, seed: int, told: Told) -> Action:
+        """Sample 0 of the problem; ``told`` gets its text as its tokens are sampled."""
+        text = Text(self._text, self._ends(), told)
+        [[action]] = self._batch([problem], 1, seed, _Streamer(text))
+        text.finish(action.text)
+        return action
+
     def encode(self, action: Action) -> Action | str:
         """Always ``not_trained``."""
         return "not_trained"
@@ -78,7 +86,9 @@ class GenerateSampler:
         raise NotImplementedError("models of this family are evaluated, not trained")
 
     @torch.no_grad()
-    def _batch(self, problems: Sequence[Problem], n: int, seed: int) -> list[list[Action]]:
+    def _batch(
+        self, problems: Sequence[Problem], n: int, seed: int, streamer: _Streamer | None = None
+    ) -> list[list[Action]]:
         inputs = self.inputs(problems)
         torch.manual_seed(_seed(seed, problems[0]))
         decoding, tokenizer = self.decoding, self.processor.tokenizer
@@ -90,6 +100,7 @@ class GenerateSampler:
             do_sample=sampled,
             num_return_sequences=n,
             pad_token_id=tokenizer.pad_token_id,
+            streamer=streamer,
             **(chosen if sampled else {}),
         )[:, inputs["input_ids"].shape[1] :]  # (P n, T)
         ends = self._ends()
@@ -112,6 +123,10 @@ class GenerateSampler:
         )  # fmt: skip
         return made.to(self.model.device, self.model.dtype)
 
+    def _text(self, ids: list[int]) -> str:
+        text: str = self.processor.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
     def _ends(self) -> set[int]:
         configured = self.model.generation_config.eos_token_id
         listed = configured if isinstance(configured, list) else [configured]
@@ -119,11 +134,27 @@ class GenerateSampler:
 
     def _action(self, problem_id: str, index: int, ids: list[int], ends: set[int]) -> Action:
         length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-        text = self.processor.tokenizer.decode(ids[:length], skip_special_tokens=True)
+        text = self._text(ids[:length])
         finished = length < len(ids)
         return Action(
             problem_id, POLICY, index, text, "stop" if finished else "length", tuple(ids[: length + finished])
         )
+
+
+class _Streamer:
+    """What ``generate`` gives the prompt, and then each token."""
+
+    def __init__(self, text: Text) -> None:
+        self._text, self._has_prompt = text, False
+
+    def put(self, ids: torch.Tensor) -> None:
+        """The ids of the prompt at the first call, of one token at each later one."""
+        for token in ids.flatten().tolist() if self._has_prompt else ():
+            self._text.add(token)
+        self._has_prompt = True
+
+    def end(self) -> None:
+        """All tokens are there."""
 
 
 def _seed(seed: int, problem: Problem) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from ekipl.policy.decoder import Decoder, shared_attention
 from ekipl.policy.encoding import encode_prompts
 from ekipl.policy.model import VLM
 from ekipl.policy.prefix import encode_prefix, policy_logits
-from ekipl.policy.tokens import policy_action, stream, with_tokens
+from ekipl.policy.streaming import Text, Told
+from ekipl.policy.tokens import policy_action, stream, text_of, with_tokens
 
 
 class HFSampler:
@@ -42,6 +44,13 @@ class HFSampler:
             actions += self._decode(some, indices, seed)
         return [actions[place * n : (place + 1) * n] for place in range(len(problems))]
 
+    def stream(self, problem: Problem, seed: int, told: Told) -> Action:
+        """Sample 0 of the problem; ``told`` gets its text as its tokens are sampled."""
+        text = Text(partial(text_of, self.vlm), self.vlm.eos, told)
+        [action] = self._decode([problem], range(1), seed, lambda tokens: text.add(int(tokens[0])))
+        text.finish(action.text)
+        return action
+
     def encode(self, action: Action) -> Action | str:
         """The action with token ids of the policy, or the reason why the policy cannot learn from it."""
         return with_tokens(self.vlm, action, self.decoding.max_tokens)
@@ -55,8 +64,17 @@ class HFSampler:
                 ours[name].copy_(tensor)
 
     @torch.no_grad()
-    def _decode(self, problems: Sequence[Problem], indices: range, seed: int) -> list[Action]:
-        """The samples of these indices for each problem: A = problems x samples rows, problem by problem."""
+    def _decode(
+        self,
+        problems: Sequence[Problem],
+        indices: range,
+        seed: int,
+        seen: Callable[[Tensor], None] | None = None,
+    ) -> list[Action]:
+        """The samples of these indices for each problem: A = problems x samples rows, problem by problem.
+
+        ``seen`` gets the tokens (A,) of each step.
+        """
         model, device = self.vlm.model, self.vlm.device
         model.eval()
         pairs = [(problem, index) for problem in problems for index in indices]
@@ -74,6 +92,8 @@ class HFSampler:
                 p = logits.softmax(-1)  # (A, V)
                 token = choose(p, self.decoding, noise[:, step])  # (A,)
                 tokens.append(token)
+                if seen is not None:
+                    seen(token)
                 logps.append(p.gather(-1, token[:, None])[:, 0].log())
                 masks.append(alive)
                 alive = alive & ~torch.isin(token, eos)

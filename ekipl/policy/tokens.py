@@ -44,6 +44,12 @@ def answer_places(text: str, spans: Sequence[tuple[int, int]]) -> tuple[int, int
     return places[0], places[-1] + 1
 
 
+def text_of(vlm: VLM, tokens: Sequence[int]) -> str:
+    """The text of tokens of the policy; special tokens are text too."""
+    text: str = vlm.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
+
+
 def policy_action(vlm: VLM, problem_id: str, index: int, tokens: Sequence[int], logprobs: Sequence[float]) -> Action:
     """Sample ``index`` of the policy from its tokens as drawn, the end-of-turn token included if it was drawn."""
     finished = tokens[-1] in vlm.eos
@@ -52,7 +58,7 @@ def policy_action(vlm: VLM, problem_id: str, index: int, tokens: Sequence[int], 
         problem_id=problem_id,
         source=POLICY,
         index=index,
-        text=vlm.tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+        text=text_of(vlm, shown),
         finish="stop" if finished else "length",
         tokens=tuple(tokens),
         logprobs=tuple(logprobs),

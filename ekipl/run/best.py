@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ekipl.files import write_json
 
 if TYPE_CHECKING:
-    from ekipl.config.settings import Settings, StopSettings
+    from ekipl.config.sections import StopSettings
+    from ekipl.config.settings import Settings
 
 FILE = "best.json"  # in a checkpoint
 ENDED = "ended.json"  # in the run directory: why it ended before its last step

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from ekipl.config import Settings
-    from ekipl.config.settings import StopSettings
+    from ekipl.config.sections import StopSettings
     from ekipl.engine.collectives import Processes
 
 BEFORE = "model.before"  # the model of a run that goes on

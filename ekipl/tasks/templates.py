@@ -1,4 +1,4 @@
-"""A task that asks by templates, one for each strategy (``prompt=cot | answer | zero_shot``)."""
+"""A task that asks by templates, one for each strategy (``prompt=cot | answer | zero_shot | plain``)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ekipl.algorithm.types import AnswerKind, Example
 from ekipl.errors import UsageError
 from ekipl.files import decode_text
 
+PLAIN = {"plain": "{question}"}  # of every task
 SLOTS = ("{question}", "{Question}")  # the second is Reason-RFT's spelling
 
 
@@ -32,9 +33,9 @@ class TemplateTask:
         Raises:
             UsageError: a template has no ``{question}``.
         """
-        self.template = self.choice_template = check_template(prompt or self.prompts[strategy])
+        self.template = self.choice_template = check_template(prompt or {**PLAIN, **self.prompts}[strategy])
         if self.choice_prompts is not None:
-            self.choice_template = check_template(choice_prompt or self.choice_prompts[strategy])
+            self.choice_template = check_template(choice_prompt or {**PLAIN, **self.choice_prompts}[strategy])
 
     def prompt(self, example: Example) -> str:
         """The question and the form of the answer."""
