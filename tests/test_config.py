@@ -360,7 +360,7 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
         ("+zzz=1", "zzz: no such setting; docs/configuration.md has them all"),
         (
             "+data.root=x",
-            "data.root: the chosen data= does not read it, kind reason_rft does; choose that, or leave it out",
+            "data.root: the chosen data= does not read it, kind reason_rft or table does; choose that, or leave it out",
         ),
         ("+samples=1", "samples: not a setting of train; leave it out"),
         ("~N", "N: missing"),
