@@ -132,11 +132,11 @@ def test_a_row_that_fails_during_training_costs_nothing_but_itself(
 ) -> None:
     rows = problems(tmp_path, ROWS, bad_rows="skip")
     course = beginning(rows)
-    settings = SimpleNamespace(checkpoint=SimpleNamespace(every=every, keep=2), problems_per_step=2, seed=3)
+    settings = SimpleNamespace(checkpoint=SimpleNamespace(every=every, keep=2, best=None), problems_per_step=2, seed=3)
     engine = SimpleNamespace(save_state=lambda folder: (folder / "weights").write_text("w"))
     things: dict[str, Any] = {"settings": settings, "processes": Processes(0, 1), "engine": engine, "course": course}
     nothing: Any = None
-    others = dict.fromkeys(("logger", "sampling", "measure", "advance", "stop"), nothing)
+    others = dict.fromkeys(("logger", "sampling", "measure", "advance", "stop", "watched"), nothing)
     recorder = Recorder(directory=tmp_path / "run", **things, **others)
     (first, second), *_ = trained(course, rows)[2:]
     (tmp_path / "images" / f"{first}.png").unlink()

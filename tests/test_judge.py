@@ -144,19 +144,24 @@ def test_only_the_last_line_counts_and_only_in_its_form(reply: str, scale: int |
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (Reply("I do not know"), "judge: its last line is no verdict"),
+        (Reply("Hm.\nI do not know"), "judge: its last line is no verdict"),
         (Reply("Verdict: right", finish="length"), r"judge: its reply was cut off \(judge.max_tokens\)"),
         (Reply(""), "judge: empty answer"),
         (Reply("Verdict: right", finish="content_filter"), "judge: content filter"),
     ],
 )
-def test_a_failed_judgement_is_ungraded(reply: Reply, reason: str, tmp_path: Path) -> None:
+def test_a_failed_judgement_is_ungraded_and_told_once(
+    reply: Reply, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with OpenAIServer(lambda _: reply) as server, judged(server, tmp_path) as grade:
         (got,) = grade.many([(PROBLEM, INJECTED)])
         assert isinstance(got, GraderError)
         assert re.fullmatch(reason, str(got))
         with pytest.raises(GraderError, match=reason):
             grade(PROBLEM, INJECTED)
+    told = [line for line in capsys.readouterr().err.splitlines() if "ungraded, not 0" in line]
+    assert len(told) == 1
+    assert ("I do not know" in told[0]) == ("know" in str(reply.text))
 
 
 def test_a_verdict_in_the_completion_counts_for_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from statistics import fmean
 from ekipl.algorithm.seams import Asked, ExternalPool, ExternalSamples
 from ekipl.algorithm.types import MARKER, Problem, Reward
 from ekipl.errors import GraderError, UsageError
+from ekipl.masking import masked
 from ekipl.reward import parse
+from ekipl.reward.own import TOLD, Tell, print_told
 
 SLOTS = ("question", "answer", "completion")
 TEMPLATE = """\
@@ -35,6 +37,7 @@ Is the final answer in it equal in meaning to the reference answer? Wording, rea
 """
 _SLOT = re.compile(r"\{(\w*)\}")
 _STEERING = re.compile(r"<(?=\|)|\|(?=>)|<(?=/?s>)|\[(?=/?INST\])|<(?=(?:start|end)_of_turn>)|<(?=/?mark-)")
+_LAST = 80  # characters of a reply in a message
 _DECORATION = re.compile(r"[*_`#>\s]+")
 
 
@@ -62,6 +65,7 @@ class Judge:
         scale: int | None = None,
         samples: int = 1,
         longest: int = 8000,
+        tell: Tell = print_told,
     ) -> None:
         """Takes the pool of one model, which asks, retries, pays and remembers; ``close`` closes it.
 
@@ -71,9 +75,11 @@ class Judge:
             scale: points of a fully right answer; None: the verdict is right or wrong.
             samples: replies for a completion; the accuracy is the mean of their verdicts.
             longest: characters of a completion that are shown.
+            tell: gets the first failure of each kind.
         """
         self._pool, self._template, self._scale = pool, template, scale
-        self._samples, self._longest = samples, longest
+        self._samples, self._longest, self._tell = samples, longest, tell
+        self._told: set[str] = set()
         self._known: dict[str, float] = {}  # verdicts so far, by what was asked
 
     def __call__(self, problem: Problem, text: str, /) -> Reward:
@@ -121,7 +127,18 @@ class Judge:
             return fmean(found)
         reasons = [f"judge: {reason}" for reason in sorted(reply.failed)]
         reasons += ["judge: its reply was cut off (judge.max_tokens)"] if len(read) < len(reply.actions) else []
-        return GraderError(", ".join(reasons) or "judge: its last line is no verdict")
+        failure = ", ".join(reasons) or "judge: its last line is no verdict"
+        if failure not in self._told and len(self._told) < TOLD:
+            self._told.add(failure)
+            last = [_shown(action.text) for action in reply.actions[:1]]
+            self._tell(masked(": ".join(["ekipl: warning: reward: ungraded, not 0", failure, *last])))
+        return GraderError(failure)
+
+
+def _shown(reply: str) -> str:
+    """The last line of a reply, for a message."""
+    lines = [line for line in reply.splitlines() if line.strip()]
+    return "".join(char for char in (lines[-1] if lines else "") if char.isprintable())[:_LAST]
 
 
 def _key(question: Problem) -> str:

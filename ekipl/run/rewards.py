@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from ekipl.external.settings import Each, ExternalModel
 from ekipl.importing import imported
 from ekipl.masking import masked
 from ekipl.reward.graders import JUDGE, check_grader, grader
-from ekipl.reward.own import OwnReward, print_told
+from ekipl.reward.own import OwnReward, Tell, print_told
 from ekipl.reward.several import Graded, Several, Valued
 from ekipl.run.build import at_share_of_rates
 from ekipl.run.sampling import Graders
@@ -67,13 +67,11 @@ def short_names(rewards: Sequence[str]) -> list[str]:
     return [name if bare.count(name) == 1 else long for name, long in zip(bare, full, strict=True)]
 
 
-def _make(
-    key: str, name: str, settings: Settings, task: Task, directory: Path | None, tell: Callable[[str], None]
-) -> Valued | Grader:
+def _make(key: str, name: str, settings: Settings, task: Task, directory: Path | None, tell: Tell) -> Valued | Grader:
     if ":" in name:
         return OwnReward(key, name.rpartition(":")[2], imported(key, name), tell)
     if name == JUDGE:
-        return build_judge(settings, directory)
+        return build_judge(settings, directory, tell)
     try:
         return grader(check_grader(name, task.name, task.kinds))
     except UsageError as error:
@@ -88,7 +86,7 @@ def _valued(one: Valued | Grader) -> Valued:
     return one if isinstance(one, OwnReward) else Graded(one)  # type: ignore[arg-type]
 
 
-def build_judge(settings: Settings, directory: Path | None) -> Grader:
+def build_judge(settings: Settings, directory: Path | None, tell: Tell = print_told) -> Grader:
     """The judge of the section ``judge``, whose calls, cache, prices and budget are those of any external model.
 
     Its ledger is in ``directory``; None keeps that in memory. Raises UsageError when it cannot be asked as configured.
@@ -114,7 +112,7 @@ def build_judge(settings: Settings, directory: Path | None) -> Grader:
         dry=settings.dry_run,
         section=JUDGE,
     )
-    made = Judge(pool, check_template(template), judge.scale, judge.samples, judge.longest)
+    made = Judge(pool, check_template(template), judge.scale, judge.samples, judge.longest, tell)
     atexit.register(made.close)  # of connections; what is paid for is stored as it comes
     return made
 
