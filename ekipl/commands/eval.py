@@ -50,6 +50,11 @@ def run(cfg: DictConfig) -> None:
     title = f"{task.name}: accuracy by {settings.reward}"
     show_all(write_scores(directory, title, evaluations, describe.meta(settings), published, notes))
     print(directory / "table.md")
+    if settings.inspect:
+        from ekipl.report.inspect_log import write_inspect_logs
+
+        meta = describe.meta(settings)
+        print(write_inspect_logs(directory, task.name, problems, evaluations, settings.reward, meta))
 
 
 def _sampled(

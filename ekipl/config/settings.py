@@ -186,6 +186,7 @@ class Settings(Hyperparameters):
         records: files or run folders whose actions are used instead of sampling.
         models: further model folders, compared with ``model.path``.
         passk: the pass@k curve.
+        inspect: whether ``eval`` and ``passk`` also write logs for ``inspect view``, which need ``inspect_ai``.
         question: as it is typed: the word of ``ekipl ask`` that is no image and no setting.
         images: files of pictures, in the order in which the question speaks of them.
         export: a run, one of its checkpoints or an adapter: ``train`` writes its model, prints the folder and ends.
@@ -226,6 +227,7 @@ class Settings(Hyperparameters):
     records: tuple[Name, ...] = ABSENT
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
+    inspect: bool = False
     question: Name | None = None
     images: tuple[Name, ...] = ABSENT
     export: Name | None = None
@@ -264,7 +266,7 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})
-    | {"predictions", "records", "models"},
-    "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
+    | {"predictions", "records", "models", "inspect"},
+    "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}) | {"inspect"},
     "ask": frozenset({"question", "images", "decoding"}),
 }

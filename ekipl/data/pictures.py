@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ekipl.algorithm.types import FILE, LOSSY
+from ekipl.algorithm.types import FILE, LOSSY, PATH
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # for some other formats Pillow starts another program
 MOST_PIXELS = 89_478_485  # about 9,459 x 9,459, 268 MB in memory; beyond it Pillow warns of a decompression bomb
@@ -38,8 +38,10 @@ class BadPicture(Exception):
 
 
 def read(path: Path) -> Image.Image:
-    """The picture in the file. Raises BadPicture."""
-    return decode(content_of(path))
+    """The picture in the file, whose place is its ``info[PATH]``. Raises BadPicture."""
+    picture = decode(content_of(path))
+    picture.info[PATH] = str(path.absolute())
+    return picture
 
 
 def content_of(path: Path) -> bytes:
