@@ -15,7 +15,7 @@ POLICY = "policy"  # the source of the policy's own actions; any other source is
 # Keys of ``Image.info``, where a picture comes from a file.
 FILE = "ekipl.file"  # the file's bytes, where they show exactly these pixels
 LOSSY = "ekipl.lossy"  # whether the file's format was lossy
-PATH = "ekipl.path"  # the file
+PATH = "ekipl.path"  # where the file lies
 MARKER = "<image>"  # in a prompt, stands for the next image
 
 AnswerKind = Literal["number", "choice", "expression", "functions", "text"]

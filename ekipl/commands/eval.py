@@ -54,6 +54,11 @@ def run(cfg: DictConfig) -> None:
     further = [*published, *([spent] if spent else [])]
     show_all(write_scores(directory, title, evaluations, describe.meta(settings), further, notes))
     print(directory / "table.md")
+    if settings.inspect:
+        from ekipl.report.inspect_log import write_inspect_logs
+
+        meta = describe.meta(settings)
+        print(write_inspect_logs(directory, task.name, problems, evaluations, name, meta))
 
 
 def _sampled(

@@ -22,6 +22,7 @@ def run(cfg: DictConfig) -> None:
     from ekipl.report.tables import show_all
     from ekipl.run import build, describe
     from ekipl.run.actions_io import recorded_outcomes, refuse_mixed
+    from ekipl.run.kept import ACTIONS
 
     settings, directory = build.begin(cfg, "passk")
     task = build.build_task(settings)
@@ -38,6 +39,23 @@ def run(cfg: DictConfig) -> None:
     meta = describe.meta(settings)
     show_all(write_passk(directory, task, outcomes, sorted(set(settings.passk.k)), settings.seed, meta))
     print(directory / "passk.png")
+    if settings.inspect:
+        print(_inspected(settings, task, [*records, *([str(directory / ACTIONS)] if paths else [])], directory))
+
+
+def _inspected(settings: Settings, task: Task, files: Sequence[str], directory: Path) -> Path:
+    """The folder with the logs of all actions, drawn and recorded; they are graded again."""
+    from ekipl.report.inspect_log import write_inspect_logs
+    from ekipl.run import build, describe
+    from ekipl.run.actions_io import regrade
+    from ekipl.run.rewards import build_grader
+
+    problems = build.open_problems(settings, task)
+    found = regrade(files, task, problems, build_grader(settings, task), {})
+    names = describe.labels(list(found))
+    evaluations = {names[model]: evaluation for model, evaluation in found.items()}
+    meta = describe.meta(settings)
+    return write_inspect_logs(directory, task.name, problems, evaluations, ", ".join(settings.rewards), meta)
 
 
 def _sampled(settings: Settings, task: Task, paths: Sequence[str], directory: Path) -> list[Outcome]:

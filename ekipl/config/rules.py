@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from ekipl.algorithm.types import POLICY
@@ -165,6 +166,15 @@ def _one_origin(v: Values) -> Iterator[str]:
                 yield f"predictions: {v['predictions']}: {key} would not be read; leave out one of the two"
 
 
+def _inspect(v: Values) -> Iterator[str]:
+    if not v["inspect"]:
+        return
+    if v.get("predictions") is not None:
+        yield "inspect: true: a file of predictions has no problems to show; leave out one of the two"
+    if find_spec("inspect_ai") is None:
+        yield "inspect: true: inspect_ai is not installed; pip install 'ekipl[inspect]', or inspect=false"
+
+
 def _passk_samples(v: Values) -> Iterator[str]:
     samples = v["passk.samples"]
     if samples is None or v["records"]:
@@ -204,9 +214,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "rollout": (*COMMON, policy),
     "show": (*COMMON, policy),
     "external_sample": (*COMMON, *EXTERNAL, _some_external),
-    "eval": (*COMMON, _evaluated, _one_origin),
+    "eval": (*COMMON, _evaluated, _one_origin, _inspect),
     "ask": (_task, _pixels, _vllm_temperature, _asked),
-    "passk": (*COMMON, policy, compared_models, _passk_samples),
+    "passk": (*COMMON, policy, compared_models, _passk_samples, _inspect),
 }
 
 

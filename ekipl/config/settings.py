@@ -120,6 +120,7 @@ class Settings(Hyperparameters):
         records: files or run folders whose actions are used instead of sampling.
         models: further model folders, compared with ``model.path``.
         passk: the pass@k curve.
+        inspect: whether ``eval`` and ``passk`` also write logs for ``inspect view``, which need ``inspect_ai``.
         question: as it is typed: the word of ``ekipl ask`` that is no image and no setting.
         images: files of pictures, in the order in which the question speaks of them.
         export: a run, one of its checkpoints or an adapter: ``train`` writes its model, prints the folder and ends.
@@ -166,6 +167,7 @@ class Settings(Hyperparameters):
     records: tuple[Name, ...] = ABSENT
     models: tuple[Name, ...] = ABSENT
     passk: PasskSettings = ABSENT
+    inspect: bool = False
     question: Name | None = None
     images: tuple[Name, ...] = ABSENT
     export: Name | None = None
@@ -211,8 +213,8 @@ OWN_KEYS: dict[str, frozenset[str]] = {
     "rollout": frozenset({"splits", "limit", "samples"}),
     "external_sample": frozenset({"splits", "limit", "samples", "dry_run"}),
     "eval": frozenset({"decoding", "splits", "missing_split", "limit", "samples", "also_grade_with"})
-    | {"predictions", "records", "models"},
+    | {"predictions", "records", "models", "inspect"},
     "show": frozenset({"splits", "n"}),
-    "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}),
+    "passk": frozenset({"decoding", "splits", "limit", "records", "models", "passk"}) | {"inspect"},
     "ask": frozenset({"question", "images", "decoding"}),
 }

@@ -146,7 +146,7 @@ class SoundRows:
             text = f"data: {place} (row id {draft.id!r}): {bad}; replace the image or leave out its rows"
             raise self._bad(text) from bad
         if isinstance(source, Path):
-            picture.info[PATH] = str(source)
+            picture.info[PATH] = str(source.absolute())
         return picture
 
     def _bad(self, text: str) -> BadRow:

@@ -11,6 +11,7 @@ from ekipl.algorithm.seams import Task
 from ekipl.algorithm.types import Action, AnswerKind, Example, Problem
 from ekipl.data import pictures
 from ekipl.data.problems import problem_from
+from ekipl.data.sources import content_of
 from ekipl.errors import UsageError
 from ekipl.external.settings import ExternalModel, LiteLLM
 from ekipl.reward.letters import lists_options
@@ -36,7 +37,7 @@ def problem_of(settings: Settings, task: Task) -> Problem:
     images, faults = [], []
     for number, name in enumerate(settings.images):
         try:
-            images.append(pictures.read(Path(name).expanduser()))
+            images.append(pictures.decode(content_of(Path(name).expanduser())))
         except pictures.BadPicture as bad:
             faults.append(f"images.{number}: {name}: {bad}; name a file of {', '.join(pictures.FORMATS)}")
     if faults:
