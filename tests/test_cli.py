@@ -99,7 +99,7 @@ def test_every_command_has_help(command: str, tmp_path: Path) -> None:
     done = typed(f"{command} --help", cwd=tmp_path)
     assert (done.returncode, done.stderr, files(tmp_path)) == (0, "", [])
     assert done.stdout.startswith(f"usage: ekipl {command} ")
-    assert "task: counting, custom, spatial, structure" in done.stdout
+    assert "task: counting, custom, spatial, structure, vqa" in done.stdout
     example = re.search(rf"^example: ekipl {command} (.+)$", done.stdout, re.MULTILINE)
     assert example is not None
     assert typed(f"{command} {example[1]} --cfg job", cwd=tmp_path).returncode == 0
@@ -164,7 +164,7 @@ def test_the_command_with_a_hyphen_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("task=chess", "ekipl train: task=chess: no such option; known are counting, custom, spatial, structure"),
+        ("task=chess", "ekipl train: task=chess: no such option; known are counting, custom, spatial, structure, vqa"),
         ("rollout.max_token=3", "ekipl train: rollout.max_token: no such setting; did you mean rollout.max_tokens?"),
         ("objective.beta=0", "ekipl train: objective.beta: no such setting; did you mean beta?"),
         ("zero_stage=3", "ekipl train: zero_stage: no such setting; did you mean engine.zero_stage?"),

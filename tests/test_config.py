@@ -282,7 +282,7 @@ def test_methods_of_two_stages(method: str) -> None:
         for task in GROUPS["task"]
         if task != "custom"
     }
-    assert rows == {"counting": 1600, "spatial": 1600, "structure": 0}
+    assert rows == {"counting": 1600, "spatial": 1600, "structure": 0, "vqa": 1600}
     assert composed("train", f"method={method}", "task=structure", "data.train_start=7").data.train_start == 7
     assert refusal("train", f"method={method}", "first_stage.G=0") == ["first_stage.G: 0: too small; must be 1 or more"]
 
@@ -350,7 +350,7 @@ def test_a_method_differs_from_the_paper_in_what_it_names_alone(method: str, cha
         (
             "reward=lenient",
             "reward: lenient: unknown; known are strict, reason_rft, reason_rft_reward, reason_rft_partial, "
-            "reason_rft_penalty, reason_rft_tolerance; or write package.module:name or FILE.py:name",
+            "reason_rft_penalty, reason_rft_tolerance, judge; or write package.module:name or FILE.py:name",
         ),
         ("+engine.learnin_rate=1", "engine.learnin_rate: no such setting; did you mean engine.learning_rate?"),
         (

@@ -15,6 +15,7 @@ from ekipl.errors import GraderError, UsageError
 from ekipl.reward import wording
 from ekipl.reward.graders import grader
 from ekipl.run import build
+from ekipl.run.rewards import build_graders
 from ekipl.tasks.vqa import VQA
 from tests.test_config import composed
 
@@ -194,7 +195,7 @@ def test_settings_that_are_refused() -> None:
 def test_tables_have_no_scoring_that_the_task_does_not_use() -> None:
     def further(*overrides: str) -> set[str]:
         settings = check(composed("eval", *overrides), "eval")
-        return set(build.further_graders(settings, build.build_task(settings)))
+        return set(build_graders(settings, build.build_task(settings))[1])
 
     assert further("task=counting") == {"reason_rft"}
     assert further("task=vqa") == set()

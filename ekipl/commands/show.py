@@ -11,16 +11,14 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig) -> None:
     """Read the problems and the model's tokenizer, without weights, and print."""
     from ekipl.config import check, first_stage
-    from ekipl.reward.graders import JUDGE
     from ekipl.run import build
     from ekipl.run.hub import check_hub_models
-    from ekipl.run.rewards import build_grader
-    from ekipl.run.showing import show
+    from ekipl.run.showing import grader_of, show
 
     settings, before = check(cfg, "show"), first_stage(cfg)
     check_hub_models(settings)
     task = build.build_task(settings)
-    grade = None if JUDGE in settings.rewards else build_grader(settings, task)  # a judge is paid
+    grade = grader_of(settings, task)
     problems = build.open_problems(settings, task)
     vlm = build.load_policy(settings, weights=False)
     stages = [settings] if before is None else [check(before, "show"), settings]

@@ -77,7 +77,8 @@ def write_graded(path: Path, grade: Grader, drawn: Iterable[Drawn], seed: int) -
 
     def records() -> Iterator[Record]:
         for one, scores in grade_drawn(grade, drawn, lambda one: (one.problem, one.actions)):
-            graded.setdefault(one.model, []).extend(scores)
+            if scores:
+                graded.setdefault(one.model, []).extend(scores)
             yield from rewarded(one, scores, seed, path.parent)
 
     write_actions(path, records())

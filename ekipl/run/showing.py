@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ekipl.algorithm.seams import Grader
+from ekipl.algorithm.seams import Grader, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import GraderError, UsageError
 from ekipl.external.offline import Demonstrations
@@ -16,11 +16,19 @@ from ekipl.external.simulated import mistake
 from ekipl.policy.encoding import encode_prompt
 from ekipl.policy.model import VLM
 from ekipl.policy.tokens import with_tokens
+from ekipl.reward.graders import JUDGE
 
 if TYPE_CHECKING:
     from ekipl.config import Settings
 
 INDENT = "    "
+
+
+def grader_of(settings: Settings, task: Task) -> Grader | None:
+    """The reward of the settings; None where a model judges, which costs money."""
+    from ekipl.run.rewards import build_grader
+
+    return None if JUDGE in settings.rewards else build_grader(settings, task)
 
 
 def show(
