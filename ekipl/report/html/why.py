@@ -87,6 +87,19 @@ def _own_and_right(graded: Graded) -> Told:
     return told
 
 
+def _needed(graded: Graded) -> Told:
+    solved = sum(action.right for action, _ in graded if action.source == POLICY)
+    asked = any(kept for action, kept in graded if action.source != POLICY)
+    plain = _own_and_right(graded)
+
+    def told(action: Action, kept: bool) -> str:
+        if action.source == POLICY or not action.right:
+            return plain(action, kept)
+        return plain(action, kept) if asked else f"right, but not needed: {solved} of the own actions are right"
+
+    return told
+
+
 def _other(graded: Graded) -> Told:
     return lambda action, kept: "chosen by the rule" if kept else LEFT_OUT
 
@@ -100,4 +113,5 @@ _RULES: dict[str, Callable[[Graded], Told]] = {
     ),
     "own_and_right": _own_and_right,
     "beyond": _beyond,
+    "needed": _needed,
 }
