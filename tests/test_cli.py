@@ -259,7 +259,7 @@ def test_unknown_flags_are_refused(tmp_path: Path) -> None:
     [
         ("ekipl ", set(COMMANDS | PLAIN)),
         ("ekipl ev", set(COMMANDS | PLAIN)),  # the shell narrows it down
-        ("ekipl train task=", {"task=counting", "task=custom", "task=spatial", "task=structure"}),
+        ("ekipl train task=", {"task=counting", "task=custom", "task=spatial", "task=structure", "task=vqa"}),
         (
             "ekipl train N=1 model=qwen2",
             {"model=qwen2vl_2b", "model=qwen2vl_7b", "model=qwen25vl_3b", "model=qwen25vl_7b"},
