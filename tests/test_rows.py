@@ -163,13 +163,16 @@ def test_a_row_that_fails_later_is_named_and_left_out_where_told(
 
 @dataclass(frozen=True)
 class Mine:
-    """A source of one's own with a fault in row 2."""
+    """A source of one's own with a fault in row 2, or this gold answer in row 4."""
+
+    answer: str | None = None
 
     def problems(self, task: Counting, split: str, limit: int | None = None) -> LazyProblems:
         def row(index: int) -> Example:
-            if index == 1:
+            if index == 1 and self.answer is None:
                 raise KeyError("colour")
-            return Example(str(index), (Image.new("I;16", (4, 4), 65_535),), "How many?", "1", "number")
+            answer = self.answer if self.answer and index == 3 else "1"
+            return Example(str(index), (Image.new("I;16", (4, 4), 65_535),), "How many?", answer, "number")
 
         return LazyProblems(task, split, range(4)[:limit], row)
 
@@ -183,6 +186,8 @@ def test_a_source_of_ones_own_is_read_before_the_first_step(capsys: pytest.Captu
     assert of(bad_rows="skip") == ["0", "2", "3"]
     with pytest.raises(BadRow, match="row 2: KeyError: 'colour'; correct the source"):
         of(check="headers")
+    with pytest.raises(UsageError, match=r"1 fault.*\n  row 4 \(id '3'\): answer: .*half of a surrogate pair"):
+        of(args={"answer": "half \ud83d"})
     first = OwnData(kind="tests.test_rows:Mine", check="headers").problems(Counting(), "id")[0]
     assert first.images[0].getpixel((0, 0)) == (255, 255, 255)
 

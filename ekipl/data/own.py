@@ -73,7 +73,9 @@ class OwnData(Checked):
 
 
 def _text_errors(problem: Problem) -> Iterator[str]:
-    for name, value in (("id", problem.id), ("prompt", problem.prompt)):
+    texts = {"id": problem.id, "prompt": problem.prompt}
+    further = {"question": problem.question, "answer": problem.answer}  # either may be empty
+    for name, value in {**texts, **{name: text for name, text in further.items() if text}}.items():
         if fault := text_fault(value):
             yield f"{name}: {fault}"
 
