@@ -13,6 +13,7 @@ from ekipl.config.sections import StopSettings
 from ekipl.report.page import write_report
 from ekipl.run import training
 from ekipl.run.best import Best, best_of, end_of
+from ekipl.run.records import Record
 from tests.command import ekipl
 from tests.test_config import refusal
 
@@ -92,11 +93,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> list[float]
     """The evaluations of the run give these accuracies in turn; the value holds those that are left."""
     left = list(accuracies)
 
-    def measured(*_: Any) -> dict[str, float]:
+    def measured(*_: Any) -> tuple[dict[str, float], list[Record]]:
         accuracy = left.pop(0)
-        return {f"eval/id/{key}": accuracy for key in ("accuracy", "accuracy_low", "accuracy_high")}
+        return {f"eval/id/{key}": accuracy for key in ("accuracy", "accuracy_low", "accuracy_high")}, []
 
-    monkeypatch.setattr(training, "_evaluate", measured)
+    monkeypatch.setattr(training, "evaluated", measured)
     return left
 
 

@@ -10,15 +10,20 @@ import pytest
 from PIL import Image
 
 from ekipl.algorithm.types import PATH, Action, Problem, Reward
-from ekipl.data import pictures
+from ekipl.data.reason_rft import ReasonRFTData
 from ekipl.policy.model import TINY
 from ekipl.report.evaluate import GradedAction, summarize
+from ekipl.tasks.counting import Counting
 from tests.command import ekipl
 
 
 def test_a_picture_of_a_file_knows_its_place(tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    assert pictures.read(tmp_path / "a.png").info[PATH] == str(tmp_path / "a.png")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images" / "a.png")
+    row = {"id": "a", "image": "images/a.png", "problem": "?", "solution": "1"}
+    (tmp_path / "Visual-Counting-id-test-1.json").write_text(json.dumps([row]))
+    (image,) = ReasonRFTData(root=str(tmp_path), cache=None).problems(Counting(), "id")[0].images
+    assert image.info[PATH] == str(tmp_path / "images" / "a.png")
 
 
 def test_without_the_library_or_with_predictions_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +49,9 @@ def test_the_log_holds_what_was_asked_answered_and_graded(tmp_path: Path) -> Non
     from ekipl.report.inspect_log import write_inspect_logs
 
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    images = (pictures.read(tmp_path / "a.png"), Image.new("RGB", (5, 6)))
+    placed = Image.new("RGB", (4, 4))
+    placed.info[PATH] = str(tmp_path / "a.png")
+    images = (placed, Image.new("RGB", (5, 6)))
     one = Problem("p/1", "counting", "id", images, "How many?", "See <image> <image> How many?", "3", "number")
     two = Problem("p2", "counting", "id", (), "More?", "More?", "4", "number")
     rows = [graded(one, 0, 1.0), graded(one, 1, 0.0), graded(two, 0, 1.0), graded(two, 1, None)]

@@ -79,5 +79,5 @@ def test_a_run_refuses_to_go_on_with_another_reward_and_ends_with_the_trace_of_a
     assert list(json.loads((folder / "run" / "code.json").read_text())) == ["reward: my_reward.py:close"]
     (folder / "my_reward.py").write_text(FILES[0][2] + "\n# another\n")
     done = ekipl(*words, "B=2")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "reward: my_reward.py:close: the file has changed since the run began" in done.stderr

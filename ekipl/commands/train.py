@@ -44,11 +44,11 @@ def run(cfg: DictConfig) -> None:
     directory = Path(HydraConfig.get().runtime.output_dir)
     stages = [(directory, cfg)] if before is None else [(directory / FIRST_STAGE, before), (directory, cfg)]
     resolved = {folder / "config.yaml": saved_text(stage) for folder, stage in stages}
+    code.refuse_other_code(directory, own_code := code.digests(settings))
     for config, text in resolved.items():
         refuse_strange_files(config.parent)
         refuse_another_run(config, text)
     as_model(stages[0][1].model.path)  # a checkpoint is made a model once, and not by each rank
-    code.refuse_other_code(directory, own_code := code.digests(settings))
     for config, text in resolved.items():
         write_text(config, text)
     code.keep(directory, own_code)

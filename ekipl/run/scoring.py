@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ekipl.algorithm.seams import Grader, Sampler
 from ekipl.algorithm.types import Problem
-from ekipl.config import Settings
-from ekipl.engine.collectives import Processes
 from ekipl.errors import BadRow
 from ekipl.report.evaluate import GradedAction, metrics, summarize
 from ekipl.run import describe
 from ekipl.run.records import Record
 from ekipl.run.sampling import graded
 from ekipl.run.thumbnails import statement_of
+
+if TYPE_CHECKING:
+    from ekipl.config import Settings
+    from ekipl.engine.collectives import Processes
 
 
 def evaluated(
