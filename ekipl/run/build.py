@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from inspect import signature
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ekipl.algorithm.seams import Decoding, Engine, ExternalPool, Sampler, Task
 from ekipl.algorithm.types import Problem
 from ekipl.errors import MissingSplit, UsageError
-from ekipl.external.settings import Demonstrated, ExternalModel, LiteLLM, Nobody, OwnPool, Recorded
+from ekipl.external.settings import Demonstrated, ExternalModel, JudgeSettings, LiteLLM, Nobody, OwnPool, Recorded
 from ekipl.external.simulated import PREFIX
 from ekipl.files import write_text
 from ekipl.importing import imported
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ekipl.config import Command, Settings
     from ekipl.engine.collectives import Processes
+    from ekipl.external.pool import LiteLLMPool
     from ekipl.policy.model import VLM
 
 
@@ -129,21 +130,36 @@ def build_pool(settings: Settings, directory: Path | None) -> ExternalPool:
         recorded = ((record.task, record.split, record.action) for record in read_actions(file))
         samples = {model.name: model.samples for model in external.models[: settings.M]}
         return RecordedPool(recorded, list(samples), samples, file)
-    from ekipl.external.http import MB
     from ekipl.external.ledger import FILE
+
+    models = [_as_called(model, settings) for model in external.models[: settings.M]]
+    return litellm_pool(external, models, settings, directory and directory / FILE, external.on_exhausted)
+
+
+def litellm_pool(
+    called: LiteLLM | JudgeSettings,
+    models: Sequence[ExternalModel],
+    settings: Settings,
+    ledger: Path | None,
+    on_exhausted: Literal["stop", "policy_only"],
+    section: str = "external",
+) -> LiteLLMPool:
+    """The pool of ``models``, called as the ``section`` of the settings says; without a ``ledger`` file in memory."""
+    from ekipl.external.http import MB
     from ekipl.external.pool import LiteLLMPool
 
     return LiteLLMPool(
-        [_as_called(model, settings) for model in external.models[: settings.M]],
-        Decoding(external.temperature, external.top_p, 0, external.max_tokens),
-        external.timeout_s,
+        models,
+        Decoding(called.temperature, called.top_p, 0, called.max_tokens),
+        called.timeout_s,
         settings.seed,
-        None if external.cache is None else Path(external.cache).expanduser(),
-        directory and directory / FILE,
-        external.budget_usd,
-        external.on_exhausted,
-        max_body=round(external.max_body_mb * MB),
+        None if called.cache is None else Path(called.cache).expanduser(),
+        ledger,
+        called.budget_usd,
+        on_exhausted,
+        max_body=round(called.max_body_mb * MB),
         dry=settings.dry_run,
+        section=section,
     )
 
 

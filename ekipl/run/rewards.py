@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ekipl.algorithm.seams import Decoding, Grader, Task
+from ekipl.algorithm.seams import Grader, Task
 from ekipl.data.reason_rft import reported_by
 from ekipl.errors import UsageError
 from ekipl.external.settings import Each, ExternalModel
@@ -18,7 +18,7 @@ from ekipl.masking import masked
 from ekipl.reward.graders import JUDGE, check_grader, grader
 from ekipl.reward.own import OwnReward, Tell, print_told
 from ekipl.reward.several import Graded, Several, Valued
-from ekipl.run.build import at_share_of_rates
+from ekipl.run.build import at_share_of_rates, litellm_pool
 from ekipl.run.sampling import Graders
 from ekipl.tasks.templates import template_in
 
@@ -91,27 +91,14 @@ def build_judge(settings: Settings, directory: Path | None, tell: Tell = print_t
 
     Its ledger is in ``directory``; None keeps that in memory. Raises UsageError when it cannot be asked as configured.
     """
-    from ekipl.external.http import MB
     from ekipl.external.ledger import JUDGED
-    from ekipl.external.pool import LiteLLMPool
     from ekipl.reward.judge import TEMPLATE, Judge, check_template
 
     judge = settings.judge
     template = TEMPLATE if judge.template is None else template_in("judge.template", judge.template, "completion")
     model = ExternalModel(JUDGE, judge.model, **{field.name: getattr(judge, field.name) for field in fields(Each)})
-    pool = LiteLLMPool(
-        [at_share_of_rates(model, settings)],
-        Decoding(judge.temperature, judge.top_p, 0, judge.max_tokens),
-        judge.timeout_s,
-        settings.seed,
-        None if judge.cache is None else Path(judge.cache).expanduser(),
-        directory and directory / JUDGED,
-        judge.budget_usd,
-        "policy_only",
-        max_body=round(judge.max_body_mb * MB),
-        dry=settings.dry_run,
-        section=JUDGE,
-    )
+    asked = [at_share_of_rates(model, settings)]
+    pool = litellm_pool(judge, asked, settings, directory and directory / JUDGED, "policy_only", JUDGE)
     made = Judge(pool, check_template(template), judge.scale, judge.samples, judge.longest, tell)
     atexit.register(made.close)  # of connections; what is paid for is stored as it comes
     return made

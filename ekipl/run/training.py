@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ekipl.algorithm.loop import train
-from ekipl.algorithm.seams import Engine, Sampler
-from ekipl.algorithm.types import POLICY
+from ekipl.algorithm.seams import Engine, ExternalPool, Grader, Sampler, Task
+from ekipl.algorithm.types import POLICY, Problem
 from ekipl.engine.rank import launched_rank
 from ekipl.errors import UsageError
 from ekipl.files import read_jsonl, write_text
@@ -59,8 +60,7 @@ def run_training(cfg: DictConfig, directory: Path) -> None:
 def _train(cfg: DictConfig, directory: Path) -> None:
     """What can be refused is refused before weights load: settings, data, keys."""
     from ekipl.config import check
-    from ekipl.progress import progress
-    from ekipl.run import build, describe
+    from ekipl.run import build
 
     settings = _after_first_stage(check(cfg, "train"), directory)
     task = build.build_task(settings)
@@ -70,11 +70,24 @@ def _train(cfg: DictConfig, directory: Path) -> None:
         return
     _refuse_copies(settings, len(problems))
     _check_targets(settings.model)
-    fits = reader_of_training(settings)
     pool = build.build_pool(settings, directory)
     build.refuse_strangers(pool, problems)
+    _learn(settings, task, grade, problems, held_out, pool, directory)
 
+
+def _learn(
+    settings: Settings,
+    task: Task,
+    grade: Grader,
+    problems: Sequence[Problem],
+    held_out: Sequence[Sequence[Problem]],
+    pool: ExternalPool,
+    directory: Path,
+) -> None:
+    """Load the weights, run Algorithm 1, and save the model."""
     from ekipl.engine.collectives import join
+    from ekipl.progress import progress
+    from ekipl.run import build, describe
 
     processes = join()
     _refuse_another_world(settings, processes)
@@ -108,7 +121,9 @@ def _train(cfg: DictConfig, directory: Path) -> None:
             recorder.record_step_0()
         shares = (processes.mine(indices) for indices in course.order(settings))
         pool = build.prefetching(pool, problems, shares, settings)
-        coming = batches(problems, course.order(settings), first_step, processes, recorder.bad_rows, fits)
+        coming = batches(
+            problems, course.order(settings), first_step, processes, recorder.bad_rows, reader_of_training(settings)
+        )
         try:
             if first_step and (reason := recorder.enough):  # killed between this checkpoint and the end
                 raise Ended(reason, first_step)

@@ -85,20 +85,10 @@ function answersOf(run) {
         .filter(([key]) => sums[key])
         .map(([key, name]) => `${name} ${sums[key]}`)
         .join(" \u00b7 ");
-    const more =
-      found.length > limit
-        ? el(
-            "button",
-            {
-              type: "button",
-              onclick: () => {
-                limit += SHOWN;
-                show();
-              },
-            },
-            `Show ${Math.min(SHOWN, found.length - limit)} more`,
-          )
-        : null;
+    const more = moreButton(found.length - limit, () => {
+      limit += SHOWN;
+      show();
+    });
     list.replaceChildren(
       ...found.slice(0, limit).map(([problem, place]) =>
         answerCard(

@@ -15,6 +15,11 @@ const ORDERS = [
   ["offered", "as offered"],
 ];
 const SHOWN = 24; // problems at once
+
+// The button that shows further problems; null where none are left.
+function moreButton(left, onclick) {
+  return left > 0 ? el("button", { type: "button", onclick }, `Show ${Math.min(SHOWN, left)} more`) : null;
+}
 const [SOURCE, TEXT, TOTAL, FORMAT, ACCURACY, TOKENS, CUT, DETAIL, KEPT, GAIN, WHY] = Array(11).keys();
 
 const isRight = (row) => row[ACCURACY] !== null && row[ACCURACY] >= 1;
@@ -118,20 +123,10 @@ function groupsOf(run) {
     );
     const total = steps.reduce((sum, [, all]) => sum + all.length, 0);
     count.textContent = `${found.length} of ${total} problem${total === 1 ? "" : "s"} ${state.scope === "all" ? `of ${groups.steps.length} steps` : `of step ${step}`}`;
-    const more =
-      found.length > limit
-        ? el(
-            "button",
-            {
-              type: "button",
-              onclick: () => {
-                limit += SHOWN;
-                show();
-              },
-            },
-            `Show ${Math.min(SHOWN, found.length - limit)} more`,
-          )
-        : null;
+    const more = moreButton(found.length - limit, () => {
+      limit += SHOWN;
+      show();
+    });
     list.replaceChildren(
       ...found
         .slice(0, limit)
